@@ -1,0 +1,74 @@
+"""The client's door: POST, GET and DELETE /voice/call/callback."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, cancellation, creation, http, lookup, schema, settings, views
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.store import CallbackStore
+
+SETTINGS = settings.CallbackApi.read()
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+step_functions = aws.step_functions()
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+dialer = Dialer(
+    credentials,
+    api_url=SETTINGS.carrier_api_url,
+    public_url=SETTINGS.public_url,
+    sip_domain=SETTINGS.sip_domain,
+)
+
+
+def create(event: http.Event) -> http.Answer:
+    request = schema.parse_callback(
+        http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
+    )
+    callback = creation.create(
+        store,
+        dialer,
+        step_functions,
+        SETTINGS.state_machine_arn,
+        tenant=http.tenant(event),
+        request=request,
+    )
+    location = {"Location": f"/voice/call/callback/{callback.callback_id}"}
+    return http.json_reply(202, views.of(callback), location)
+
+
+def show(event: http.Event) -> http.Answer:
+    callback = lookup.get(store, http.tenant(event), http.path(event, "callback_id"))
+    return http.json_reply(200, views.of(callback))
+
+
+def show_many(event: http.Event) -> http.Answer:
+    page = lookup.page(store, http.tenant(event), schema.parse_list(http.query(event)))
+    return http.json_reply(
+        200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
+    )
+
+
+def cancel(event: http.Event) -> http.Answer:
+    callback = cancellation.cancel(
+        store,
+        step_functions,
+        tenant=http.tenant(event),
+        callback_id=http.path(event, "callback_id"),
+    )
+    return http.json_reply(202, views.of(callback))
+
+
+ROUTES = {
+    "POST /voice/call/callback": create,
+    "GET /voice/call/callback": show_many,
+    "GET /voice/call/callback/{callback_id}": show,
+    "DELETE /voice/call/callback/{callback_id}": cancel,
+}
+
+
+@logger.inject_lambda_context
+def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
+    return http.answer(ROUTES, event)

@@ -1,0 +1,83 @@
+"""The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, carrier_events, http, ringback, settings, twiml
+from callback.credentials import CredentialStore
+from callback.models import LegName
+from callback.signature import Form, genuine_form
+from callback.store import CallbackStore
+
+SETTINGS = settings.CarrierWebhook.read()
+PUBLIC_URL = SETTINGS.public_url.rstrip("/")
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+step_functions = aws.step_functions()
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+
+
+def verified(event: http.Event) -> Form:
+    return genuine_form(
+        PUBLIC_URL + http.route_path(event),
+        http.body(event),
+        http.header(event, "x-twilio-signature"),
+        credentials,
+    )
+
+
+def leg_of(event: http.Event) -> tuple[str, LegName, int]:
+    """The ids that we put into the URL when we dialed; the signature vouches for them."""
+    path = http.path
+    return path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
+
+
+def answered(event: http.Event) -> http.Answer:
+    form = verified(event)
+    document = carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL)
+    return http.twiml_reply(document)
+
+
+def status_changed(event: http.Event) -> http.Answer:
+    form = verified(event)
+    carrier_events.status_changed(store, step_functions, *leg_of(event), form)
+    return http.no_content()
+
+
+def conference_changed(event: http.Event) -> http.Answer:
+    form = verified(event)
+    callback_id = http.path(event, "callback_id")
+    carrier_events.conference_changed(store, step_functions, callback_id, form)
+    return http.no_content()
+
+
+def wait(event: http.Event) -> http.Answer:
+    verified(event)
+    return http.twiml_reply(twiml.ringback(f"{PUBLIC_URL}/carrier/ringback.wav"))
+
+
+def fallback(event: http.Event) -> http.Answer:
+    form = verified(event)
+    logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
+    return http.twiml_reply(twiml.say_and_hang_up(twiml.SORRY))
+
+
+def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+    return http.wav_reply(ringback.wav())
+
+
+ROUTES = {
+    "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": answered,
+    "POST /carrier/status/{callback_id}/{leg}/{attempt}": status_changed,
+    "POST /carrier/conference/{callback_id}": conference_changed,
+    "POST /carrier/wait/{callback_id}": wait,
+    "POST /carrier/fallback": fallback,
+    "GET /carrier/ringback.wav": ringback_audio,
+}
+
+
+@logger.inject_lambda_context
+def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
+    return http.answer(ROUTES, event)

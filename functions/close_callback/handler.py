@@ -1,0 +1,24 @@
+"""The workflow's last step, and its safety net: close a callback whatever happened to it."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, closing, settings, workflow
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.store import CallbackStore
+
+SETTINGS = settings.CloseCallback.read()
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
+    """`event`: the execution's state, or EventBridge's word that an execution died."""
+    callback_id, reason = workflow.closing_of(event)
+    closing.close(store, dialer, callback_id, reason)

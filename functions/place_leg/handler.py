@@ -1,0 +1,32 @@
+"""A step of the workflow: place its legs, then wait for the carrier's events to settle it."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, settings, steps
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.models import Step
+from callback.store import CallbackStore
+
+SETTINGS = settings.PlaceLeg.read()
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+step_functions = aws.step_functions()
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+dialer = Dialer(
+    credentials,
+    api_url=SETTINGS.carrier_api_url,
+    public_url=SETTINGS.public_url,
+    sip_domain=SETTINGS.sip_domain,
+)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
+    """`event`: {"callback_id", "step": "first" | "second", "token"}."""
+    steps.begin(
+        store, dialer, step_functions, event["callback_id"], Step(event["step"]), event["token"]
+    )

@@ -1,0 +1,27 @@
+"""AWS clients, made once per cold start, with bounds that fit inside a webhook's 15 seconds."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+_BOUNDS = Config(
+    connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3}
+)
+
+
+def dynamodb() -> "DynamoDBClient":
+    return boto3.client("dynamodb", config=_BOUNDS)
+
+
+def step_functions() -> "SFNClient":
+    return boto3.client("stepfunctions", config=_BOUNDS)
+
+
+def ssm() -> "SSMClient":
+    return boto3.client("ssm", config=_BOUNDS)

@@ -1,0 +1,30 @@
+"""Cancel a callback on the client's word, whatever state it is in."""
+
+from typing import TYPE_CHECKING
+
+from callback import lookup, transitions, workflow
+from callback.errors import CallbackEnded
+from callback.models import Callback, CallbackStatus, CloseReason
+from callback.store import CallbackStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+def cancel(
+    store: CallbackStore, step_functions: "SFNClient", *, tenant: str, callback_id: str
+) -> Callback:
+    """Nothing more is dialed or joined from here on; the workflow ends the live calls.
+
+    Canceling twice is fine. Raises CallbackNotFound, and CallbackEnded where it ended for
+    another reason.
+    """
+    lookup.get(store, tenant, callback_id)
+    callback, _ = store.change(callback_id, transitions.cancel)
+    if (
+        callback.status is CallbackStatus.ENDED
+        and callback.close_reason is not CloseReason.CANCELED
+    ):
+        raise CallbackEnded(f"The callback ended already: {callback.outcome}.")
+    workflow.settle(step_functions, callback)
+    return callback

@@ -1,0 +1,30 @@
+"""Close a callback: nobody rings on, nobody is left alone, and the record ends.
+
+Safe to run again, at any moment, by the workflow, by its safety net, or by a refused create.
+"""
+
+from functools import partial
+
+from callback import clock, outcomes, transitions
+from callback.dialer import Dialer
+from callback.models import Callback, CloseReason, LegName
+from callback.store import CallbackStore
+
+
+def close(
+    store: CallbackStore, dialer: Dialer, callback_id: str, reason: CloseReason | None = None
+) -> Callback:
+    """End what is left of the callback and answer how it now stands.
+
+    A live call is asked to end; where the carrier does not yet say that it did, its status
+    webhook completes the record.
+    """
+    callback, _ = store.change(callback_id, lambda c: transitions.close(c, reason, clock.now()))
+    for name in LegName:
+        leg, other = callback.leg(name), callback.leg(name.other)
+        if leg.ended or leg.call_sid is None:
+            continue
+        event = dialer.end(leg.call_sid, outcomes.parting_sentence(callback, leg, other))
+        change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
+        callback, _ = store.change(callback_id, change)
+    return callback

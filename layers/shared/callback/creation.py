@@ -1,0 +1,73 @@
+"""Accept a callback: store it, dial its first leg, start its workflow."""
+
+import secrets
+import uuid
+from typing import TYPE_CHECKING
+
+from callback import clock, closing, placement, workflow
+from callback.dialer import Dialer
+from callback.errors import CarrierRejected
+from callback.models import Callback, Leg, LegName, LegOutcome, Step
+from callback.schema import CallbackRequest, LegRequest
+from callback.store import CallbackStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+def create(
+    store: CallbackStore,
+    dialer: Dialer,
+    step_functions: "SFNClient",
+    state_machine_arn: str,
+    *,
+    tenant: str,
+    request: CallbackRequest,
+) -> Callback:
+    """The accepted callback, its first leg (both, if simultaneous) asked for.
+
+    Raises CarrierRejected where the carrier refused at once; the record of it stays. A carrier
+    that cannot be reached is no refusal: the workflow goes on trying.
+    """
+    callback = _planned(tenant, request)
+    store.add(callback)
+    callback = placement.place_step(store, dialer, callback, Step.FIRST)
+    for name in LegName:
+        if callback.leg(name).outcome is LegOutcome.REJECTED:
+            closing.close(store, dialer, callback.callback_id)
+            raise _refusal(callback, name)
+    workflow.start(step_functions, state_machine_arn, callback)
+    return callback
+
+
+def _planned(tenant: str, request: CallbackRequest) -> Callback:
+    return Callback(
+        callback_id=str(uuid.uuid4()),
+        tenant=tenant,
+        order=request.order,
+        room=secrets.token_urlsafe(24),
+        created_at=clock.now(),
+        max_duration_seconds=request.max_duration_seconds,
+        metadata=request.metadata,
+        leg_a=_leg(request.leg_a, other=request.leg_b),
+        leg_b=_leg(request.leg_b, other=request.leg_a),
+    )
+
+
+def _leg(asked: LegRequest, *, other: LegRequest) -> Leg:
+    return Leg(
+        to=asked.to,
+        caller_id=asked.caller_id or other.to,
+        ring_timeout_seconds=asked.ring_timeout_seconds,
+    )
+
+
+def _refusal(callback: Callback, name: LegName) -> CarrierRejected:
+    leg = callback.leg(name)
+    return CarrierRejected(
+        f"The carrier refused to call leg_{name}.",
+        headers={"Location": f"/voice/call/callback/{callback.callback_id}"},
+        callback_id=callback.callback_id,
+        leg=str(name),
+        carrier_code=leg.carrier_code,
+    )

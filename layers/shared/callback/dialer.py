@@ -1,0 +1,194 @@
+"""The carrier's API through the twilio SDK. The only module that imports `twilio.rest`.
+
+Twilio's create has no idempotency key, so what became of a create request is classified, and
+a request that may have been carried out is never sent again (see `classify`).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from enum import StrEnum
+from typing import Any
+
+import requests
+import urllib3
+from aws_lambda_powertools import Logger
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+from twilio.rest.api.v2010.account.call import CallInstance
+
+from callback import addresses, clock, transitions, twiml
+from callback.credentials import Credentials, CredentialStore
+from callback.models import Callback, LegName, LegStatus, Step
+from callback.transitions import LegEvent
+
+logger = Logger(child=True)
+
+_CONNECT_SECONDS, _READ_SECONDS = 2.0, 8.0
+_NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
+
+# Ask the carrier to repeat a webhook that was not taken (Twilio docs, connection overrides).
+_WEBHOOK_RETRIES = "#rc=3&rp=all"
+
+_CALL_SID = re.compile(r"CA[0-9a-f]{32}")
+
+# What the SDK raises as it reads a 2xx that is not a Call in JSON.
+_BROKEN_ANSWER = (ValueError, TypeError, AttributeError)
+
+# What the carrier adds to a ring timeout, and what ringing leg B before it costs leg A.
+_RING_BUFFER_SECONDS = 5
+
+
+class Sent(StrEnum):
+    """What became of a create request."""
+
+    ACCEPTED = "accepted"
+    NOT_SENT = "not_sent"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class DialResult:
+    """`carrier_code` and `message` are the carrier's own words for a rejection."""
+
+    sent: Sent
+    call_sid: str | None = None
+    carrier_code: int | None = None
+    message: str | None = None
+
+
+def classify(error: Exception) -> DialResult:
+    """What a failed create request means. Pure; anything not known to be harmless is UNKNOWN.
+
+    429 is never processed (Twilio error 20429); any other 4xx is a refusal; a 5xx, a timeout
+    or a reset after connecting may have created the call (Twilio error 20500).
+    """
+    if isinstance(error, TwilioRestException):
+        if error.status == 429:
+            return DialResult(Sent.NOT_SENT, carrier_code=error.code)
+        if 400 <= error.status < 500:
+            return DialResult(Sent.REJECTED, carrier_code=error.code, message=error.msg)
+        return DialResult(Sent.UNKNOWN, carrier_code=error.code)
+    if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
+        return DialResult(Sent.NOT_SENT)
+    return DialResult(Sent.UNKNOWN)
+
+
+def _never_connected(error: Exception) -> bool:
+    if not isinstance(error, requests.ConnectionError) or not error.args:
+        return False
+    reason = getattr(error.args[0], "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
+    """The SDK waits for ever by default, and takes one timeout for connecting and reading."""
+
+    def request(self, *args: Any, **kwargs: Any) -> Response:
+        self.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+        return super().request(*args, **kwargs)
+
+
+class Dialer:
+    """`api_url` empty means Twilio itself; `public_url` is where its webhooks reach us."""
+
+    def __init__(
+        self,
+        credentials: CredentialStore,
+        *,
+        api_url: str,
+        public_url: str = "",
+        sip_domain: str = "",
+    ) -> None:
+        self._credentials = credentials
+        self._api_url = api_url
+        self._public_url = public_url.rstrip("/")
+        self._sip_domain = sip_domain
+        self._client: tuple[Credentials, Client] | None = None
+
+    def dial(self, callback: Callback, name: LegName) -> DialResult:
+        """Ask for the call of a leg that was claimed. Never raises for what the carrier did."""
+        leg = callback.leg(name)
+        place = f"{callback.callback_id}/{name}/{leg.attempt}"
+        try:
+            call = self._carrier().calls.create(
+                to=addresses.dial_target(leg.to, self._sip_domain),
+                from_=addresses.user_part(leg.caller_id),
+                url=f"{self._public_url}/carrier/twiml/{place}",
+                method="POST",
+                fallback_url=f"{self._public_url}/carrier/fallback",
+                status_callback=f"{self._public_url}/carrier/status/{place}{_WEBHOOK_RETRIES}",
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+                timeout=leg.ring_timeout_seconds,
+                time_limit=_time_limit(callback, name),
+            )
+        except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
+            result = classify(error)
+            logger.warning(
+                "carrier did not take the call",
+                callback_id=callback.callback_id,
+                leg=name,
+                sent=result.sent,
+                carrier_code=result.carrier_code,
+            )
+            return result
+        if not _CALL_SID.fullmatch(call.sid or ""):
+            return DialResult(Sent.UNKNOWN)
+        return DialResult(Sent.ACCEPTED, call_sid=call.sid)
+
+    def end(self, call_sid: str, sentence: str | None = None) -> LegEvent:
+        """End a call, ringing or live; with a sentence, after saying it to who is on the line.
+
+        Answers what the carrier says of the call now. Where the carrier cannot be asked it
+        raises what the SDK does; ending a call again is safe, so the caller may retry.
+        """
+        call = self._carrier().calls(call_sid)
+        try:
+            if sentence:
+                return _event(call.update(twiml=twiml.say_and_hang_up(sentence)))
+            return _event(call.update(status="completed"))
+        except TwilioRestException as error:
+            if error.code != _NOT_IN_PROGRESS:
+                raise
+            return _event(call.fetch())
+
+    def _carrier(self) -> Client:
+        credentials = self._credentials.get()
+        if self._client is None or self._client[0] != credentials:
+            client = Client(
+                credentials.account_sid, credentials.auth_token, http_client=_BoundedHttpClient()
+            )
+            if self._api_url:
+                client.api.base_url = self._api_url
+            self._client = (credentials, client)
+        return self._client[1]
+
+
+def _time_limit(callback: Callback, name: LegName) -> int:
+    """Seconds the carrier lets this call last.
+
+    The leg called last is limited to the conversation itself, and takes the other one with it
+    when it ends; a leg that waits for another may also wait as long as that one may ring.
+    """
+    second_step = transitions.STEPS[callback.order][Step.SECOND]
+    if name in second_step:
+        return callback.max_duration_seconds
+    waits_for = callback.leg(name.other).ring_timeout_seconds + _RING_BUFFER_SECONDS
+    return callback.max_duration_seconds + waits_for
+
+
+def _event(call: CallInstance) -> LegEvent:
+    """A Call resource as an event. A word that is not in the table is kept, never guessed."""
+    status, outcome = transitions.CARRIER_STATUS.get(str(call.status), (None, None))
+    at = call.end_time if status is LegStatus.ENDED else call.start_time
+    return LegEvent(
+        status,
+        at=at.replace(tzinfo=UTC) if at and at.tzinfo is None else at or clock.now(),
+        call_sid=call.sid,
+        outcome=outcome,
+        seconds=int(call.duration) if call.duration else None,
+        word=None if status else str(call.status),
+    )

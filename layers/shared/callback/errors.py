@@ -1,0 +1,93 @@
+"""What can be refused. Each error carries its HTTP status and a stable code.
+
+`http.answer` is the one place that turns them into problem+json (RFC 9457).
+"""
+
+from typing import Any
+
+
+class CallbackError(Exception):
+    """Base of every refusal a client may see.
+
+    `detail` is a sentence for a person; `members` are extra problem+json members and
+    `headers` extra response headers.
+    """
+
+    status = 500
+    code = "internal_error"
+    title = "Something went wrong on our side"
+
+    def __init__(self, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+
+class InvalidRequest(CallbackError):
+    """`errors` names every wrong field: [{"field", "code", "message"}]."""
+
+    status = 400
+    code = "invalid_request"
+    title = "The request is not valid"
+
+
+class BodyNotJson(CallbackError):
+    status = 400
+    code = "body_not_json"
+    title = "The body is not a JSON object"
+
+
+class BodyTooLarge(CallbackError):
+    status = 413
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class Forbidden(CallbackError):
+    status = 403
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class CallbackNotFound(CallbackError):
+    status = 404
+    code = "callback_not_found"
+    title = "No such callback"
+
+
+class CallbackEnded(CallbackError):
+    status = 409
+    code = "callback_ended"
+    title = "The callback has already ended"
+
+
+class CarrierRejected(CallbackError):
+    """The carrier refused a leg at once; `carrier_code` is the carrier's own error code."""
+
+    status = 422
+    code = "carrier_rejected"
+    title = "The carrier refused the call"
+
+
+class CarrierUnavailable(CallbackError):
+    """The request certainly did not reach the carrier, or was turned away untouched.
+
+    Safe to send again: the workflow retries on this error by its class name.
+    """
+
+    status = 503
+    code = "carrier_unavailable"
+    title = "The carrier cannot be reached"
+
+
+class StoreContended(CallbackError):
+    """Too many writers at once for one callback; nothing was written, so a retry is safe."""
+
+    status = 503
+    code = "store_contended"
+    title = "Please try again"
+
+
+class MissingSetting(Exception):
+    """An environment variable that the template should have given is absent."""

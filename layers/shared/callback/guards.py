@@ -1,0 +1,28 @@
+"""What must never be dialed, decided before anything is stored or spent."""
+
+import phonenumbers
+from phonenumbers import shortnumberinfo
+
+from callback import addresses
+
+# Reach emergency services, or their test lines, in most networks whatever the region.
+_EVERYWHERE = frozenset({"112", "911", "999", "000", "933"})
+
+
+def is_emergency(address: str, home_region: str) -> bool:
+    """Whether dialing this could reach emergency services.
+
+    Twilio does place emergency calls through its API (Twilio docs, emergency calling), and a
+    PBX behind an extension may too, so extensions and sip: users are judged as if dialed on a
+    phone in `home_region` (ISO 3166 code, e.g. "US").
+    """
+    number = addresses.user_part(address)
+    if not number.startswith("+"):
+        return number in _EVERYWHERE or shortnumberinfo.is_emergency_number(number, home_region)
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return False
+    national = str(parsed.national_number)
+    regions = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
+    return any(shortnumberinfo.is_emergency_number(national, region) for region in regions)

@@ -1,0 +1,103 @@
+"""HTTP API v2 events in, answers out. The only module that knows problem+json (RFC 9457)."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from callback.errors import CallbackError
+
+logger = Logger(child=True)
+
+Event = dict[str, Any]
+Answer = dict[str, Any]
+
+# Until API keys arrive, whoever may call the API at all is the one tenant.
+_TENANT = "default"
+
+
+def answer(routes: Mapping[str, Callable[[Event], Answer]], event: Event) -> Answer:
+    """Call the route's function; a CallbackError becomes its problem+json."""
+    try:
+        return routes[event["routeKey"]](event)
+    except CallbackError as error:
+        logger.info("request refused", code=error.code, status=error.status)
+        return problem(error)
+
+
+def problem(error: CallbackError) -> Answer:
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        **error.members,
+    }
+    return _reply(error.status, json.dumps(body), "application/problem+json", error.headers)
+
+
+def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
+    return _reply(status, json.dumps(body), "application/json", headers)
+
+
+def twiml_reply(document: str) -> Answer:
+    return _reply(200, document, "text/xml; charset=utf-8")
+
+
+def wav_reply(audio: bytes) -> Answer:
+    reply = _reply(
+        200,
+        base64.b64encode(audio).decode(),
+        "audio/wav",
+        {"Cache-Control": "public, max-age=604800, immutable"},
+    )
+    return reply | {"isBase64Encoded": True}
+
+
+def no_content() -> Answer:
+    return {"statusCode": 204}
+
+
+def _reply(
+    status: int, body: str, content_type: str, headers: dict[str, str] | None = None
+) -> Answer:
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": content_type, **(headers or {})},
+        "body": body,
+    }
+
+
+def body(event: Event) -> bytes:
+    """The raw body; API Gateway base64-encodes what it does not take for text."""
+    raw = event.get("body") or ""
+    return base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
+
+
+def query(event: Event) -> dict[str, str]:
+    return dict(event.get("queryStringParameters") or {})
+
+
+def path(event: Event, name: str) -> str:
+    return str(event["pathParameters"][name])
+
+
+def tenant(event: Event) -> str:  # noqa: ARG001  (the authorizer's context will tell it)
+    return _TENANT
+
+
+def header(event: Event, name: str) -> str | None:
+    """`name` in lower case, as HTTP API writes it."""
+    return event["headers"].get(name)  # type: ignore[no-any-return]
+
+
+def route_path(event: Event) -> str:
+    """The path of the route as it is configured, whatever stage or base path serves it."""
+    _, _, path = event["routeKey"].partition(" ")
+    for name, value in (event.get("pathParameters") or {}).items():
+        path = path.replace(f"{{{name}}}", value)
+    query = event.get("rawQueryString")
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,33 @@
+"""Read callbacks: one by its id, or a tenant's own by status, outcome, number and time."""
+
+from callback.errors import CallbackNotFound
+from callback.models import Callback
+from callback.schema import ListRequest
+from callback.store import CallbackStore, Page
+
+
+def get(store: CallbackStore, tenant: str, callback_id: str) -> Callback:
+    """Raises CallbackNotFound, also for another tenant's: it does not exist for this one."""
+    callback = store.get(callback_id)
+    if callback.tenant != tenant:
+        raise CallbackNotFound("No callback has this id.")
+    return callback
+
+
+def page(store: CallbackStore, tenant: str, asked: ListRequest) -> Page:
+    """One page, newest first. Status and outcome are matched on the callbacks as they stand."""
+
+    def wanted(callback: Callback) -> bool:
+        return (asked.status in (None, callback.status)) and (
+            asked.outcome in (None, callback.outcome)
+        )
+
+    return store.page(
+        tenant,
+        wanted=wanted,
+        number=asked.number,
+        after=asked.created_after,
+        before=asked.created_before,
+        limit=asked.limit,
+        cursor=asked.cursor,
+    )

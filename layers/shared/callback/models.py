@@ -1,0 +1,209 @@
+"""The callback and its two legs, as they are stored.
+
+Plain frozen dataclasses: the webhook path must not pay for a validation library. A change is
+a new object (`dataclasses.replace`); which changes are allowed is said in `transitions`.
+"""
+
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class LegName(StrEnum):
+    A = "A"
+    B = "B"
+
+    @property
+    def other(self) -> "LegName":
+        return LegName.B if self is LegName.A else LegName.A
+
+
+class Order(StrEnum):
+    SEQUENTIAL = "sequential"
+    REVERSE = "reverse"
+    SIMULTANEOUS = "simultaneous"
+
+
+class Step(StrEnum):
+    """A stretch of the workflow that waits for a task token."""
+
+    FIRST = "first"
+    SECOND = "second"
+
+
+class LegStatus(StrEnum):
+    PLANNED = "planned"
+    DIALING = "dialing"
+    UNKNOWN = "unknown"
+    QUEUED = "queued"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    JOINED = "joined"
+    ENDED = "ended"
+
+
+class LegOutcome(StrEnum):
+    COMPLETED = "completed"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    DIAL_OUTCOME_UNKNOWN = "dial_outcome_unknown"
+    CANCELED = "canceled"
+
+
+class CallbackStatus(StrEnum):
+    ACCEPTED = "accepted"
+    CALLING_FIRST = "calling_first"
+    CALLING_SECOND = "calling_second"
+    CALLING_BOTH = "calling_both"
+    CONNECTED = "connected"
+    ENDED = "ended"
+
+
+class CloseReason(StrEnum):
+    """Why we ended a callback ourselves."""
+
+    CANCELED = "canceled"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One party's call.
+
+    `to` and `caller_id` are addresses as `addresses.parse` writes them. `call_sid` is the
+    carrier's id of the one call that may join. Times are the carrier's where it told one,
+    else ours. `seconds` is the carrier's count of answered seconds.
+    """
+
+    to: str
+    caller_id: str
+    ring_timeout_seconds: int
+    status: LegStatus = LegStatus.PLANNED
+    attempt: int = 0
+    call_sid: str | None = None
+    outcome: LegOutcome | None = None
+    cause: str | None = None
+    carrier_code: int | None = None
+    unrecognised_status: str | None = None
+    dialed_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    joined_at: datetime | None = None
+    ended_at: datetime | None = None
+    seconds: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status is LegStatus.ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The workflow's open task: settle `token` once `step` is decided. The token is a secret."""
+
+    step: Step
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """The errand. `room` is unguessable and names nobody; `revision` counts the writes."""
+
+    callback_id: str
+    tenant: str
+    order: Order
+    room: str
+    created_at: datetime
+    max_duration_seconds: int
+    leg_a: Leg
+    leg_b: Leg
+    metadata: dict[str, str] = field(default_factory=dict)
+    status: CallbackStatus = CallbackStatus.ACCEPTED
+    outcome: str | None = None
+    cause: str | None = None
+    close_reason: CloseReason | None = None
+    connected_at: datetime | None = None
+    ended_at: datetime | None = None
+    waiting: Waiting | None = None
+    revision: int = 0
+
+    def leg(self, name: LegName) -> Leg:
+        return self.leg_a if name is LegName.A else self.leg_b
+
+    @property
+    def legs(self) -> tuple[Leg, Leg]:
+        return (self.leg_a, self.leg_b)
+
+
+def to_text(at: datetime) -> str:
+    """RFC 3339 UTC with milliseconds, so that text order is time order."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def to_record(value: Any) -> dict[str, Any]:
+    """A dataclass as a dict of str, int and dict; absent values are left out."""
+    return {
+        f.name: _plain(part) for f in fields(value) if (part := getattr(value, f.name)) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return to_text(value)
+    if isinstance(value, Leg | Waiting):
+        return to_record(value)
+    return value
+
+
+def from_record(record: dict[str, Any]) -> Callback:
+    """The inverse of `to_record`; numbers may be any type that `int` takes."""
+    waiting = record.get("waiting")
+    return Callback(
+        callback_id=record["callback_id"],
+        tenant=record["tenant"],
+        order=Order(record["order"]),
+        room=record["room"],
+        created_at=datetime.fromisoformat(record["created_at"]),
+        max_duration_seconds=int(record["max_duration_seconds"]),
+        leg_a=_leg(record["leg_a"]),
+        leg_b=_leg(record["leg_b"]),
+        metadata=record["metadata"],
+        status=CallbackStatus(record["status"]),
+        outcome=record.get("outcome"),
+        cause=record.get("cause"),
+        close_reason=_maybe(CloseReason, record.get("close_reason")),
+        connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
+        ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
+        waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
+        revision=int(record["revision"]),
+    )
+
+
+def _leg(record: dict[str, Any]) -> Leg:
+    times = {
+        name: datetime.fromisoformat(record[name])
+        for name in ("dialed_at", "ringing_at", "answered_at", "joined_at", "ended_at")
+        if name in record
+    }
+    return Leg(
+        to=record["to"],
+        caller_id=record["caller_id"],
+        ring_timeout_seconds=int(record["ring_timeout_seconds"]),
+        status=LegStatus(record["status"]),
+        attempt=int(record["attempt"]),
+        call_sid=record.get("call_sid"),
+        outcome=_maybe(LegOutcome, record.get("outcome")),
+        cause=record.get("cause"),
+        carrier_code=_maybe(int, record.get("carrier_code")),
+        unrecognised_status=record.get("unrecognised_status"),
+        seconds=_maybe(int, record.get("seconds")),
+        **times,
+    )
+
+
+def _maybe(make: Any, value: Any) -> Any:
+    return None if value is None else make(value)

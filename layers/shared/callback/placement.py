@@ -1,0 +1,79 @@
+"""Place legs: claim, send, classify, record. Exactly one create request per claim.
+
+A claim is a conditional write, so of any number of processes that want to dial a leg one
+does. A request whose fate is unknown is not repeated: its call is adopted from its first
+webhook, and the fence (`transitions.answer`) lets one call of a leg into the room.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+from callback import clock, transitions
+from callback.dialer import Dialer, DialResult, Sent
+from callback.models import Callback, LegName, LegOutcome, LegStatus, Step
+from callback.store import CallbackStore
+from callback.transitions import LegEvent
+
+
+def place_step(store: CallbackStore, dialer: Dialer, callback: Callback, step: Step) -> Callback:
+    """Dial the legs of this step that are still planned. A leg already dialed is left alone."""
+    return place(store, dialer, callback, transitions.STEPS[callback.order][step])
+
+
+def place(
+    store: CallbackStore, dialer: Dialer, callback: Callback, names: Iterable[LegName]
+) -> Callback:
+    for name in names:
+        claim = partial(transitions.claim, name=name, now=clock.now())
+        callback, claimed = store.change(callback.callback_id, claim)
+        if claimed:
+            callback = _dial(store, dialer, callback, name)
+    return callback
+
+
+def still_to_dial(callback: Callback, step: Step) -> bool:
+    """A claim was given back: the carrier could not be reached, and trying again is safe."""
+    return not transitions.over(callback) and any(
+        callback.leg(name).status is LegStatus.PLANNED
+        for name in transitions.STEPS[callback.order][step]
+    )
+
+
+def _dial(store: CallbackStore, dialer: Dialer, callback: Callback, name: LegName) -> Callback:
+    attempt = callback.leg(name).attempt
+    result = dialer.dial(callback, name)
+    callback, _ = store.change(
+        callback.callback_id, lambda c: _with_result(c, name, attempt, result)
+    )
+    if result.call_sid and transitions.over(callback) and not callback.leg(name).ended:
+        # Closed while the request was under way: nobody else knows this call yet.
+        ended = dialer.end(result.call_sid)
+        callback, _ = store.change(
+            callback.callback_id, lambda c: transitions.record(c, name, attempt, ended)
+        )
+    return callback
+
+
+def _with_result(
+    callback: Callback, name: LegName, attempt: int, result: DialResult
+) -> Callback | None:
+    if result.sent is Sent.NOT_SENT:
+        return transitions.release(callback, name, attempt)
+    return transitions.record(callback, name, attempt, _EVENTS[result.sent](result))
+
+
+_EVENTS = {
+    Sent.ACCEPTED: lambda result: LegEvent(
+        LegStatus.QUEUED, at=clock.now(), call_sid=result.call_sid
+    ),
+    Sent.REJECTED: lambda result: LegEvent(
+        LegStatus.ENDED,
+        at=clock.now(),
+        outcome=LegOutcome.REJECTED,
+        cause="carrier_refused",
+        carrier_code=result.carrier_code,
+    ),
+    Sent.UNKNOWN: lambda result: LegEvent(
+        LegStatus.UNKNOWN, at=clock.now(), carrier_code=result.carrier_code
+    ),
+}

@@ -1,0 +1,147 @@
+"""The request bodies and query strings that clients may send. Unknown fields are refused.
+
+Further attributes of a callback (schedules, recording, announcements) get their fields here
+and their meaning in the use case that needs them.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from callback import addresses, guards
+from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback.models import CallbackStatus, Order
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 1024
+
+
+def _address(text: str) -> str:
+    try:
+        return addresses.parse(text)
+    except addresses.InvalidAddress as refused:
+        raise PydanticCustomError(refused.code, "{detail}", {"detail": refused.detail}) from None
+
+
+def _dialable(text: str, info: ValidationInfo) -> str:
+    """`info.context` holds the settings `home_region` and `sip_domain`."""
+    settings = info.context or {}
+    if guards.is_emergency(text, settings["home_region"]):
+        raise PydanticCustomError(
+            "emergency_number", "Emergency numbers are never called back: dial them directly."
+        )
+    _address(text)
+    if addresses.is_extension(text) and not settings["sip_domain"]:
+        raise PydanticCustomError(
+            "extension_without_domain",
+            "Extensions cannot be called here: no SIP domain is configured. Give an E.164"
+            " number or a sip: address.",
+        )
+    return text
+
+
+def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+        raise PydanticCustomError(
+            "metadata_too_large",
+            "Metadata may be {limit} bytes of JSON at most.",
+            {"limit": MAX_METADATA_BYTES},
+        )
+    return metadata
+
+
+class LegRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    to: Annotated[str, AfterValidator(_dialable)]
+    caller_id: Annotated[str, AfterValidator(_address)] | None = Field(None, alias="from")
+    ring_timeout_seconds: int = Field(30, ge=5, le=600)
+
+
+class CallbackRequest(BaseModel):
+    """`max_duration_seconds` bounds the conversation, from the second party's answer on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    leg_a: LegRequest = Field(alias="leg_A")
+    leg_b: LegRequest = Field(alias="leg_B")
+    order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
+    max_duration_seconds: int = Field(3600, ge=60, le=14400)
+    metadata: Annotated[dict[str, str], AfterValidator(_small_metadata)] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _two_parties(self) -> "CallbackRequest":
+        if self.leg_a.to == self.leg_b.to:
+            raise PydanticCustomError(
+                "same_party", "leg_A.to and leg_B.to are the same: a callback joins two parties."
+            )
+        return self
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+class ListRequest(BaseModel):
+    """Query of GET /voice/call/callback. Newest first; `cursor` is what the last page gave."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: CallbackStatus | None = None
+    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    number: Annotated[str, AfterValidator(_address)] | None = None
+    created_after: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
+    created_before: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = None
+
+
+def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> CallbackRequest:
+    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
+    try:
+        return CallbackRequest.model_validate_json(
+            body, context={"home_region": home_region, "sip_domain": sip_domain}
+        )
+    except ValidationError as invalid:
+        if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
+            raise BodyNotJson("Send a JSON object with leg_A and leg_B.") from None
+        raise _named(invalid) from None
+
+
+_NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+
+
+def parse_list(query: dict[str, str]) -> ListRequest:
+    """Raises InvalidRequest naming every wrong parameter."""
+    try:
+        return ListRequest.model_validate(query)
+    except ValidationError as invalid:
+        raise _named(invalid) from None
+
+
+def _named(invalid: ValidationError) -> InvalidRequest:
+    errors: list[dict[str, Any]] = [
+        {
+            "field": ".".join(str(part) for part in error["loc"]),
+            "code": error["type"],
+            "message": error["msg"],
+        }
+        for error in invalid.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return InvalidRequest("See errors for every field that is wrong.", errors=errors)

@@ -1,0 +1,58 @@
+"""The environment of each function, read once at cold start. A missing variable fails by name.
+
+One class per function folder: the field `table_name` is the variable `TABLE_NAME`. A test
+holds these classes against template.yaml, so a variable is neither missing nor left over.
+An empty value is allowed where the comment says what it means.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+from callback.errors import MissingSetting
+
+
+class _FromEnvironment:
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises MissingSetting naming every absent variable."""
+        names = {field.name: field.name.upper() for field in fields(cls)}  # type: ignore[arg-type]
+        missing = sorted(name for name in names.values() if name not in environment)
+        if missing:
+            raise MissingSetting(", ".join(missing))
+        return cls(**{field: environment[name] for field, name in names.items()})
+
+
+@dataclass(frozen=True)
+class CarrierSettings(_FromEnvironment):
+    """What it takes to end a call."""
+
+    table_name: str
+    carrier_secret_name: str
+    carrier_api_url: str  # empty: Twilio itself
+
+
+@dataclass(frozen=True)
+class DialSettings(CarrierSettings):
+    """What it takes to place a call."""
+
+    public_url: str
+    sip_domain: str  # empty: extensions cannot be dialed
+
+
+@dataclass(frozen=True)
+class CallbackApi(DialSettings):
+    state_machine_arn: str
+    home_region: str
+
+
+@dataclass(frozen=True)
+class CarrierWebhook(_FromEnvironment):
+    table_name: str
+    carrier_secret_name: str
+    public_url: str
+
+
+PlaceLeg = DialSettings
+CloseCallback = CarrierSettings
