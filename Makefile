@@ -1,0 +1,100 @@
+# Everything this project does, by name. `make` alone lists it.
+#
+#   PYTHON=python3.13     the interpreter .venv is made with, 3.11 or newer
+#   PORT, CARRIER_PORT    for `make run`: where to listen; free ports without them
+#   STACK                 for `make deploy`: a section of samconfig.toml (default, dev, prod)
+#   ARGS                  further arguments of the command behind demo, run or deploy; for
+#                         `make pytest`, pytest's
+PYTHON ?= python3
+PORT ?=
+CARRIER_PORT ?=
+STACK ?= default
+ARGS ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+INSTALLED := $(VENV)/installed
+# By the path, so that what they start (sam starts make, make starts pip) is the same Python's.
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python"
+# sam asks for a region even to read a template, and phones home unless told not to.
+SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" sam
+
+REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
+	tests/requirements.txt tests/constraints.txt
+
+.PHONY: help demo run test check pytest format build deploy lock clean
+help:
+	@echo "make demo     one callback between two simulated parties, as it happens"
+	@echo "make run      the whole service on this machine until interrupted"
+	@echo "make test     every check and every test"
+	@echo "make check    formatting, lint, types, template and workflow"
+	@echo "make build    what is deployed: four functions and their layer"
+	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
+	@echo "make lock     look for newer versions within requirements.txt and pin them all"
+
+demo: $(INSTALLED)
+	@$(RUN) python -m tests.local.demo $(ARGS)
+
+run: $(INSTALLED)
+	@$(RUN) python -m tests.local $(if $(PORT),--port $(PORT)) \
+		$(if $(CARRIER_PORT),--carrier-port $(CARRIER_PORT)) $(ARGS)
+
+test: check pytest
+
+pytest: $(INSTALLED)
+	$(RUN) python -m pytest $(ARGS)
+
+check: $(INSTALLED)
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) cfn-lint template.yaml
+	$(SAM) validate --lint
+	$(RUN) statelint --yaml functions/workflow/callback.asl.yaml
+
+format: $(INSTALLED)
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+build: $(INSTALLED)
+	$(SAM) build
+
+# The region is the one of your AWS profile or environment.
+deploy: build
+	$(RUN) SAM_CLI_TELEMETRY=0 sam deploy --config-env $(STACK) $(ARGS)
+
+# pip's own words go to a file: about a version that is not there it prints every other.
+define pip_install
+"$(1)/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+	--no-warn-conflicts --root-user-action=ignore $(2) >"$(1)/pip.log" 2>&1 \
+	|| { echo "pip could not install $(2):" >&2; tail -n 20 "$(1)/pip.log" | cut -c 1-300 >&2; exit 1; }
+endef
+
+# Made anew when a requirement changes, so that nothing is in it which nobody asked for.
+$(INSTALLED): $(REQUIREMENTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1)." \
+			"Name another: make PYTHON=python3.13" >&2; exit 1; }
+	@echo "Installing into $(VENV), about a minute..."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
+		exit 1; }
+	@$(call pip_install,$(VENV),--constraint tests/constraints.txt --requirement tests/requirements.txt)
+	@touch $@
+
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	$(call pip_install,build/lock,--requirement layers/shared/requirements.txt)
+	{ echo "# Every version that requirements.txt brings in. Written by \`make lock\`."; \
+		build/lock/bin/pip freeze --exclude setuptools --exclude wheel; } >layers/shared/constraints.txt
+	$(call pip_install,build/lock,--constraint layers/shared/constraints.txt --requirement tests/requirements.txt)
+	{ echo "# Every version that tests/requirements.txt brings in. Written by \`make lock\`."; \
+		build/lock/bin/pip freeze --exclude setuptools --exclude wheel; } >tests/constraints.txt
+
+clean:
+	rm -rf $(VENV) .aws-sam build .mypy_cache .pytest_cache .ruff_cache
