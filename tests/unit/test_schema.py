@@ -1,0 +1,184 @@
+"""What a client may send, and how it is told what is wrong."""
+
+import json
+
+import pytest
+
+from callback import schema
+from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback.models import Order
+
+SEED = {
+    "leg_A": {"to": "1000123", "from": "1000125"},
+    "leg_B": {"to": "1000125", "from": "1000123"},
+}
+NUMBERS = {"leg_A": {"to": "+14155550123"}, "leg_B": {"to": "+442079460000"}}
+
+
+def parsed(body, sip_domain="pbx.example.com"):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return schema.parse_callback(raw, home_region="US", sip_domain=sip_domain)
+
+
+def errors_of(body, sip_domain="pbx.example.com"):
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(body, sip_domain)
+    return {error["field"]: error["code"] for error in refused.value.members["errors"]}
+
+
+def test_the_smallest_request_is_two_addresses():
+    asked = parsed(NUMBERS)
+    assert (asked.leg_a.to, asked.leg_b.to) == ("+14155550123", "+442079460000")
+    assert asked.order is Order.SEQUENTIAL
+    assert asked.leg_a.caller_id is None
+
+
+def test_everything_can_be_said():
+    asked = parsed(
+        {
+            "leg_A": {"to": "sip:alice@pbx.example.com:5060", "ring_timeout_seconds": 5},
+            "leg_B": {"to": "+14155550123", "from": "+14155550199", "ring_timeout_seconds": 600},
+            "order": "simultaneous",
+            "max_duration_seconds": 60,
+            "metadata": {"ticket": "42"},
+        }
+    )
+    assert asked.order is Order.SIMULTANEOUS
+    assert asked.metadata == {"ticket": "42"}
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "+14155550123\n",
+        " +14155550123",
+        "+1415555０１２３",
+        "１０００１２３",
+        "1000123\n",
+        "+0123456789",
+        "+1234567890123456",
+        "14155550123abc",
+        "tel:+14155550123",
+        "client:alice",
+        "sip:alice",
+        "sip:alice@pbx.example.com\n",
+        "sip:alice@pbx.example.com?X-Header=1",
+        "sip:a b@pbx.example.com",
+        "1",
+        "",
+    ],
+)
+def test_what_cannot_be_called_is_not_an_address(to):
+    assert errors_of({**NUMBERS, "leg_A": {"to": to}}) == {"leg_A.to": "invalid_address"}
+
+
+@pytest.mark.parametrize(
+    "to", ["911", "112", "999", "933", "000", "+1911", "+44999", "sip:911@pbx.example.com"]
+)
+def test_emergency_numbers_are_never_called_back(to):
+    assert errors_of({**NUMBERS, "leg_B": {"to": to}}) == {"leg_B.to": "emergency_number"}
+
+
+def test_what_is_an_emergency_number_depends_on_where_one_is():
+    body = json.dumps({**SEED, "leg_A": {"to": "110"}}).encode()
+    assert schema.parse_callback(body, home_region="US", sip_domain="pbx").leg_a.to == "110"
+    with pytest.raises(InvalidRequest):
+        schema.parse_callback(body, home_region="DE", sip_domain="pbx")
+
+
+def test_an_extension_needs_a_domain_to_ring_at():
+    assert errors_of(SEED, sip_domain="") == {
+        "leg_A.to": "extension_without_domain",
+        "leg_B.to": "extension_without_domain",
+    }
+
+
+def test_a_caller_id_may_be_an_extension_without_a_domain():
+    body = {"leg_A": {"to": "+14155550123", "from": "1000125"}, "leg_B": {"to": "+14155550124"}}
+    assert parsed(body, sip_domain="").leg_a.caller_id == "1000125"
+
+
+def test_a_callback_joins_two_parties():
+    assert errors_of({"leg_A": {"to": "1000123"}, "leg_B": {"to": "1000123"}}) == {"": "same_party"}
+
+
+def test_every_wrong_field_is_named():
+    wrong = {
+        "leg_A": {"to": "nobody", "from": 7, "ring_timeout_seconds": 4, "colour": "red"},
+        "order": "sideways",
+        "max_duration_seconds": 14401,
+        "metadata": {"a": 1},
+        "extra": True,
+    }
+    assert set(errors_of(wrong)) == {
+        "leg_A.to",
+        "leg_A.from",
+        "leg_A.ring_timeout_seconds",
+        "leg_A.colour",
+        "leg_B",
+        "order",
+        "max_duration_seconds",
+        "metadata.a",
+        "extra",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ring_timeout_seconds", 4),
+        ("ring_timeout_seconds", 601),
+        ("ring_timeout_seconds", 30.5),
+        ("ring_timeout_seconds", "30"),
+        ("ring_timeout_seconds", True),
+    ],
+)
+def test_a_ring_timeout_is_whole_seconds_within_bounds(field, value):
+    assert set(errors_of({**NUMBERS, "leg_A": {"to": "+14155550123", field: value}})) == {
+        f"leg_A.{field}"
+    }
+
+
+@pytest.mark.parametrize("seconds", [59, 14401, None, "60"])
+def test_a_duration_is_whole_seconds_within_bounds(seconds):
+    assert set(errors_of({**NUMBERS, "max_duration_seconds": seconds})) == {"max_duration_seconds"}
+
+
+def test_metadata_is_strings_of_a_kilobyte_at_most():
+    fits = {"k": "x" * (schema.MAX_METADATA_BYTES - len('{"k": ""}'))}
+    assert parsed({**NUMBERS, "metadata": fits}).metadata == fits
+    assert errors_of({**NUMBERS, "metadata": {"k": fits["k"] + "x"}}) == {
+        "metadata": "metadata_too_large"
+    }
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"leg_A=1000123", b"[]", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 9000]
+)
+def test_what_is_not_a_json_object_is_told_so(body):
+    with pytest.raises(BodyNotJson):
+        parsed(body)
+
+
+def test_a_body_over_16_kilobytes_is_not_even_read():
+    with pytest.raises(BodyTooLarge):
+        parsed(b" " * (16 * 1024 + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "sleeping"),
+        ("outcome", "DROP TABLE"),
+        ("number", "nobody"),
+        ("created_after", "yesterday"),
+        ("created_before", "2026-11-24T12:00:00"),
+        ("limit", "0"),
+        ("limit", "101"),
+        ("colour", "red"),
+    ],
+)
+def test_a_wrong_list_parameter_is_named(name, value):
+    with pytest.raises(InvalidRequest) as refused:
+        schema.parse_list({name: value})
+    assert [error["field"] for error in refused.value.members["errors"]] == [name]

@@ -1,0 +1,253 @@
+"""What may follow what: claim, fence, merge, close."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callback import transitions
+from callback.models import (
+    CallbackStatus,
+    CloseReason,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Step,
+)
+from tests.unit.build import (
+    SIDS,
+    allowed,
+    at,
+    callback,
+    connected,
+    dialed,
+    ended,
+    event,
+    joined,
+    recorded,
+)
+
+A, B = LegName.A, LegName.B
+
+
+# --------------------------------------------------------------------------------- the claim
+
+
+@pytest.mark.parametrize(
+    ("order", "first", "not_yet"),
+    [
+        (Order.SEQUENTIAL, [A], [B]),
+        (Order.REVERSE, [B], [A]),
+        (Order.SIMULTANEOUS, [A, B], []),
+    ],
+)
+def test_only_the_legs_of_the_first_step_may_be_dialed_at_first(order, first, not_yet):
+    new = callback(order)
+    assert [name for name in LegName if transitions.claim(new, name, at(0))] == first
+    assert [name for name in LegName if not transitions.claim(new, name, at(0))] == not_yet
+
+
+def test_a_leg_is_claimed_once():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    assert claimed.leg_a.status is LegStatus.DIALING
+    assert claimed.leg_a.attempt == 1
+    assert claimed.status is CallbackStatus.CALLING_FIRST
+    assert transitions.claim(claimed, A, at(1)) is None
+
+
+@pytest.mark.parametrize("status", [LegStatus.QUEUED, LegStatus.RINGING, LegStatus.ANSWERED])
+def test_the_second_leg_waits_until_the_first_is_in_the_room(status):
+    waiting = recorded(dialed(callback(), A), A, event(status, 3))
+    assert transitions.claim(waiting, B, at(4)) is None
+    in_room = recorded(waiting, A, event(LegStatus.JOINED, 5))
+    assert allowed(transitions.claim(in_room, B, at(6))).status is CallbackStatus.CALLING_SECOND
+
+
+def test_the_second_leg_is_not_dialed_once_the_first_has_hung_up():
+    gone = recorded(joined(callback(), A), A, ended(LegOutcome.COMPLETED, 6, A))
+    assert transitions.claim(gone, B, at(7)) is None
+
+
+@pytest.mark.parametrize("name", LegName)
+def test_nothing_is_dialed_for_a_canceled_callback(name):
+    canceled = allowed(transitions.cancel(callback(Order.SIMULTANEOUS)))
+    assert transitions.claim(canceled, name, at(1)) is None
+
+
+def test_a_claim_given_back_can_be_taken_again_as_a_new_attempt():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    released = allowed(transitions.release(claimed, A, 1))
+    assert released.leg_a.status is LegStatus.PLANNED
+    assert allowed(transitions.claim(released, A, at(1))).leg_a.attempt == 2
+
+
+def test_a_claim_is_not_given_back_once_the_carrier_has_the_call():
+    assert transitions.release(dialed(callback(), A), A, 1) is None
+
+
+# --------------------------------------------------------------------------------- the fence
+
+
+def test_an_answered_call_may_join_and_may_ask_again():
+    ringing = dialed(callback(), A)
+    admitted = allowed(transitions.answer(ringing, A, 1, SIDS[A], at(3)))
+    assert admitted.leg_a.status is LegStatus.ANSWERED
+    assert transitions.answer(admitted, A, 1, SIDS[A], at(4))
+
+
+def test_a_call_whose_create_was_never_answered_is_adopted_at_the_fence():
+    unknown = recorded(
+        allowed(transitions.claim(callback(), A, at(0))),
+        A,
+        replace(event(LegStatus.UNKNOWN, 1), call_sid=None),
+    )
+    admitted = allowed(transitions.answer(unknown, A, 1, SIDS[A], at(5)))
+    assert admitted.leg_a.call_sid == SIDS[A]
+    assert transitions.answer(admitted, A, 1, SIDS[B], at(6)) is None, "one call per leg"
+
+
+@pytest.mark.parametrize(
+    ("before", "attempt", "sid"),
+    [
+        (dialed(callback(), A), 2, SIDS[A]),
+        (dialed(callback(), A), 1, SIDS[B]),
+        (callback(), 0, SIDS[A]),
+        (allowed(transitions.cancel(dialed(callback(), A))), 1, SIDS[A]),
+        (recorded(dialed(callback(), A), A, ended(LegOutcome.BUSY, 2, A)), 1, SIDS[A]),
+    ],
+    ids=["another attempt", "another call", "never dialed", "canceled", "ended"],
+)
+def test_no_other_call_may_join(before, attempt, sid):
+    assert transitions.answer(before, A, attempt, sid, at(9)) is None
+
+
+def test_the_second_party_may_not_join_once_the_first_has_hung_up():
+    ringing = dialed(joined(callback(), A), B, 6)
+    gone = recorded(ringing, A, ended(LegOutcome.COMPLETED, 7, A))
+    assert transitions.answer(gone, B, 1, SIDS[B], at(7)) is None
+
+
+# --------------------------------------------------------------------------------- the merge
+
+
+@pytest.mark.parametrize("before", LegStatus)
+@pytest.mark.parametrize("told", [s for s in LegStatus if s is not LegStatus.PLANNED])
+def test_a_leg_skips_forward_and_never_back(before, told):
+    places = list(LegStatus)
+    leg = replace(callback().leg_a, status=before, attempt=1, ended_at=at(1))
+    now = allowed(transitions.record(callback(leg_a=leg), A, 1, event(told, 2))).leg_a.status
+    if before is LegStatus.PLANNED:
+        assert now in (LegStatus.PLANNED, LegStatus.DIALING, LegStatus.ENDED)
+    else:
+        assert places.index(now) == max(places.index(before), places.index(told))
+
+
+ONE_LEG = [
+    event(LegStatus.QUEUED, 0),
+    event(LegStatus.RINGING, 2),
+    event(LegStatus.ANSWERED, 5),
+    event(LegStatus.JOINED, 6),
+    ended(LegOutcome.COMPLETED, 60, A, seconds=55),
+]
+
+
+def test_every_order_of_one_legs_events_gives_one_record():
+    begun = dialed(callback(), A)
+    records = {repr(recorded(begun, A, *order)) for order in permutations([*ONE_LEG, ONE_LEG[3]])}
+    assert len(records) == 1
+
+
+@given(
+    st.permutations(
+        [(A, e) for e in ONE_LEG]
+        + [
+            (B, event(LegStatus.RINGING, 9, B)),
+            (B, event(LegStatus.ANSWERED, 12, B)),
+            (B, event(LegStatus.JOINED, 12, B)),
+            (B, ended(LegOutcome.COMPLETED, 60, B, seconds=48)),
+            (B, ended(LegOutcome.BUSY, 61, B, cause="sip_486")),
+            (None, None),
+        ]
+    )
+)
+def test_every_order_of_both_legs_events_gives_one_record_even_with_a_contradiction(history):
+    both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
+    for name, told in history:
+        both = recorded(both, name, told) if name else allowed(transitions.connect(both, at(13)))
+    assert (both.status, both.outcome) == (CallbackStatus.ENDED, "completed")
+    assert both.leg_b.outcome is LegOutcome.COMPLETED
+    assert (both.leg_a.seconds, both.leg_b.seconds) == (55, 48)
+    assert both.leg_a.ringing_at == at(2)
+    assert both.connected_at == at(13)
+
+
+def test_an_event_of_another_call_changes_nothing():
+    begun = dialed(callback(), A)
+    assert transitions.record(begun, A, 1, event(LegStatus.ENDED, 5, B)) is None
+    assert transitions.record(begun, A, 2, event(LegStatus.ENDED, 5)) is None
+
+
+def test_a_word_that_is_not_in_the_table_is_kept_and_moves_nothing():
+    begun = dialed(callback(), A)
+    told = replace(event(LegStatus.QUEUED, 1), status=None, word="levitating")
+    after = recorded(begun, A, told)
+    assert after.leg_a.unrecognised_status == "levitating"
+    assert after.leg_a.status is begun.leg_a.status
+
+
+# --------------------------------------------------------------------------- steps and closing
+
+
+def test_the_first_step_is_done_when_all_its_legs_are_in_the_room():
+    both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
+    one = joined(both, A)
+    assert not transitions.step_done(one, Step.FIRST)
+    assert transitions.step_done(joined(one, B), Step.FIRST)
+
+
+@pytest.mark.parametrize("order", Order)
+def test_the_second_step_lasts_until_somebody_hangs_up(order):
+    talking = connected(order)
+    assert not transitions.step_done(talking, Step.SECOND)
+    assert not transitions.over(talking)
+    assert transitions.over(recorded(talking, B, ended(LegOutcome.COMPLETED, 50, B)))
+
+
+def test_closing_ends_a_leg_that_was_never_dialed():
+    busy = recorded(dialed(callback(), A), A, ended(LegOutcome.BUSY, 3, A))
+    closed = allowed(transitions.close(busy, None, at(4)))
+    assert (closed.leg_b.outcome, closed.leg_b.cause) == (LegOutcome.CANCELED, "not_dialed")
+    assert (closed.status, closed.outcome) == (CallbackStatus.ENDED, "first_leg_busy")
+    assert closed.ended_at == at(4)
+
+
+def test_closing_leaves_a_request_under_way_alone_and_gives_up_on_an_old_one():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    early = allowed(transitions.close(claimed, CloseReason.TIMED_OUT, at(14)))
+    assert early.leg_a.status is LegStatus.DIALING
+    late = allowed(transitions.close(claimed, CloseReason.TIMED_OUT, at(16)))
+    assert late.leg_a.outcome is LegOutcome.DIAL_OUTCOME_UNKNOWN
+    assert late.outcome == "first_leg_dial_outcome_unknown"
+
+
+def test_closing_leaves_a_live_call_to_the_carrier():
+    talking = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A))
+    closed = allowed(transitions.close(talking, None, at(51)))
+    assert closed.leg_b.status is LegStatus.JOINED
+    assert closed.status is CallbackStatus.CONNECTED
+
+
+def test_an_ended_callback_is_neither_canceled_nor_closed_again():
+    done = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A))
+    done = recorded(done, B, ended(LegOutcome.COMPLETED, 50, B))
+    assert done.status is CallbackStatus.ENDED
+    assert transitions.cancel(done) is None
+    assert transitions.close(done, CloseReason.FAILED, at(60)) is None
+
+
+def test_a_reason_of_ours_does_not_replace_what_a_party_did():
+    gone = recorded(joined(callback(), A), A, ended(LegOutcome.COMPLETED, 6, A))
+    assert allowed(transitions.close(gone, CloseReason.TIMED_OUT, at(90))).close_reason is None
