@@ -107,7 +107,7 @@ def test_every_wrong_field_is_named():
         "leg_A": {"to": "nobody", "from": 7, "ring_timeout_seconds": 4, "colour": "red"},
         "order": "sideways",
         "max_duration_seconds": 14401,
-        "metadata": {"a": 1},
+        "metadata": {"a": 1, "": "nameless"},
         "extra": True,
     }
     assert set(errors_of(wrong)) == {
@@ -119,6 +119,7 @@ def test_every_wrong_field_is_named():
         "order",
         "max_duration_seconds",
         "metadata.a",
+        "metadata",
         "extra",
     }
 

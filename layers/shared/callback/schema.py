@@ -62,6 +62,9 @@ def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
+_MetadataKey = Annotated[str, Field(min_length=1)]  # DynamoDB has no empty attribute names
+
+
 class LegRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -79,7 +82,7 @@ class CallbackRequest(BaseModel):
     leg_b: LegRequest = Field(alias="leg_B")
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
     max_duration_seconds: int = Field(3600, ge=60, le=14400)
-    metadata: Annotated[dict[str, str], AfterValidator(_small_metadata)] = Field(
+    metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict
     )
 
@@ -124,6 +127,7 @@ def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> Callbac
         raise _named(invalid) from None
 
 
+_NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
 _NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
 
 
@@ -138,7 +142,7 @@ def parse_list(query: dict[str, str]) -> ListRequest:
 def _named(invalid: ValidationError) -> InvalidRequest:
     errors: list[dict[str, Any]] = [
         {
-            "field": ".".join(str(part) for part in error["loc"]),
+            "field": ".".join(str(part) for part in error["loc"] if part not in _NO_FIELD),
             "code": error["type"],
             "message": error["msg"],
         }

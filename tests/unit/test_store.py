@@ -1,0 +1,219 @@
+"""The table: one winner per race, listings that show at once what was accepted."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from callback import transitions
+from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
+from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step
+from callback.store import CallbackStore
+from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
+
+A, B = LegName.A, LegName.B
+
+
+@pytest.fixture
+def client():
+    with mock_aws():
+        client = boto3.client(
+            "dynamodb", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        client.create_table(
+            TableName="callbacks",
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def store(client):
+    return CallbackStore(client, "callbacks")
+
+
+def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
+    """All pages, as lists of ids."""
+    asked = {"number": None, "after": None, "before": None, "limit": 20, **asked}
+    pages, cursor = [], None
+    while not pages or cursor:
+        page = store.page(tenant, wanted=wanted, cursor=cursor, **asked)
+        pages.append([c.callback_id for c in page.callbacks])
+        cursor = page.cursor
+    return pages
+
+
+def add(store, count, **fields):
+    for n in range(count):
+        store.add(
+            callback(callback_id=f"cb-{n:03d}", created_at=NOON + timedelta(seconds=n), **fields)
+        )
+    return [f"cb-{n:03d}" for n in reversed(range(count))]
+
+
+def test_every_field_survives_the_table(store):
+    full = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A, seconds=44))
+    full = replace(
+        allowed(transitions.wait(full, Step.SECOND, "token")),
+        metadata={"ticket": "42", "note": ""},
+        leg_b=replace(full.leg_b, unrecognised_status="odd", carrier_code=21211, cause="why"),
+    )
+    store.add(full)
+    assert store.get("cb-1") == full
+
+
+def test_an_unknown_callback_is_not_found(store):
+    with pytest.raises(CallbackNotFound):
+        store.get("cb-9")
+    with pytest.raises(CallbackNotFound):
+        store.change("cb-9", transitions.cancel)
+
+
+def test_a_callback_is_added_once(store, client):
+    store.add(callback())
+    with pytest.raises(client.exceptions.TransactionCanceledException):
+        store.add(callback(max_duration_seconds=60))
+    assert store.get("cb-1").max_duration_seconds == 600
+
+
+def test_a_change_that_is_not_allowed_writes_nothing(store):
+    store.add(dialed(callback(), A))
+    before = store.get("cb-1")
+    assert store.change("cb-1", lambda c: transitions.claim(c, A, at(1))) == (before, False)
+    assert store.get("cb-1") == before
+
+
+def test_hearing_the_same_twice_writes_once(store):
+    store.add(callback())
+    first, _ = store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
+    second, taken = store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
+    assert taken
+    assert second.revision == first.revision == 1
+
+
+def test_of_two_who_claim_a_leg_at_once_one_does(store):
+    store.add(callback())
+    claims = []
+
+    def claim_while_another_does(seen):
+        if not claims:
+            claims.append(store.change("cb-1", lambda c: transitions.claim(c, A, at(1)))[1])
+        return transitions.claim(seen, A, at(1))
+
+    _, mine = store.change("cb-1", claim_while_another_does)
+    assert (claims, mine) == ([True], False)
+    assert store.get("cb-1").leg_a.attempt == 1
+
+
+def test_a_loser_applies_its_change_to_what_the_winner_wrote(store):
+    store.add(dialed(callback(), A))
+    interrupted = []
+
+    def cancel_after_another_wrote(seen):
+        if not interrupted:
+            interrupted.append(True)
+            store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
+        return transitions.cancel(seen)
+
+    after, _ = store.change("cb-1", cancel_after_another_wrote)
+    assert after.close_reason
+    assert after.waiting
+
+
+def test_losing_every_race_is_an_error_that_may_be_retried(store):
+    store.add(callback())
+
+    def always_late(seen):
+        token = f"t{seen.revision}"
+        store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, token))
+        return transitions.cancel(seen)
+
+    with pytest.raises(StoreContended):
+        store.change("cb-1", always_late)
+
+
+def test_a_list_is_newest_first_in_pages_that_miss_nothing(store):
+    ids = add(store, 45)
+    assert listed(store) == [ids[:20], ids[20:40], ids[40:]]
+
+
+def test_a_list_that_fits_its_page_exactly_has_no_cursor(store):
+    ids = add(store, 20)
+    assert listed(store) == [ids]
+
+
+def test_an_empty_list_is_one_empty_page(store):
+    assert listed(store) == [[]]
+
+
+def test_a_rare_match_is_found_however_far_back_it_lies(store, monkeypatch):
+    monkeypatch.setattr("callback.store._PAGE", 8)
+    monkeypatch.setattr("callback.store._EXAMINED_AT_MOST", 20)
+    ids = add(store, 30)
+    store.change(ids[-1], transitions.cancel)
+    pages = listed(store, wanted=lambda c: c.close_reason is not None)
+    assert pages == [[], [ids[-1]]], "one request looks at so many rows, then hands out a cursor"
+
+
+def test_a_list_follows_the_callback_as_it_stands(store):
+    add(store, 3)
+    store.change("cb-001", lambda c: transitions.claim(c, A, at(9)))
+    pages = listed(store, wanted=lambda c: c.status is CallbackStatus.CALLING_FIRST)
+    assert pages == [["cb-001"]]
+
+
+def test_a_list_by_number_finds_either_party(store):
+    store.add(callback(callback_id="cb-a"))
+    other = replace(callback().leg_a, to="+14155550123")
+    store.add(callback(callback_id="cb-b", leg_a=other, created_at=at(1)))
+    assert listed(store, number="1000125") == [["cb-b", "cb-a"]]
+    assert listed(store, number="+14155550123") == [["cb-b"]]
+    assert listed(store, number="+14155550124") == [[]]
+
+
+def test_a_list_is_bounded_by_time(store):
+    ids = add(store, 9)
+    assert listed(store, after=at(3), before=at(6)) == [
+        [i for i in ids if "cb-003" <= i < "cb-006"]
+    ]
+
+
+def test_a_tenant_sees_its_own_callbacks_only(store):
+    store.add(callback())
+    store.add(callback(callback_id="cb-2", tenant="other"))
+    assert listed(store) == [["cb-1"]]
+    assert listed(store, tenant="other") == [["cb-2"]]
+
+
+@pytest.mark.parametrize("cursor", ["", "!", "bm90aGluZw", "8J-YgA", "gIGC"])
+def test_a_cursor_that_no_page_gave_is_refused(store, cursor):
+    with pytest.raises(InvalidRequest):
+        store.page(
+            "default",
+            wanted=lambda _: True,
+            number=None,
+            after=None,
+            before=None,
+            limit=5,
+            cursor=cursor,
+        )
+
+
+def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, client):
+    store.add(dialed(callback(), A))
+    row = client.get_item(
+        TableName="callbacks", Key={"pk": {"S": "CALLBACK#cb-1"}, "sk": {"S": "CALLBACK"}}
+    )["Item"]
+    assert row["status"] == {"S": "calling_first"}
+    assert row["leg_a"]["M"]["status"] == {"S": LegStatus.QUEUED}
