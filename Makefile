@@ -53,7 +53,8 @@ check: $(INSTALLED)
 	$(RUN) mypy
 	$(RUN) cfn-lint template.yaml
 	$(SAM) validate --lint
-	$(RUN) statelint --yaml functions/workflow/callback.asl.yaml
+	@# FLOAT: Step Functions takes whole numbers where the linter wants a decimal point.
+	$(RUN) statelint --ignore FLOAT --yaml functions/workflow/callback.asl.yaml
 
 format: $(INSTALLED)
 	$(RUN) ruff format .
