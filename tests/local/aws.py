@@ -1,0 +1,130 @@
+"""The embedded AWS: moto in server mode on 127.0.0.1, with the template's resources in it."""
+
+import contextlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import boto3
+from botocore.config import Config
+from moto.core.base_backend import BackendDict
+from moto.core.config import default_user_config
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
+
+from tests.local import environment, tables
+from tests.local.template import REGION, Template, Workflow
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+# Enough for every thread of the front to hold a connection.
+_CONNECTIONS = 64
+_POLL_SECONDS = 0.02
+
+
+class EmbeddedAws:
+    """`url` is what AWS_ENDPOINT_URL should be; the clients talk to it as anybody would."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        session = boto3.Session(
+            aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
+        )
+        config = Config(max_pool_connections=_CONNECTIONS, retries={"total_max_attempts": 1})
+
+        def client(name: str) -> Any:
+            return session.client(name, endpoint_url=url, config=config)  # type: ignore[call-overload]
+
+        self.dynamodb: DynamoDBClient = client("dynamodb")
+        self.ssm: SSMClient = client("ssm")
+        self.stepfunctions: SFNClient = client("stepfunctions")
+
+    def create(self, template: Template, secrets: dict[str, dict[str, str]]) -> None:
+        """Create the template's tables and state machines, and the parameters `secrets`
+        (name to JSON object), which the template expects to be there before it."""
+        for table in template.tables:
+            self.dynamodb.create_table(**table)
+        for name, attribute in template.time_to_live.items():
+            self.dynamodb.update_time_to_live(
+                TableName=name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute},
+            )
+        for name, value in secrets.items():
+            self.ssm.put_parameter(Name=name, Type="SecureString", Value=json.dumps(value))
+        for workflow in template.workflows:
+            self._create_state_machine(workflow)
+
+    def _create_state_machine(self, workflow: Workflow) -> None:
+        self.stepfunctions.create_state_machine(
+            name=workflow.name,
+            definition=workflow.definition,
+            roleArn="arn:aws:iam::123456789012:role/local",
+            type=workflow.type,  # type: ignore[arg-type]
+        )
+
+    def history(self, execution_arn: str) -> list[dict[str, Any]]:
+        """Every event of an execution, oldest first."""
+        answer = self.stepfunctions.get_execution_history(executionArn=execution_arn)
+        return list(answer["events"])  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for client in (self.dynamodb, self.ssm, self.stepfunctions):
+            client.close()
+
+
+def billed_transitions(history: list[dict[str, Any]]) -> int:
+    """State transitions that a Standard workflow is billed for: each state entered, and each
+    retry (AWS Step Functions pricing)."""
+    kinds = Counter(event["type"] for event in history)
+    entered = sum(count for kind, count in kinds.items() if kind.endswith("StateEntered"))
+    attempts = kinds["TaskScheduled"] + kinds["LambdaFunctionScheduled"]
+    return entered + max(0, attempts - kinds["TaskStateEntered"])
+
+
+@contextlib.contextmanager
+def running() -> Iterator[EmbeddedAws]:
+    """An empty embedded AWS for as long as the block lasts."""
+    # A server without this has several lines to say about every request.
+    for name in ("werkzeug", "moto"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with (
+        mock.patch.dict(default_user_config, stepfunctions={"execute_state_machine": True}),
+        tables.serialized(),
+    ):
+        BackendDict.reset()
+        server = _Server("127.0.0.1", 0, verbose=False)
+        server.start()
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        try:
+            with environment.harmless(url):
+                aws = EmbeddedAws(url)
+                try:
+                    yield aws
+                finally:
+                    aws.close()
+        finally:
+            server.stop()
+            BackendDict.reset()
+
+
+class _Server(ThreadedMotoServer):
+    """moto's server, but its stop is not half a second away and closes its socket."""
+
+    def _server_entry(self) -> None:
+        app = DomainDispatcherApplication(create_backend_app)
+        with make_server(
+            self._ip_address, self._port, app, threaded=True, request_handler=MotoRequestHandler
+        ) as self._server:
+            self._server_ready_event.set()
+            self._server.serve_forever(poll_interval=_POLL_SECONDS)

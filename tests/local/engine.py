@@ -1,0 +1,370 @@
+"""Step Functions as moto runs it, corrected where AWS behaves differently and it matters here.
+
+moto's interpreter of the Amazon States Language is executed as it is. What is replaced, and why
+(moto 5.2.5; each point has a test in tests/local_stack/test_engine.py):
+
+* a Lambda task calls the function in this process; moto would make a client for each call;
+* timeouts, waits and retry intervals run in virtual time, and so do the history's timestamps;
+* each attempt of a task gets a token of its own; moto gives a retry the settled token of the
+  attempt before;
+* a token is settled once; the second time, and after the task is over, it is TaskTimedOut; moto
+  answers success, and its errors have no code;
+* SendTaskFailure carries its cause; moto drops it;
+* StopExecution, and the time limit of a whole execution, end it at once; moto waits for the task
+  that is running;
+* settling, describing or starting executions does not fail while another execution starts;
+* a state machine's definition is parsed once, not once for each execution.
+
+All of it is in force only inside `running`.
+"""
+
+import contextlib
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, Protocol
+from unittest import mock
+
+from botocore.exceptions import ClientError
+from moto.core.exceptions import AWSError
+from moto.core.responses import EmptyResult
+from moto.stepfunctions.exceptions import InvalidToken
+from moto.stepfunctions.parser.api import (
+    ExecutionAbortedEventDetails,
+    ExecutionStatus,
+    ExecutionTimedOutEventDetails,
+    HistoryEventType,
+)
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.common.timeouts.heartbeat import Heartbeat
+from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import Timeout
+from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
+from moto.stepfunctions.parser.asl.component.program.program import Program
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+    state_task_service_callback,
+)
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function import timestamp
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
+    WaitFunction,
+)
+from moto.stepfunctions.parser.asl.eval.callback.callback import (
+    CallbackOutcome,
+    CallbackOutcomeFailure,
+    CallbackOutcomeSuccess,
+)
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.backend.execution import (
+    BaseExecutionWorkerCommunication,
+    Execution,
+)
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+from moto.stepfunctions.parser.utils import TMP_THREADS
+from moto.stepfunctions.responses import StepFunctionResponse
+
+from tests.local.functions import Functions, UnknownFunction
+
+_CallbackService = state_task_service_callback.StateTaskServiceCallback
+
+
+class TaskTimedOut(AWSError):
+    """moto's own reaches the client without its name."""
+
+    TYPE = "TaskTimedOut"
+    STATUS = 400
+
+
+class Clock(Protocol):
+    """Virtual time: `speed` virtual seconds in a real one."""
+
+    speed: float
+
+    def now(self) -> datetime: ...
+
+
+@contextlib.contextmanager
+def running(
+    functions: Functions, clock: Clock, changed: Callable[[Execution], None]
+) -> Iterator[None]:
+    """Executions run corrected inside the block; what still runs at its end is abandoned.
+
+    `changed` is told of each execution that starts or has ended; it must not take long.
+    """
+    seen: list[Execution] = []
+    is_closing = threading.Event()
+
+    def watch(execution: Execution) -> None:
+        if execution.exec_status == ExecutionStatus.RUNNING:
+            seen.append(execution)
+        if not is_closing.is_set():
+            changed(execution)
+
+    with contextlib.ExitStack() as stack:
+        for owner, name, replacement in (
+            *_lambda_tasks(functions),
+            *_virtual_time(clock),
+            *_tokens(),
+            *_endings(clock, watch),
+            *_starts(watch),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, replacement))
+        try:
+            yield
+        finally:
+            is_closing.set()
+            for execution in seen:
+                _abandon(execution)
+            TMP_THREADS.clear()
+
+
+_Replacement = tuple[Any, str, Any]
+
+
+def _lambda_tasks(functions: Functions) -> Iterator[_Replacement]:
+    def invoke(parameters: dict[str, Any], region: str, state_credentials: Any) -> dict[str, Any]:
+        del region, state_credentials
+        try:
+            invocation = functions.invoke(
+                parameters["FunctionName"], parameters.get("Payload", b"{}")
+            )
+        except UnknownFunction as unknown:
+            raise ClientError(
+                {
+                    "Error": {
+                        "Code": "ResourceNotFoundException",
+                        "Message": f"Function not found: {unknown}",
+                    },
+                    "ResponseMetadata": {"HTTPStatusCode": 404, "RequestId": "local"},
+                },
+                "Invoke",
+            ) from unknown
+        response = {
+            "ExecutedVersion": "$LATEST",
+            "Payload": json.loads(invocation.payload),
+            "StatusCode": 200,
+        }
+        if invocation.error is not None:
+            response["FunctionError"] = invocation.error
+        return response
+
+    yield lambda_eval_utils, "_invoke_lambda_function", invoke
+
+
+def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
+    def seconds(self: Timeout | Heartbeat, env: Any) -> None:
+        env.stack.append(self._eval_seconds(env=env) / clock.speed)
+
+    def wait(self: WaitFunction, env: Any) -> None:
+        until = time.monotonic() + self._get_wait_seconds(env=env) / clock.speed
+        # Other states' ends wake this one too.
+        while env.is_running() and (left := until - time.monotonic()) > 0:
+            env.program_state_event.wait(left)
+
+    def sleep(interval: float) -> None:
+        time.sleep(interval / clock.speed)
+
+    class Now(datetime):
+        """What a Wait until a timestamp measures from."""
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return clock.now().replace(tzinfo=tz)
+
+    yield Timeout, "_eval_body", seconds
+    yield Heartbeat, "_eval_body", seconds
+    yield WaitFunction, "_eval_body", wait
+    yield retrier_decl, "time", SimpleNamespace(sleep=sleep)
+    yield timestamp, "datetime", SimpleNamespace(datetime=Now)
+    yield EventManager, "_get_current_timestamp", staticmethod(clock.now)
+
+
+def _tokens() -> Iterator[_Replacement]:
+    settling = threading.Lock()
+    evaluate_once = _CallbackService._evaluate_with_timeout
+
+    def evaluate(self: Any, env: Any) -> None:
+        context = env.states.context_object
+        is_retry = context.context_object_data["State"].get("RetryCount", 0) > 0
+        if is_retry and "Task" in context.context_object_data:
+            env.callback_pool_manager.add(context.update_task_token())
+        evaluate_once(self, env)
+
+    def settle(backend: StepFunctionsParserBackend, outcome: CallbackOutcome) -> None:
+        token = outcome.callback_id
+        for execution in backend._get_executions():
+            env = execution.exec_worker.env
+            endpoint = env.callback_pool_manager.get(token)
+            if endpoint is None:
+                continue
+            with settling:
+                is_over = (
+                    execution.exec_status != ExecutionStatus.RUNNING
+                    or endpoint.get_outcome() is not None
+                    or token not in _tokens_waited_for(env)
+                )
+                if is_over:
+                    raise TaskTimedOut("Task Timed Out: 'Provided task does not exist anymore'")
+                endpoint.notify(outcome)
+            return
+        raise InvalidToken
+
+    def succeed(self: StepFunctionsParserBackend, task_token: str, outcome: str) -> None:
+        settle(self, CallbackOutcomeSuccess(callback_id=task_token, output=outcome))
+
+    def fail(
+        self: StepFunctionsParserBackend,
+        task_token: str,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None:
+        settle(self, CallbackOutcomeFailure(callback_id=task_token, error=error, cause=cause))
+
+    def answer_failure(self: StepFunctionResponse) -> EmptyResult:
+        backend = self.stepfunction_backend
+        assert isinstance(backend, StepFunctionsParserBackend)
+        fail(
+            backend,
+            self._get_param("taskToken"),
+            self._get_param("error"),
+            self._get_param("cause"),
+        )
+        return EmptyResult()
+
+    yield _CallbackService, "_evaluate_with_timeout", evaluate
+    yield StepFunctionsParserBackend, "send_task_success", succeed
+    yield StepFunctionsParserBackend, "send_task_failure", fail
+    yield StepFunctionResponse, "send_task_failure", answer_failure
+
+
+def _tokens_waited_for(env: Any) -> set[str]:
+    """Tokens of the tasks that are running now, in branches too."""
+    tokens = set()
+    for frame in list(env._frames):
+        task = frame.states.context_object.context_object_data.get("Task")
+        if task is not None:
+            tokens.add(task["Token"])
+        tokens |= _tokens_waited_for(frame)
+    return tokens
+
+
+def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
+    reflect = BaseExecutionWorkerCommunication.terminated
+
+    def evaluate(self: Program, env: Any) -> None:
+        env.next_state_name = self.start_at.start_at_name
+        env.over = threading.Event()
+
+        def run() -> None:
+            try:
+                EvalComponent.eval(self, env)
+            finally:
+                env.over.set()
+
+        worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+        limit = self.timeout_seconds
+        if not env.over.wait(limit.timeout_seconds / clock.speed if limit else None):
+            env.set_timed_out()
+        if worker.is_alive() and not env.is_running():
+            _close_history(env)
+
+    def stop(self: ExecutionWorker, stop_date: Any, error: str | None, cause: str | None) -> None:
+        self.env.set_stop(stop_date=stop_date, cause=cause, error=error)
+        self.env.over.set()
+
+    def terminated(self: BaseExecutionWorkerCommunication) -> None:
+        reflect(self)
+        self.execution.stop_date = clock.now()
+        watch(self.execution)
+
+    yield Program, "eval", evaluate
+    yield ExecutionWorker, "stop", stop
+    yield BaseExecutionWorkerCommunication, "terminated", terminated
+
+
+def _close_history(env: Any) -> None:
+    """Write an execution's last event while a task of it still runs, and nothing after it."""
+    state = env.program_state()
+    if hasattr(state, "cause"):
+        kind = HistoryEventType.ExecutionAborted
+        details = EventDetails(
+            executionAbortedEventDetails=ExecutionAbortedEventDetails(
+                error=state.error, cause=state.cause
+            )
+        )
+    else:
+        kind = HistoryEventType.ExecutionTimedOut
+        details = EventDetails(executionTimedOutEventDetails=ExecutionTimedOutEventDetails())
+    env.event_manager.add_event(
+        context=env.event_history_context, event_type=kind, event_details=details
+    )
+    env.event_manager.add_event = lambda *_, **__: 0
+
+
+def _starts(watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
+    starting = threading.Lock()
+    start_once = StepFunctionsParserBackend.start_execution
+    set_up = ExecutionWorker._get_evaluation_environment
+
+    def start(
+        self: StepFunctionsParserBackend,
+        state_machine_arn: str,
+        name: str,
+        execution_input: str | None = None,
+        trace_header: str | None = None,
+    ) -> Execution:
+        # Whether the name is taken is looked up first and the execution is added later.
+        with starting:
+            return start_once(self, state_machine_arn, name, execution_input, trace_header)
+
+    def begin(self: ExecutionWorker) -> None:
+        # The environment is made here and not by the new thread, so that whoever sees the
+        # execution can also see into it.
+        environment = set_up(self)
+        self.env = environment
+        self._get_evaluation_environment = lambda: environment
+        watch(self._execution_communication.execution)
+        threading.Thread(target=self._execution_logic, daemon=True).start()
+
+    def started(
+        self: StepFunctionsParserBackend, status: ExecutionStatus | None = None
+    ) -> list[Execution]:
+        return [
+            execution
+            for machine in self.state_machines
+            for execution in list(machine.executions)
+            if execution.exec_status is not None
+            and execution.exec_worker.env is not None
+            and status in (None, execution.exec_status)
+        ]
+
+    def status(self: Execution) -> str:
+        return (self.exec_status or ExecutionStatus.RUNNING).value
+
+    yield StepFunctionsParserBackend, "start_execution", start
+    yield StepFunctionsParserBackend, "_get_executions", started
+    yield ExecutionWorker, "start", begin
+    yield Execution, "status", property(status)
+    yield (
+        AmazonStateLanguageParser,
+        "parse",
+        staticmethod(functools.lru_cache(AmazonStateLanguageParser.parse)),
+    )
+
+
+def _abandon(execution: Execution) -> None:
+    """Let the threads of an execution that still runs come to an end, unheard."""
+    env = execution.exec_worker.env
+    if env.is_running():
+        env.event_manager.add_event = lambda *_, **__: 0
+        env.set_stop(stop_date=None, cause=None, error=None)
+        env.over.set()
+        for endpoint in list(env.callback_pool_manager._pool.values()):
+            endpoint.interrupt_all()

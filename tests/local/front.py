@@ -1,0 +1,312 @@
+"""The HTTP API of the template on 127.0.0.1: requests become Lambda events and come back.
+
+Events and answers have payload format 2.0 (API Gateway Developer Guide, "Create AWS Lambda proxy
+integrations for HTTP APIs"). What the gateway would refuse or break, this does too: an unknown
+path, a body over its limit, a handler that fails or answers nonsense.
+"""
+
+import asyncio
+import base64
+import concurrent.futures
+import json
+import re
+import socket
+import sys
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from tests.local import loopback
+from tests.local.functions import Functions
+from tests.local.template import ACCOUNT, API_ID, Route
+
+# Quotas of HTTP APIs: the payload of a request, and of Lambda's synchronous invocation.
+_LARGEST_BODY = 10 * 1024 * 1024
+# The gateway hands over exactly these as text, and the rest as base64, a form or a body without
+# a type included.
+_TEXT_TYPES = ("application/json", "application/javascript", "application/xml")
+_THREADS = 256
+_DOMAIN = f"{API_ID}.execute-api.us-east-1.amazonaws.com"
+# Seconds of real time.
+_CLOSING = 5.0
+# Whom a request on a route with IAM authorization comes from: anybody on this machine.
+_IAM_CALLER = {
+    "iam": {
+        "accessKey": "local",
+        "accountId": ACCOUNT,
+        "callerId": "AIDALOCAL",
+        "cognitoIdentity": None,
+        "principalOrgId": None,
+        "userArn": f"arn:aws:iam::{ACCOUNT}:user/local",
+        "userId": "AIDALOCAL",
+    }
+}
+
+
+class NonsenseError(Exception):
+    """A function's answer is not one the gateway understands."""
+
+
+class Routes:
+    """Which route a request takes: the most literal path wins, then the method over ANY."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        ordered = sorted(routes, key=lambda route: (_literalness(route.path), route.method))
+        ordered.sort(key=lambda route: route.method == "ANY")
+        self._routes = [(_pattern(route.path), route) for route in ordered]
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route and its path parameters, decoded; None if there is none."""
+        for pattern, route in self._routes:
+            matched = pattern.fullmatch(path)
+            if matched and route.method in (method, "ANY"):
+                values = {name: unquote(text) for name, text in matched.groupdict().items()}
+                return route, values
+        return None
+
+
+def _literalness(path: str) -> tuple[int, ...]:
+    return tuple(
+        2 if part.endswith("+}") else 1 if part.startswith("{") else 0 for part in path.split("/")
+    )
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = []
+    for part in path.split("/"):
+        if part.endswith("+}"):
+            parts.append(f"(?P<{part[1:-2]}>.+)")
+        elif part.startswith("{"):
+            parts.append(f"(?P<{part[1:-1]}>[^/]+)")
+        else:
+            parts.append(re.escape(part))
+    return re.compile("/".join(parts))
+
+
+def event_of(
+    route: Route,
+    method: str,
+    target: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    source_ip: str,
+    path_parameters: dict[str, str],
+) -> dict[str, Any]:
+    """The event of one request. `target` is the path and query as they were sent."""
+    raw_path, _, query = target.partition("?")
+    path = unquote(raw_path)
+    joined = _joined(headers)
+    cookies = joined.pop("cookie", None)
+    now = datetime.now(UTC)
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": route.key,
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {
+            **joined,
+            "x-amzn-trace-id": f"Root=1-{int(now.timestamp()):08x}-{uuid.uuid4().hex[:24]}",
+            "x-forwarded-for": source_ip,
+            "x-forwarded-port": joined.get("host", "").rpartition(":")[2] or "80",
+            "x-forwarded-proto": "http",
+        },
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "apiId": API_ID,
+            "domainName": joined.get("host", _DOMAIN),
+            "domainPrefix": API_ID,
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": source_ip,
+                "userAgent": joined.get("user-agent", ""),
+            },
+            "requestId": base64.b64encode(uuid.uuid4().bytes[:11]).decode(),
+            "routeKey": route.key,
+            "stage": "$default",
+            "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "timeEpoch": int(now.timestamp() * 1000),
+        },
+        "isBase64Encoded": False,
+    }
+    if route.authorization == "AWS_IAM":
+        event["requestContext"]["authorizer"] = _IAM_CALLER
+    if cookies is not None:
+        event["cookies"] = [cookie.strip() for cookie in cookies.split(";")]
+    if query:
+        event["queryStringParameters"] = _joined(parse_qsl(query, keep_blank_values=True), str)
+    if path_parameters:
+        event["pathParameters"] = path_parameters
+    if body:
+        if _is_text(joined.get("content-type", "")):
+            event["body"] = body.decode("utf-8", "replace")
+        else:
+            event["body"] = base64.b64encode(body).decode()
+            event["isBase64Encoded"] = True
+    return event
+
+
+def _joined(pairs: list[tuple[str, str]], key: Any = str.lower) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for given, value in pairs:
+        name = key(given)
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
+
+
+def _is_text(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type.startswith("text/") or media_type in _TEXT_TYPES
+
+
+def answer_of(payload: bytes) -> tuple[int, CIMultiDict[str], bytes]:
+    """Status, headers and body that a function's answer stands for.
+
+    Raises NonsenseError where the gateway would answer 500 itself.
+    """
+    answer = json.loads(payload)
+    headers: CIMultiDict[str] = CIMultiDict()
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        headers["content-type"] = "application/json"
+        return 200, headers, answer.encode() if isinstance(answer, str) else payload
+    try:
+        status = int(answer["statusCode"])
+    except (TypeError, ValueError):
+        status = 0
+    if not 100 <= status <= 599:
+        raise NonsenseError(f"statusCode is {answer['statusCode']!r}")
+    for name, value in (answer.get("headers") or {}).items():
+        if not isinstance(value, str | int | float | bool):
+            raise NonsenseError(f"header {name} is {value!r}")
+        # The server counts for itself.
+        if name.lower() == "content-length":
+            continue
+        headers[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    for cookie in answer.get("cookies") or []:
+        headers.add("set-cookie", cookie)
+    headers.setdefault("content-type", "text/plain;charset=UTF-8")
+    body = answer.get("body") or ""
+    if not isinstance(body, str):
+        raise NonsenseError(f"body is a {type(body).__name__}, not a string")
+    if answer.get("isBase64Encoded"):
+        return status, headers, base64.b64decode(body)
+    return status, headers, body.encode()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket on a loopback address; port 0 takes a free one.
+
+    Raises ValueError for any other host, because nobody is asked who they are here; OSError
+    where the port is taken.
+    """
+    if not loopback.is_loopback(host):
+        raise ValueError(f"the local stack listens on loopback only, not on {host}")
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+class Front:
+    """Serves `routes` on the socket `listening`, each request on a thread of its own."""
+
+    def __init__(
+        self, listening: socket.socket, routes: tuple[Route, ...], functions: Functions
+    ) -> None:
+        self._listening = listening
+        self._routes = Routes(routes)
+        self._functions = functions
+        self._loop = asyncio.new_event_loop()
+        self._workers = concurrent.futures.ThreadPoolExecutor(_THREADS, "front")
+        self._thread = threading.Thread(target=self._run, name="front", daemon=True)
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+
+    def close(self) -> None:
+        """Stop within a few seconds; requests under way get that long to be answered."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(2 * _CLOSING)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        server = web.Server(self._answer, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=_CLOSING)
+        await runner.setup()
+        await web.SockSite(runner, self._listening).start()
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = base64.b64encode(uuid.uuid4().bytes[:11]).decode()
+        found = self._routes.find(request.method, request.raw_path.partition("?")[0])
+        if found is None:
+            return _refusal(404, "Not Found", request_id)
+        body = await _read(request)
+        if body is None:
+            return _refusal(413, "Request Entity Too Large", request_id)
+        route, parameters = found
+        event = event_of(
+            route,
+            request.method,
+            request.raw_path,
+            list(request.headers.items()),
+            body,
+            request.remote or "127.0.0.1",
+            parameters,
+        )
+        payload = json.dumps(event).encode()
+        invocation = await self._loop.run_in_executor(
+            self._workers, self._functions.invoke, route.function, payload
+        )
+        trouble = invocation.trace
+        if invocation.error is None:
+            try:
+                status, headers, content = answer_of(invocation.payload)
+            except NonsenseError as nonsense:
+                trouble = f"{nonsense}\n"
+            else:
+                headers["apigw-requestid"] = request_id
+                return web.Response(status=status, headers=headers, body=content)
+        print(f"{route.key} failed in {route.function}:\n{trouble}", end="", file=sys.stderr)
+        return _refusal(500, "Internal Server Error", request_id)
+
+
+async def _read(request: web.BaseRequest) -> bytes | None:
+    """The body; None if it is over the gateway's limit."""
+    chunks = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > _LARGEST_BODY:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _refusal(status: int, message: str, request_id: str) -> web.Response:
+    return web.json_response(
+        {"message": message}, status=status, headers={"apigw-requestid": request_id}
+    )

@@ -1,0 +1,206 @@
+"""The template's functions, run in this process with Lambda's own manners.
+
+Each handler module is loaded once, under its own name, with exactly its function's environment.
+An invocation takes and gives JSON text, so nothing passes that would not pass in AWS, and an
+exception becomes the error document that Step Functions matches Retry and Catch against.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.local import environment, logs
+from tests.local.template import FunctionDefinition
+
+Handler = Callable[[Any, Any], Any]
+
+
+class UnknownFunction(Exception):
+    """No function of that name or ARN in the template."""
+
+
+class LoadError(Exception):
+    """A handler could not be imported; the message names the function, the cause says why."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What came of one invocation: `payload` is JSON; `error` is what Lambda puts into
+    FunctionError, None if the handler returned; `trace` is for a person to read."""
+
+    payload: bytes
+    error: str | None = None
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Lambda's context object, as the Python runtime makes it."""
+
+    function_name: str
+    invoked_function_arn: str
+    memory_limit_in_mb: str
+    aws_request_id: str
+    log_group_name: str
+    deadline: float
+    function_version: str = "$LATEST"
+    log_stream_name: str = "local"
+    identity: None = None
+    client_context: None = None
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Real milliseconds until Lambda would kill the invocation; it is not killed here."""
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+class Function:
+    """One function, ready to be invoked from any thread."""
+
+    def __init__(self, definition: FunctionDefinition, handler: Handler) -> None:
+        self.definition = definition
+        self._handler = handler
+
+    def invoke(self, payload: bytes) -> Invocation:
+        """Run the handler on the JSON text `payload`; whatever it raises is in the result."""
+        request_id = str(uuid.uuid4())
+        with logs.of(self.definition.name):
+            try:
+                result = self._handler(json.loads(payload), self._context(request_id))
+            except Exception as error:  # noqa: BLE001 - as Lambda does: every error is an answer
+                return _failed(error, request_id)
+        try:
+            return Invocation(json.dumps(result).encode())
+        except (TypeError, ValueError) as error:
+            message = f"Unable to marshal response: {error}"
+            return Invocation(
+                _error_document("Runtime.MarshalError", message, request_id, []),
+                "Unhandled",
+                f"{self.definition.name}: {message}\n",
+            )
+
+    def _context(self, request_id: str) -> Context:
+        definition = self.definition
+        return Context(
+            function_name=definition.name,
+            invoked_function_arn=definition.arn,
+            memory_limit_in_mb=str(definition.memory),
+            aws_request_id=request_id,
+            log_group_name=f"/aws/lambda/{definition.name}",
+            deadline=time.monotonic() + definition.timeout,
+        )
+
+
+class Functions:
+    """All functions of a template by name or ARN, with a count of invocations of each."""
+
+    def __init__(self, functions: Iterable[Function]) -> None:
+        self._by_name = {function.definition.name: function for function in functions}
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self._by_name.values())
+
+    def find(self, name_or_arn: str) -> Function:
+        """Raises UnknownFunction."""
+        parts = name_or_arn.split(":")
+        name = parts[6] if len(parts) > 6 else parts[0]
+        if name not in self._by_name:
+            raise UnknownFunction(name_or_arn)
+        return self._by_name[name]
+
+    def invoke(self, name_or_arn: str, payload: bytes) -> Invocation:
+        """Invoke and wait. Raises UnknownFunction."""
+        function = self.find(name_or_arn)
+        with self._lock:
+            self._counts[function.definition.logical_id] += 1
+        return function.invoke(payload)
+
+    @property
+    def invocations(self) -> Counter[str]:
+        """How often each function was invoked so far, by logical id."""
+        with self._lock:
+            return Counter(self._counts)
+
+
+_load_number = itertools.count(1)
+
+
+@contextlib.contextmanager
+def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[Functions]:
+    """Import every handler, and forget the modules when the block ends.
+
+    Raises LoadError for a handler that cannot be imported, a missing variable included.
+    """
+    names: list[str] = []
+    number = next(_load_number)
+    try:
+        functions = []
+        for definition in definitions:
+            name = f"local{number}_{definition.logical_id}"
+            names.append(name)
+            functions.append(Function(definition, _load(definition, name, aws_url)))
+        yield Functions(functions)
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+def _load(definition: FunctionDefinition, name: str, aws_url: str) -> Handler:
+    module_name, _, attribute = definition.handler.rpartition(".")
+    path = definition.folder / f"{module_name.replace('.', '/')}.py"
+    for layer in definition.layers:
+        # Lambda puts layers on the path as well; they stay, for imports made while running.
+        if str(layer) not in sys.path:
+            sys.path.append(str(layer))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise LoadError(f"{definition.logical_id}: there is no {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    variables = environment.of_function(definition, aws_url)
+    with (
+        logs.of(definition.name),
+        contextlib.redirect_stdout(logs.stream()),
+        environment.replaced(variables),
+    ):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise LoadError(f"{definition.logical_id} cannot be loaded: {error!r}") from error
+    if not hasattr(module, attribute):
+        raise LoadError(f"{definition.logical_id}: {path} has no {attribute}")
+    handler: Handler = getattr(module, attribute)
+    return handler
+
+
+def _failed(error: Exception, request_id: str) -> Invocation:
+    trace = "".join(traceback.format_exception(error))
+    logs.write(trace)
+    # The first frame is ours, not the handler's.
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    document = _error_document(
+        type(error).__name__, str(error), request_id, traceback.format_list(frames)
+    )
+    return Invocation(document, "Unhandled", trace)
+
+
+def _error_document(kind: str, message: str, request_id: str, stack: list[str]) -> bytes:
+    return json.dumps(
+        {
+            "errorMessage": message,
+            "errorType": kind,
+            "requestId": request_id,
+            "stackTrace": stack,
+        }
+    ).encode()

@@ -1,0 +1,58 @@
+"""DynamoDB as moto runs it, made safe for many callers at once.
+
+moto's server answers each request on its own thread and guards nothing (moto 5.2.5): of two
+conditional writes both may win, and a transaction that fails puts back the whole table as it was,
+with it what others have written meanwhile. It also copies the whole table for each transaction.
+Inside `serialized` one request is answered at a time, which makes each atomic as AWS's are, and
+a transaction of puts, deletes and checks copies the table's index of items, not the items.
+"""
+
+import contextlib
+import copy
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from moto.dynamodb import models
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
+
+
+@contextlib.contextmanager
+def serialized() -> Iterator[None]:
+    """One DynamoDB request at a time inside the block."""
+    lock = threading.RLock()
+    answer = DynamoHandler.call_action
+    transact = DynamoDBBackend.transact_write_items
+
+    def call_action(self: DynamoHandler) -> Any:
+        with lock:
+            return answer(self)
+
+    def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        # An update changes its item in place, so only then must the items be copied too.
+        if any("Update" in item for item in transact_items):
+            transact(self, transact_items)
+            return
+        with mock.patch.object(models, "copy", SimpleNamespace(deepcopy=_copy_of_index)):
+            transact(self, transact_items)
+
+    with (
+        mock.patch.object(DynamoHandler, "call_action", call_action),
+        mock.patch.object(DynamoDBBackend, "transact_write_items", transact_write_items),
+    ):
+        yield
+
+
+def _copy_of_index(value: Any) -> Any:
+    if not isinstance(value, Table):
+        return copy.deepcopy(value)
+    table = copy.copy(value)
+    table.items = defaultdict(dict)
+    for hash_key, items in value.items.items():
+        table.items[hash_key] = copy.copy(items)
+    return table

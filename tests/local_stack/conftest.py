@@ -1,0 +1,138 @@
+"""An embedded AWS with a few functions and one state machine, all given by the test."""
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local import aws, engine, events
+from tests.local.functions import Function, Functions
+from tests.local.template import FunctionDefinition, Rule, RuleTarget, Template, Workflow
+
+TABLE = {
+    "TableName": "things",
+    "BillingMode": "PAY_PER_REQUEST",
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+}
+
+
+def definition_of(name: str, **changes: Any) -> FunctionDefinition:
+    values: dict[str, Any] = {
+        "logical_id": name.title(),
+        "name": name,
+        "folder": Path(),
+        "handler": "handler.handler",
+        "environment": {},
+        "timeout": 3,
+        "memory": 128,
+        "retries": 2,
+        "log_level": None,
+        "layers": (),
+    }
+    return FunctionDefinition(**{**values, **changes})
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first true value of `condition`; fails after so many real seconds without one."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.005)
+    return value
+
+
+@dataclass
+class FastClock:
+    """A hundred virtual seconds in a real one."""
+
+    speed: float = 100.0
+    start: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+
+    def now(self) -> datetime:
+        elapsed = (time.monotonic() - self.started) * self.speed
+        return datetime.fromtimestamp(self.start.timestamp() + elapsed, UTC)
+
+
+@dataclass
+class Machine:
+    """The embedded AWS with one state machine in it."""
+
+    aws: aws.EmbeddedAws
+    clock: FastClock
+    functions: Functions
+    bus: events.Bus
+    arn: str
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def start(self, data: dict[str, Any] | None = None, name: str | None = None) -> str:
+        answer = self.aws.stepfunctions.start_execution(
+            stateMachineArn=self.arn,
+            name=name or f"run-{next(self._numbers)}",
+            input=json.dumps(data or {}),
+        )
+        return answer["executionArn"]
+
+    def describe(self, execution: str) -> dict[str, Any]:
+        return self.aws.stepfunctions.describe_execution(executionArn=execution)  # type: ignore[return-value]
+
+    def end(self, execution: str, seconds: float = 10.0) -> dict[str, Any]:
+        def ended() -> dict[str, Any] | None:
+            description = self.describe(execution)
+            return None if description["status"] == "RUNNING" else description
+
+        return until(ended, seconds)
+
+    def kinds(self, execution: str) -> list[str]:
+        return [event["type"] for event in self.aws.history(execution)]
+
+
+MachineMaker = Callable[..., Machine]
+
+
+@pytest.fixture
+def machine() -> Iterator[MachineMaker]:
+    """machine(definition, handlers, rule_target=None): handlers are functions of an event."""
+    with contextlib.ExitStack() as stack:
+
+        def make(
+            definition: dict[str, Any],
+            handlers: dict[str, Callable[..., Any]],
+            rule_target: str | None = None,
+        ) -> Machine:
+            clock = FastClock()
+            functions = Functions(
+                Function(definition_of(name), lambda event, _, handler=handler: handler(event))
+                for name, handler in handlers.items()
+            )
+            workflow = Workflow("Machine", "machine", json.dumps(definition), "STANDARD")
+            rules: tuple[Rule, ...] = ()
+            if rule_target is not None:
+                pattern = {
+                    "source": ["aws.states"],
+                    "detail-type": ["Step Functions Execution Status Change"],
+                    "detail": {
+                        "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+                        "stateMachineArn": [workflow.arn],
+                    },
+                }
+                rules = (Rule("Ended", pattern, (RuleTarget(rule_target),)),)
+            embedded = stack.enter_context(aws.running())
+            bus = events.Bus(rules, functions, clock)
+            stack.callback(bus.close)
+            stack.enter_context(engine.running(functions, clock, bus.execution_changed))
+            embedded.create(
+                Template((), (), (TABLE,), {}, (workflow,), rules),
+                {"/secret": {"account_sid": "AC1", "auth_token": "t"}},
+            )
+            return Machine(embedded, clock, functions, bus, workflow.arn)
+
+        yield make
