@@ -1,0 +1,76 @@
+"""What the local stack promises about DynamoDB beyond what moto does."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.local import aws
+from tests.local.template import Template
+from tests.local_stack.conftest import TABLE
+
+
+@pytest.fixture
+def dynamodb():
+    with aws.running() as embedded:
+        embedded.create(Template((), (), (TABLE,), {}, (), ()), {})
+        yield embedded.dynamodb
+
+
+def put(pk: str, **attributes: str) -> dict[str, object]:
+    item = {"pk": {"S": pk}, **{name: {"S": value} for name, value in attributes.items()}}
+    return {
+        "TableName": "things",
+        "Item": item,
+        "ConditionExpression": "attribute_not_exists(pk)",
+    }
+
+
+def test_of_many_conditional_writes_one_wins(dynamodb):
+    def claim(number: int) -> bool:
+        try:
+            dynamodb.put_item(**put("leg", owner=str(number)))
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(claim, range(64))) == 1
+
+
+def test_a_transaction_that_fails_writes_nothing_and_undoes_nobody_elses_write(dynamodb):
+    dynamodb.put_item(**put("taken"))
+    failing = [{"Put": put("new")}, {"Put": put("taken")}]
+
+    def fail(_: int) -> None:
+        with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+            dynamodb.transact_write_items(TransactItems=failing)
+
+    with ThreadPoolExecutor(16) as pool:
+        failures = pool.map(fail, range(40))
+        writes = pool.map(lambda n: dynamodb.put_item(**put(f"other-{n}")), range(40))
+        assert len([*failures, *writes]) == 80
+    kept = {item["pk"]["S"] for item in dynamodb.scan(TableName="things")["Items"]}
+    assert kept == {"taken", *(f"other-{n}" for n in range(40))}
+
+
+def test_a_transaction_with_an_update_that_fails_leaves_the_item_as_it_was(dynamodb):
+    dynamodb.put_item(**put("counted", n="1"))
+    dynamodb.put_item(**put("taken"))
+    update = {
+        "TableName": "things",
+        "Key": {"pk": {"S": "counted"}},
+        "UpdateExpression": "SET n = :two",
+        "ExpressionAttributeValues": {":two": {"S": "2"}},
+    }
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        dynamodb.transact_write_items(TransactItems=[{"Update": update}, {"Put": put("taken")}])
+    item = dynamodb.get_item(TableName="things", Key={"pk": {"S": "counted"}})["Item"]
+    assert item["n"] == {"S": "1"}
+
+
+@pytest.mark.parametrize("_", range(3))
+def test_every_embedded_aws_starts_empty(_):
+    with aws.running() as embedded:
+        assert embedded.dynamodb.list_tables()["TableNames"] == []
+        assert embedded.stepfunctions.list_state_machines()["stateMachines"] == []
+        embedded.create(Template((), (), (TABLE,), {}, (), ()), {"/secret": {"a": "b"}})
