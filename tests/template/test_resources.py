@@ -1,0 +1,274 @@
+"""What the template promises about the deployment, proved on its translation."""
+
+import ast
+import fnmatch
+import json
+import re
+from graphlib import TopologicalSorter
+from typing import Any
+
+import cfnlint.api
+import pytest
+
+from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
+from tests.local.template import load as load_local
+from tests.template import document
+from tests.template.document import as_list, of_type
+
+DAYS = {"Ref": "LogRetentionDays"}
+
+
+@pytest.fixture(scope="module")
+def local() -> Template:
+    """The template with its references resolved."""
+    return load_local(document.TEMPLATE)
+
+
+def test_no_resource_waits_for_itself(deployed: dict[str, Any]) -> None:
+    TopologicalSorter(document.dependencies(deployed)).prepare()
+
+
+def test_the_graph_has_the_edges_that_a_circle_would_be_made_of(deployed: dict[str, Any]) -> None:
+    graph = document.dependencies(deployed)
+
+    assert "HttpApi" in graph["CallbackApi"]
+    assert "CallbackApi" in graph["CallbackApiIntegration"]
+    assert {"PlaceLeg", "CloseCallback"} <= graph["CallbackWorkflow"]
+    assert "CreateCallbackRoute" in graph["HttpApiStage"]
+
+
+def test_cfn_lint_has_nothing_to_say_about_the_translation(deployed: dict[str, Any]) -> None:
+    found = cfnlint.api.lint(
+        json.dumps(deployed), cfnlint.api.ManualArgs(regions=["us-east-1", "eu-central-1"])
+    )
+
+    assert [str(match) for match in found] == []
+
+
+def test_a_wildcard_stands_only_where_a_reason_is_written(deployed: dict[str, Any]) -> None:
+    """Whole resources or all actions; `parameter/x*` in an ARN would be caught as well."""
+    broad = {
+        (name, statement.get("Sid"))
+        for name, statement in document.statements(deployed)
+        if any("*" in json.dumps(statement.get(key, "")) for key in ("Action", "Resource"))
+        or "NotAction" in statement
+        or "NotResource" in statement
+    }
+    explained = {
+        (name, sid)
+        for name, resource in deployed["Resources"].items()
+        for sid, reason in resource.get("Metadata", {}).get("WildcardReasons", {}).items()
+        if len(reason.split()) >= 5
+    }
+
+    assert broad == explained
+
+
+def test_only_aws_services_are_trusted(deployed: dict[str, Any]) -> None:
+    trusted = {
+        json.dumps(statement["Principal"])
+        for _, statement in document.statements(deployed)
+        if "Principal" in statement
+    }
+
+    assert trusted == {
+        json.dumps({"Service": f"{service}.amazonaws.com"})
+        for service in ("lambda", "states", "events")
+    }
+
+
+def test_roles_hold_only_policies_of_this_template(deployed: dict[str, Any]) -> None:
+    """AWS's own basic execution policy may write to every log there is."""
+    attached = {
+        json.dumps(arn)
+        for role in of_type(deployed, "AWS::IAM::Role").values()
+        for arn in role.get("ManagedPolicyArns", [])
+    }
+
+    assert attached == {json.dumps({"Ref": "TracingPolicy"})}
+
+
+@pytest.mark.parametrize("kind", ["AWS::Lambda::Function", "AWS::StepFunctions::StateMachine"])
+def test_each_has_a_role_of_its_own(deployed: dict[str, Any], kind: str) -> None:
+    roles = {
+        name: set(document.references(properties.get("Role", properties.get("RoleArn"))))
+        for name, properties in of_type(deployed, kind).items()
+    }
+
+    assert roles == {name: {f"{name}Role"} for name in roles}
+
+
+def test_every_log_is_kept_for_the_days_that_are_asked_for(deployed: dict[str, Any]) -> None:
+    groups = of_type(deployed, "AWS::Logs::LogGroup")
+
+    assert [name for name, group in groups.items() if group.get("RetentionInDays") != DAYS] == []
+
+
+def test_each_function_logs_where_its_role_may_write(deployed: dict[str, Any]) -> None:
+    writable = {
+        name.removesuffix("Role"): statement["Resource"]
+        for name, statement in document.statements(deployed)
+        if statement.get("Sid") == "WriteItsLogs"
+    }
+    logs = {
+        name: set(document.references(properties["LoggingConfig"]["LogGroup"]))
+        for name, properties in of_type(deployed, "AWS::Lambda::Function").items()
+    }
+
+    assert {name: set(document.references(arn)) for name, arn in writable.items()} == logs
+    assert all(group in of_type(deployed, "AWS::Logs::LogGroup") for (group,) in logs.values())
+
+
+def test_the_access_log_has_no_place_for_a_number(deployed: dict[str, Any]) -> None:
+    """A client may put a number into the path, the query, a header or its user agent."""
+    (stage,) = of_type(deployed, "AWS::ApiGatewayV2::Stage").values()
+    told = set(re.findall(r"\$context\.([A-Za-z.]+)", stage["AccessLogSettings"]["Format"]))
+
+    assert told == {
+        "requestId",
+        "requestTime",
+        "routeKey",
+        "status",
+        "error.responseType",
+        "integration.status",
+        "integrationErrorMessage",
+        "responseLatency",
+        "integrationLatency",
+        "responseLength",
+        "identity.caller",
+    }
+    json.loads(re.sub(r"\$context\.[A-Za-z.]+", "x", stage["AccessLogSettings"]["Format"]))
+
+
+def test_the_workflow_logs_no_data(deployed: dict[str, Any]) -> None:
+    (workflow,) = of_type(deployed, "AWS::StepFunctions::StateMachine").values()
+
+    assert workflow["LoggingConfiguration"]["Level"] == "ERROR"
+    assert workflow["LoggingConfiguration"]["IncludeExecutionData"] is False
+    assert workflow["TracingConfiguration"] == {"Enabled": True}
+
+
+def test_clients_sign_and_only_the_carrier_may_come_unsigned(local: Template) -> None:
+    authorization = {route.path.split("/")[1]: route.authorization for route in local.routes}
+    kinds = {(route.path.split("/")[1], route.authorization) for route in local.routes}
+
+    assert authorization == {"voice": "AWS_IAM", "carrier": "NONE"}
+    assert kinds == set(authorization.items())
+
+
+def test_the_api_may_call_the_function_behind_each_route(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    allowed: dict[str, str] = {}
+    for permission in of_type(deployed, "AWS::Lambda::Permission").values():
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            arn = permission["SourceArn"]["Fn::Sub"]
+            allowed[permission["FunctionName"]["Ref"]] = arn.partition("${HttpApi}")[2]
+    function_of = {f.name: f.logical_id for f in local.functions}
+
+    assert len(local.routes) == 10
+    for route in local.routes:
+        asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
+        assert fnmatch.fnmatchcase(asked, allowed[function_of[route.function]]), route.key
+
+
+def test_each_route_has_its_place_in_its_handler(local: Template) -> None:
+    for function in local.functions:
+        routed = {route.key for route in local.routes if route.function == function.name}
+        tree = ast.parse((function.folder / "handler.py").read_text(encoding="utf-8"))
+        handled = {
+            ast.literal_eval(key)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+            for key in node.value.keys
+            if key is not None and ast.unparse(node.targets[0]) == "ROUTES"
+        }
+        assert handled == routed, function.logical_id
+
+
+def test_the_stage_sets_a_pace_for_routes_that_exist(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (stage,) = of_type(deployed, "AWS::ApiGatewayV2::Stage").values()
+    paces = [stage["DefaultRouteSettings"], *stage["RouteSettings"].values()]
+
+    assert set(stage["RouteSettings"]) <= {route.key for route in local.routes}
+    assert all(0 < pace["ThrottlingRateLimit"] <= pace["ThrottlingBurstLimit"] for pace in paces)
+
+
+def test_a_function_ends_before_whoever_waits_for_it_gives_up(local: Template) -> None:
+    timeouts = {function.logical_id: function.timeout for function in local.functions}
+    (workflow,) = local.workflows
+    closing = json.loads(workflow.definition)["States"]["CloseCallback"]["TimeoutSeconds"]
+
+    assert timeouts["CallbackApi"] < 29  # the gateway
+    assert timeouts["CarrierWebhook"] < 15  # the carrier
+    assert timeouts["CloseCallback"] < closing
+
+
+def test_functions_are_traced_and_run_where_the_layer_does(deployed: dict[str, Any]) -> None:
+    (layer,) = of_type(deployed, "AWS::Lambda::LayerVersion").values()
+    for name, function in of_type(deployed, "AWS::Lambda::Function").items():
+        assert function["TracingConfig"] == {"Mode": "Active"}, name
+        assert [function["Runtime"]] == layer["CompatibleRuntimes"], name
+        assert function["Architectures"] == layer["CompatibleArchitectures"], name
+        assert len(function["Layers"]) == 1, name
+
+
+def test_callbacks_outlive_the_stack_and_can_be_restored(deployed: dict[str, Any]) -> None:
+    ((name, table),) = of_type(deployed, "AWS::DynamoDB::Table").items()
+    resource = deployed["Resources"][name]
+
+    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+
+
+def test_an_execution_that_was_stopped_has_its_callback_closed(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (rule,) = local.rules
+    (workflow,) = local.workflows
+    (closing,) = [f for f in local.functions if f.logical_id == "CloseCallback"]
+
+    assert rule.pattern == {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {
+            "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+            "stateMachineArn": [workflow.arn],
+        },
+    }
+    assert [target.function for target in rule.targets] == [closing.name]
+    assert workflow.arn == (f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STACK_NAME}-callback")
+    (source,) = [
+        set(document.references(permission["SourceArn"]))
+        for permission in of_type(deployed, "AWS::Lambda::Permission").values()
+        if permission["Principal"] == "events.amazonaws.com"
+    ]
+    assert source == {rule.logical_id}
+
+
+def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
+    """Not delivered by the rule, or delivered and failed: the same queue."""
+    ((queue, properties),) = of_type(deployed, "AWS::SQS::Queue").items()
+    (rule,) = of_type(deployed, "AWS::Events::Rule").values()
+    (target,) = rule["Targets"]
+    (invoke,) = of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
+    senders = {
+        name
+        for name, statement in document.statements(deployed)
+        if "sqs:SendMessage" in as_list(statement["Action"])
+        and queue in set(document.references(statement["Resource"]))
+    }
+
+    assert properties["SqsManagedSseEnabled"] is True
+    assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    assert set(document.references(target["DeadLetterConfig"])) == {queue}
+    assert set(document.references(invoke["DestinationConfig"]["OnFailure"])) == {queue}
+    assert senders == {f"{queue}Policy", "CloseCallbackRole"}
+
+
+def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
+    assert {"ApiUrl", "TableName", "StateMachineName"} <= set(deployed["Outputs"])
