@@ -1,0 +1,242 @@
+"""Virtual time: real, N times faster, or stepped by hand.
+
+Everything the simulated carrier waits for (ringing, talking, pauses, queue slots) waits here.
+Two rules make a fast clock trustworthy:
+
+* time never overtakes a timer. On a busy machine timers fire late; `now()` then stays at the
+  timer's due moment until it has fired, so a call that hangs up after 300 s lasts 300 s, however
+  slow the machine is;
+* with `hold=True`, and always when stepped, no timer fires while a webhook is in flight, so that
+  a slow application does not change the story either.
+"""
+
+import asyncio
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+# Rounds of the event loop that let every coroutine woken by one timer reach its next wait.
+_SETTLING_ROUNDS = 12
+
+
+class Timer:
+    """One thing to do at one virtual moment; `cancel()` may be called at any time, repeatedly."""
+
+    __slots__ = ("arguments", "callback", "due")
+
+    def __init__(self, due: float, callback: Callable[..., Any], arguments: tuple[Any, ...]):
+        self.due = due
+        self.callback: Callable[..., Any] | None = callback
+        self.arguments = arguments
+
+    def cancel(self) -> None:
+        self.callback = None
+        self.arguments = ()
+
+
+class Clock:
+    """Virtual seconds since `start`, `speed` of them per real second.
+
+    `stepped=True` stands still until `advance(seconds)`. `now()` and `seconds()` may be called
+    from any thread; everything else belongs to the event loop given to `attach`.
+    """
+
+    def __init__(
+        self,
+        speed: float = 1.0,
+        *,
+        stepped: bool = False,
+        hold: bool = False,
+        start: datetime | None = None,
+    ):
+        if not (speed > 0 and math.isfinite(speed)):
+            raise ValueError(f"speed must be a positive number, not {speed!r}")
+        self.speed = speed
+        self.stepped = stepped
+        self.hold = hold
+        self.start = start or datetime.now(UTC)
+        self._anchor_real = time.monotonic()
+        self._anchor_virtual = 0.0
+        self._pinned: float | None = None
+        self._horizon = math.inf
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wakeup: asyncio.Handle | None = None
+        self._wakeup_due = math.inf
+        self._busy = 0
+        self._idle: asyncio.Event | None = None
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The virtual moment, UTC and timezone-aware."""
+        return self.start + timedelta(seconds=self.seconds())
+
+    def seconds(self) -> float:
+        """Virtual seconds since `start`; never goes back."""
+        if self._pinned is not None:
+            return self._pinned
+        if self.stepped:
+            return self._anchor_virtual
+        return min(self._flowing(), max(self._horizon, self._anchor_virtual))
+
+    def at(self, seconds: float) -> datetime:
+        """The moment that lies `seconds` after `start`."""
+        return self.start + timedelta(seconds=seconds)
+
+    def _flowing(self) -> float:
+        return self._anchor_virtual + (time.monotonic() - self._anchor_real) * self.speed
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind the clock to the event loop that fires its timers."""
+        self._loop = loop
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
+        """Call back after `delay` virtual seconds."""
+        timer = Timer(self.seconds() + max(0.0, delay), callback, arguments)
+        heapq.heappush(self._heap, (timer.due, next(self._count), timer))
+        self._horizon = min(self._horizon, timer.due)
+        self._arm()
+        return timer
+
+    async def sleep(self, delay: float) -> None:
+        """Wait `delay` virtual seconds."""
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        timer = self.call_later(delay, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Marks a webhook in flight: a stepped or holding clock waits for it."""
+        self._busy += 1
+        if self._idle:
+            self._idle.clear()
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            if not self._busy and self._idle:
+                self._idle.set()
+                self._arm()
+
+    @property
+    def pending(self) -> int:
+        """How many timers are set (a cancelled one counts until its moment has come)."""
+        return len(self._heap)
+
+    # -- steering ------------------------------------------------------------------------------
+
+    async def advance(self, seconds: float) -> None:
+        """Step a stepped clock forward, firing each timer at its own moment and in order.
+
+        Raises ValueError on a clock that runs by itself.
+        """
+        if not self.stepped:
+            raise ValueError("only a stepped clock can be advanced")
+        target = self._anchor_virtual + seconds
+        await self._settle()
+        while self._head() is not None and self._heap[0][0] <= target:
+            due, _, timer = heapq.heappop(self._heap)
+            self._anchor_virtual = max(self._anchor_virtual, due)
+            _fire(timer)
+            await self._settle()
+        self._anchor_virtual = target
+        self._head()
+
+    def set_speed(self, speed: float) -> None:
+        """Run `speed` times faster than real from this moment on; 0 makes the clock stepped."""
+        if speed < 0 or not math.isfinite(speed):
+            raise ValueError(f"speed must be zero or a positive number, not {speed!r}")
+        self._anchor_virtual = self.seconds()
+        self._anchor_real = time.monotonic()
+        self.stepped = speed == 0
+        if speed:
+            self.speed = speed
+        self._disarm()
+        self._arm()
+
+    async def _settle(self) -> None:
+        assert self._idle is not None, "attach() comes first"
+        while True:
+            for _ in range(_SETTLING_ROUNDS):
+                await asyncio.sleep(0)
+            if not self._busy:
+                return
+            await self._idle.wait()
+
+    # -- the pump ------------------------------------------------------------------------------
+
+    def _head(self) -> Timer | None:
+        while self._heap and self._heap[0][2].callback is None:
+            heapq.heappop(self._heap)
+        self._horizon = self._heap[0][0] if self._heap else math.inf
+        return self._heap[0][2] if self._heap else None
+
+    def _disarm(self) -> None:
+        if self._wakeup:
+            self._wakeup.cancel()
+        self._wakeup = None
+        self._wakeup_due = math.inf
+
+    def _arm(self) -> None:
+        if self.stepped or self._loop is None or self._pinned is not None:
+            return
+        if self.hold and self._busy:
+            return
+        if self._horizon >= self._wakeup_due or self._horizon == math.inf:
+            return
+        self._disarm()
+        self._wakeup_due = self._horizon
+        delay = (self._horizon - self._flowing()) / self.speed
+        if delay > 0:
+            self._wakeup = self._loop.call_later(delay, self._pump)
+        else:
+            self._wakeup = self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._wakeup = None
+        self._wakeup_due = math.inf
+        if self.stepped or (self.hold and self._busy):
+            return
+        timer = self._head()
+        if timer is not None and timer.due <= self._flowing():
+            heapq.heappop(self._heap)
+            self._pinned = timer.due
+            self._head()
+            _fire(timer)
+            # Coroutines woken by this timer run before the next one: asyncio is first in,
+            # first out, and their wake-ups were queued before this.
+            assert self._loop is not None
+            self._loop.call_soon(self._unpin)
+        else:
+            self._arm()
+
+    def _unpin(self) -> None:
+        self._pinned = None
+        self._arm()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fire(timer: Timer) -> None:
+    callback, arguments = timer.callback, timer.arguments
+    timer.cancel()
+    if callback is not None:
+        callback(*arguments)

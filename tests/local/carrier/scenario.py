@@ -1,0 +1,66 @@
+"""Scenario files: settings, behaviours, faults and numbers in one JSON document.
+
+{
+  "settings":   {"calls_per_second": 5, "answered_callback": "after_twiml"},
+  "behaviours": {"1000300": {"answer_after": 1, "hang_up_after_joined": 30}, "*77": {…}, "*": {…}},
+  "faults":     [{"fault": "drop", "event": "ringing", "chance": 0.5}],
+  "numbers":    {"+14155550100": {"owned": true, "voice_url": "http://127.0.0.1:5000/voice"}},
+  "applications": {"AP…": {"voice_url": "…"}}
+}
+"""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .exchange import Application, Exchange, Number
+from .faults import FaultRule
+from .scripts import Behaviour
+
+PARTS = ("settings", "behaviours", "faults", "numbers", "applications")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Raises ValueError when the file is not a scenario."""
+    document = json.loads(Path(path).read_text("utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return document
+
+
+def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
+    """Put a scenario in force, on top of what is. Raises ValueError naming what is wrong."""
+    unknown = sorted(set(scenario) - set(PARTS))
+    if unknown:
+        raise ValueError(f"no such part of a scenario: {', '.join(unknown)}")
+    rules = [FaultRule.parse(values) for values in scenario.get("faults", [])]
+    behaviours = {m: Behaviour.parse(v) for m, v in scenario.get("behaviours", {}).items()}
+    numbers = {n: _number(v) for n, v in scenario.get("numbers", {}).items()}
+    applications = {s: _application(s, v) for s, v in scenario.get("applications", {}).items()}
+    exchange.settings.change(**scenario.get("settings", {}))
+    for match, behaviour in behaviours.items():
+        exchange.scripts.set(match, behaviour)
+    for rule in rules:
+        exchange.faults.add(rule)
+    for phone_number, values in numbers.items():
+        exchange.add_number(phone_number, **values)
+    exchange.applications.update(applications)
+
+
+def _number(values: dict[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in fields(Number)} - {"sid", "phone_number", "created"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"no such number field: {', '.join(unknown)}")
+    return dict(values)
+
+
+def _application(sid: str, values: dict[str, Any]) -> Application:
+    if not re.fullmatch(r"AP[0-9a-f]{32}", sid):
+        raise ValueError(f"{sid} is not an application's SID")
+    unknown = sorted(set(values) - {f.name for f in fields(Application)})
+    if unknown or "voice_url" not in values:
+        raise ValueError(f"an application has a voice_url, and no {', '.join(unknown)}")
+    return Application(sid, **values)

@@ -1,0 +1,112 @@
+"""How the simulated carrier behaves where Twilio's own account settings, or doubts, decide.
+
+Every behaviour that no public source settles is a switch here, with the likelier answer as its
+default; `DOUBTS` says which values each switch knows.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+DOUBTS: dict[str, tuple[Any, ...]] = {
+    # Does the `answered` callback reach the application before the first TwiML fetch?
+    "answered_callback": ("together", "before_twiml", "after_twiml"),
+    # The first SequenceNumber of a conference's callbacks.
+    "conference_sequence_base": (1, 0),
+    # REST status of a room in which somebody waits alone.
+    "lone_room_status": ("init", "in-progress"),
+    # HTTP status of 22005 (queue full) and of 10004 (concurrency), and what 10004 does.
+    "queue_full_http_status": (400, 429),
+    "concurrency_http_status": (429, 400, 403),
+    "concurrency_effect": ("refuse", "fail"),
+    # Which missing parameter of a create is complained about first.
+    "validation_order": ("to-from-url", "from-to-url", "url-to-from"),
+    # The error of inline TwiML over 4000 characters.
+    "long_twiml_code": (21205, 12100, 11750),
+    # Do calls made by creating a participant wait in the calls-per-second queue too?
+    "participants_share_queue": (True, False),
+    # SipResponseCode of a busy party (None: absent), and of a carrier failure.
+    "busy_sip_code": (486, 600, None),
+    "failure_sip_code": (404, 503, None),
+    # An empty 200/204 answer to a TwiML fetch: no verbs, or an error with its fallback.
+    "empty_twiml": ("hangup", "error"),
+    # Redirecting a call that still rings: 21220, or taken for when it answers.
+    "redirect_ringing": ("refuse", "accept"),
+    # What Status=completed makes of a call that still rings.
+    "completed_while_ringing": ("canceled", "completed"),
+    # Which conferences a list without Status shows (changes with the API on 2026-09-30).
+    "conference_list_default": ("in-progress", "all"),
+}
+
+
+@dataclass
+class Settings:
+    """Account settings and switches. Durations are virtual seconds unless named otherwise."""
+
+    calls_per_second: float = 1.0
+    concurrent_calls: int | None = None  # None: unlimited (an approved business profile)
+    concurrent_requests: int | None = None  # REST requests at once before 20429
+    queue_limit_seconds: float = 86_400.0
+    ring_buffer: float = 5.0  # Twilio adds 5 s to the ring timeout
+    time_limit: float = 14_400.0
+    caller_ids: str = "any"  # "any": every valid From is yours; "owned": 21210 unless listed
+    trial: bool = False  # only verified numbers may be called (21219)
+
+    # Webhook limits are real seconds: the application answers in real time.
+    webhook_ceiling: float = 15.0
+    allow_hosts: tuple[str, ...] = ()
+
+    answered_callback: str = "together"
+    conference_sequence_base: int = 1
+    lone_room_status: str = "init"
+    queue_full_http_status: int = 400
+    concurrency_http_status: int = 429
+    concurrency_effect: str = "refuse"
+    validation_order: str = "to-from-url"
+    long_twiml_code: int = 21205
+    participants_share_queue: bool = True
+    busy_sip_code: int | None = 486
+    failure_sip_code: int | None = 404
+    empty_twiml: str = "hangup"
+    redirect_ringing: str = "refuse"
+    completed_while_ringing: str = "canceled"
+    conference_list_default: str = "in-progress"
+
+    # Memory bounds: what is kept of the past.
+    keep_ended: int = 10_000
+    keep_deliveries: int = 2_000
+    keep_lines: int = 400
+    keep_log: int = 1_000
+
+    _names: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._names = frozenset(f.name for f in fields(self) if not f.name.startswith("_"))
+        self.check()
+
+    def change(self, **values: Any) -> None:
+        """Set several switches at once. Raises ValueError naming the first bad one."""
+        for name in values:
+            if name not in self._names:
+                raise ValueError(f"no setting named {name!r}")
+        before = {name: getattr(self, name) for name in values}
+        for name, value in values.items():
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        try:
+            self.check()
+        except ValueError:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+
+    def check(self) -> None:
+        """Raises ValueError where a switch has a value it does not know."""
+        for name, known in DOUBTS.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        if self.caller_ids not in ("any", "owned"):
+            raise ValueError(f"caller_ids must be 'any' or 'owned', not {self.caller_ids!r}")
+        if not self.calls_per_second > 0:
+            raise ValueError("calls_per_second must be positive")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in sorted(self._names)}

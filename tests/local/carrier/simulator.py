@@ -1,0 +1,149 @@
+"""The simulator as one object: its own thread, its own event loop, one port."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from .clock import Clock
+from .exchange import Exchange, Listener
+from .rest import Rest
+from .scripts import Scripts
+from .settings import Settings
+from .simapi import SimApi
+
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+Result = TypeVar("Result")
+
+
+class CarrierSimulator:
+    """A small Twilio on 127.0.0.1.
+
+    >>> sim = CarrierSimulator("AC" + "0" * 32, "token", clock=Clock(speed=10))
+    >>> sim.start()                        # returns once it listens at sim.url
+    >>> client.api.base_url = sim.url      # any twilio.rest.Client
+    >>> sim.stop()
+
+    `settings` are the account's limits and the switches for what is not documented, `scripts`
+    what each called party does, `seed` makes SIDs and faults repeatable. State is read through
+    /sim or, from other threads, with `call(function)`.
+    """
+
+    def __init__(
+        self,
+        account_sid: str,
+        auth_token: str,
+        *,
+        clock: Clock | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        settings: Settings | None = None,
+        scripts: Scripts | None = None,
+        seed: int | None = None,
+    ):
+        self.host = host
+        self.port = port
+        self.clock = clock or Clock()
+        self.exchange = Exchange(
+            account_sid,
+            auth_token,
+            clock=self.clock,
+            settings=settings,
+            scripts=scripts,
+            seed=seed,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._stopping: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens; port 0 is a free one, known once started."""
+        return self.exchange.url
+
+    def subscribe(self, listener: Listener) -> None:
+        """Be told every event as a dict; see Exchange.subscribe. Call before `start`."""
+        self.exchange.subscribe(listener)
+
+    def start(self) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._thread = threading.Thread(target=self._run, name="carrier-simulator", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            raise RuntimeError("the carrier simulator did not start in time")
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Drop every call and stop listening; bounded, and fine to repeat."""
+        if self._thread is None or self._loop is None or self._stopping is None:
+            return
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(STOP_SECONDS)
+            if self._thread.is_alive():
+                raise RuntimeError("the carrier simulator did not stop in time")
+        self._thread = None
+
+    def __enter__(self) -> "CarrierSimulator":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a plain function in the simulator's thread, and return what it returns."""
+
+        async def work() -> Result:
+            return function(*arguments)
+
+        return self.run(work())
+
+    def run(self, work: Coroutine[Any, Any, Result], timeout: float = 60.0) -> Result:
+        """Run a coroutine in the simulator's loop from another thread."""
+        assert self._loop is not None, "start() comes first"
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    def advance(self, seconds: float) -> None:
+        """Step a stepped clock from another thread."""
+        self.run(self.clock.advance(seconds))
+
+    async def serve(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Listen in the running loop until `stopping` is set."""
+        self.clock.attach(asyncio.get_running_loop())
+        app = web.Application(client_max_size=1024**2)
+        app.add_routes(Rest(self.exchange).routes())
+        app.add_routes(SimApi(self.exchange).routes())
+        await self.exchange.webhooks.open()
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self.host, self.port, backlog=1024)
+            await site.start()
+            assert site._server is not None
+            self.port = site._server.sockets[0].getsockname()[1]
+            self.exchange.url = f"http://{self.host}:{self.port}"
+            ready()
+            await stopping.wait()
+        finally:
+            await self.exchange.close()
+            await runner.cleanup()
+
+    def _run(self) -> None:
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._stopping = asyncio.Event()
+            await self.serve(self._stopping, self._ready.set)
+
+        try:
+            asyncio.run(main())
+        except OSError as error:  # the port is taken: told by start()
+            self._failure = error
+        finally:
+            self._ready.set()
