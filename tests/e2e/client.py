@@ -1,0 +1,79 @@
+"""A client of the API, over HTTP, that waits for conditions and never for time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+PATH = "/voice/call/callback"
+SEED = {
+    "leg_A": {"to": "1000123", "from": "1000125"},
+    "leg_B": {"to": "1000125", "from": "1000123"},
+}
+DEADLINE_SECONDS = 30
+
+
+# The carrier shows a number only with a number: an extension is no caller ID for it.
+CALLER_ID = "+14155550199"
+
+
+def between(a: str, b: str, **fields: Any) -> dict[str, Any]:
+    return {"leg_A": _leg(a), "leg_B": _leg(b), **fields}
+
+
+def _leg(to: str) -> dict[str, Any]:
+    return {"to": to, "from": CALLER_ID} if to.startswith("+") else {"to": to}
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = requests.Session()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def post(self, body: Any, **headers: str) -> requests.Response:
+        return self._http.post(self.url + PATH, json=body, headers=headers, timeout=30)
+
+    def post_raw(self, body: bytes) -> requests.Response:
+        return self._http.post(self.url + PATH, data=body, timeout=30)
+
+    def get(self, callback_id: str) -> requests.Response:
+        return self._http.get(f"{self.url}{PATH}/{callback_id}", timeout=30)
+
+    def list(self, **query: Any) -> requests.Response:
+        return self._http.get(self.url + PATH, params=query, timeout=30)
+
+    def delete(self, callback_id: str) -> requests.Response:
+        return self._http.delete(f"{self.url}{PATH}/{callback_id}", timeout=30)
+
+    def accepted(self, body: dict[str, Any]) -> str:
+        """The id of a callback that was accepted."""
+        answer = self.post(body)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["callback_id"])
+
+    def record_when(
+        self, callback_id: str, condition: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """The record as soon as the condition holds; fails with the record after a deadline."""
+        give_up = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            record: dict[str, Any] = self.get(callback_id).json()
+            if condition(record):
+                return record
+            assert time.monotonic() < give_up, record
+            time.sleep(0.02)
+
+    def ended(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.record_when(self.accepted(body), has_ended)
+
+
+def has_ended(record: dict[str, Any]) -> bool:
+    return bool(record["status"] == "ended")
+
+
+def leg_is(name: str, *statuses: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda record: record[f"leg_{name}"]["status"] in statuses

@@ -1,0 +1,31 @@
+"""One local stack for all end-to-end tests, twenty times faster than the clock on the wall."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.client import Client
+from tests.e2e.observer import Observer
+from tests.local.stack import LocalStack
+
+SPEED = 20
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[LocalStack]:
+    with LocalStack(speed=SPEED, environ={}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running: LocalStack) -> Iterator[Observer]:
+    observer = Observer(running)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def client(running: LocalStack) -> Iterator[Client]:
+    client = Client(running.url)
+    yield client
+    client.close()

@@ -1,0 +1,62 @@
+"""What only an operator sees: the carrier's calls and transcripts, the table, the logs."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+
+from tests.local.stack import LocalStack
+
+
+class Observer:
+    def __init__(self, stack: LocalStack) -> None:
+        assert stack.carrier is not None
+        self._stack = stack
+        self._http = requests.Session()
+        self.url = stack.url
+        self.account_sid, self.auth_token = stack.account_sid, stack.auth_token
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _sim(self, method: str, path: str, **options: Any) -> Any:
+        url = f"{self._stack.carrier_url}/sim/{path}"
+        answer = self._http.request(method, url, timeout=30, **options)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call that the carrier has placed, oldest first."""
+        calls: list[dict[str, Any]] = self._sim("GET", "calls")
+        return calls
+
+    def heard(self, call_sid: str) -> str:
+        """Everything that the called party heard, one line per thing."""
+        return "\n".join(map(str, self._sim("GET", f"calls/{call_sid}")["hears"]))
+
+    @contextlib.contextmanager
+    def fault(self, fault: str, **fields: Any) -> Iterator[None]:
+        self._sim("POST", "faults", json={"fault": fault, **fields})
+        try:
+            yield
+        finally:
+            self._sim("DELETE", "faults")
+
+    def row_count(self) -> int:
+        """Rows in the table, of any kind."""
+        (table,) = self._stack.template.tables
+        pages = self._stack.aws.dynamodb.get_paginator("scan").paginate(
+            TableName=table["TableName"], Select="COUNT", ConsistentRead=True
+        )
+        return sum(page["Count"] for page in pages)
+
+    def execution_text(self, callback_id: str) -> str:
+        """Everything the workflow ever saw of a callback."""
+        return str(self._stack.history(callback_id))
+
+    def billed_transitions(self, callback_id: str) -> int:
+        return self._stack.billed_transitions(callback_id)
+
+    def logged(self) -> str:
+        return "\n".join(line.text for line in self._stack.logs)

@@ -1,0 +1,38 @@
+"""Imports are paid at every cold start, and the webhook's while somebody waits on the line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "TABLE_NAME": "callbacks",
+    "CARRIER_SECRET_NAME": "/carrier",
+    "PUBLIC_URL": "https://callback.example.com",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "PYTHONPATH": str(ROOT / "layers" / "shared"),
+    "PATH": os.environ["PATH"],
+}
+HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_the_webhook_path_does_not_import(module):
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]);"
+        "assert 'callback.carrier_events' in sys.modules;"
+        "sys.exit(sys.argv[2] in sys.modules)"
+    )
+    handler = ROOT / "functions" / "carrier_webhook" / "handler.py"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(handler), module],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr or f"{module} is imported"
