@@ -1,0 +1,196 @@
+"""What is in the layer that is deployed: built for Lambda's architecture and Python."""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+
+import pytest
+
+from tests.template.document import LAYER, source
+
+ARCHITECTURE_OF_ELF = {"arm64": 183, "x86_64": 62}
+
+# Every distribution that ships, and the package that is imported from it.
+PACKAGES = {
+    "annotated-types": "annotated_types",
+    "aws-lambda-powertools": "aws_lambda_powertools",
+    "boto3": "boto3",
+    "botocore": "botocore",
+    "certifi": "certifi",
+    "charset-normalizer": "charset_normalizer",
+    "idna": "idna",
+    "jmespath": "jmespath",
+    "phonenumbers": "phonenumbers",
+    "pydantic": "pydantic",
+    "pydantic-core": "pydantic_core",
+    "pyjwt": "jwt",
+    "python-dateutil": "dateutil",
+    "requests": "requests",
+    "s3transfer": "s3transfer",
+    "six": "six.py",
+    "twilio": "twilio",
+    "typing-extensions": "typing_extensions.py",
+    "typing-inspection": "typing_inspection",
+    "urllib3": "urllib3",
+}
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The layer's python folder, and what the build said."""
+    into = tmp_path_factory.mktemp("layer")
+    done = subprocess.run(
+        [
+            *("make", "--no-print-directory", "-C", str(LAYER), "build-SharedLayer"),
+            *(f"ARTIFACTS_DIR={into}", f"PYTHON={sys.executable}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return into / "python", said
+
+
+@pytest.fixture(scope="module")
+def folder(layer: tuple[Path, str]) -> Path:
+    return layer[0]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {normal(name.partition("[")[0]): version for name, version in pairs}
+
+
+def shipped(folder: Path) -> dict[str, str]:
+    """Name to version, by what metadata is left."""
+    found = {}
+    for metadata in folder.glob("*.dist-info/METADATA"):
+        text = metadata.read_text(encoding="utf-8")
+        name, version = (
+            re.search(rf"^{key}: (.+)$", text, re.MULTILINE) for key in ("Name", "Version")
+        )
+        assert name is not None
+        assert version is not None
+        found[normal(name[1])] = version[1]
+    return found
+
+
+def interpreter(version: str) -> bool:
+    """Whether `layers/compile.sh` can find a Python of that version."""
+    asked = "import sys; sys.exit('%d.%d' % sys.version_info[:2] != sys.argv[1])"
+    commands = ([sys.executable], [f"python{version}"], ["env", f"PYENV_VERSION={version}"])
+    commands[2].append(f"python{version}")
+    return any(
+        shutil.which(command[0]) is not None
+        and subprocess.run(
+            [*command, "-c", asked, version], capture_output=True, check=False
+        ).returncode
+        == 0
+        for command in commands
+    )
+
+
+def test_these_packages_ship_and_no_others(folder: Path) -> None:
+    top = {path.name for path in folder.iterdir() if not path.name.endswith(".dist-info")}
+
+    assert top - {"__pycache__"} == {*PACKAGES.values(), "callback"}
+    assert set(shipped(folder)) == set(PACKAGES)
+
+
+def test_they_have_the_pinned_versions(folder: Path) -> None:
+    closure = pinned(LAYER / "constraints.txt")
+
+    assert shipped(folder).items() <= closure.items()
+    assert pinned(LAYER / "requirements.txt").items() <= closure.items()
+    assert closure.items() <= pinned(LAYER.parents[1] / "tests" / "constraints.txt").items()
+
+
+def test_our_own_package_is_complete(folder: Path) -> None:
+    ours = {path.relative_to(LAYER) for path in (LAYER / "callback").rglob("*.py")}
+
+    assert {path.relative_to(folder) for path in (folder / "callback").rglob("*.py")} == ours
+    assert Path("callback/settings.py") in ours
+
+
+def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
+    def folders(path: str) -> set[str]:
+        return {p.name for p in (folder / path).iterdir() if p.is_dir()} - {"__pycache__"}
+
+    assert folders("twilio/rest") == {"api"}
+    assert folders("botocore/data") == {"dynamodb", "ssm", "stepfunctions"}
+    assert "geodata" not in folders("phonenumbers")
+    assert "shortdata" in folders("phonenumbers")  # emergency numbers
+    assert not [path for path in folder.rglob("tests") if path.is_dir()]
+
+
+def test_binaries_are_for_the_functions_architecture_and_python(folder: Path) -> None:
+    declared = source()["Globals"]["Function"]
+    (architecture,) = declared["Architectures"]
+    tag = declared["Runtime"].replace("python", "cpython-").replace(".", "")
+    binaries = list(folder.rglob("*.so*"))
+
+    assert len(binaries) >= 2
+    for path in binaries:
+        machine = int.from_bytes(path.read_bytes()[18:20], "little")
+        assert machine == ARCHITECTURE_OF_ELF[architecture], path
+        assert tag in path.name or ".abi3." in path.name, path
+
+
+def test_every_module_is_compiled_where_its_python_is_at_hand(layer: tuple[Path, str]) -> None:
+    folder, said = layer
+    modules = list(folder.rglob("*.py"))
+    compiled = list(folder.rglob("*.pyc"))
+
+    if interpreter("3.13"):
+        assert "compiled for Python 3.13" in said
+        assert {path.name for path in compiled} == {f"{p.stem}.cpython-313.pyc" for p in modules}
+        assert len(compiled) == len(modules)
+    else:
+        assert "NOT COMPILED" in said
+        assert compiled == []
+
+
+def test_a_compiled_module_is_not_checked_and_knows_its_place_in_lambda(build: Path) -> None:
+    """Built for this very Python, which can read what it compiled."""
+    layer = build / "SharedLayer" / "python" / "callback" / "__pycache__"
+    function = build / "CarrierWebhook" / "__pycache__"
+    for module, place in (
+        (next(layer.glob("settings.*.pyc")), b"/opt/python/callback/settings.py"),
+        (next(function.glob("handler.*.pyc")), b"/var/task/handler.py"),
+    ):
+        compiled = module.read_bytes()
+        assert compiled[:4] == MAGIC_NUMBER
+        assert compiled[4:8] == b"\x01\x00\x00\x00"  # by hash, and unchecked (PEP 552)
+        assert place in compiled
+
+
+def test_a_build_without_the_targets_python_says_so_and_ships_sources(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("")
+    compiler = LAYER.parent / "compile.sh"
+    done = subprocess.run(
+        ["bash", str(compiler), "3.99", str(tmp_path), "/opt"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "NOT COMPILED, no python3.99" in done.stderr
+    assert list(tmp_path.rglob("*.pyc")) == []
+
+
+def test_the_layer_stays_small(folder: Path) -> None:
+    """Lambda unpacks 250 MB at most, and reads what it imports at each cold start."""
+    megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+    assert megabytes < 40
