@@ -14,6 +14,8 @@ from twilio.rest import Client
 
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 
+from .facts import check_response
+
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 TOKEN = "5a1e" * 8
 OURS = "+14155550100"
@@ -157,6 +159,7 @@ def simulator(settings: Settings, clock: Clock) -> Iterator[CarrierSimulator]:
 @pytest.fixture
 def client(simulator: CarrierSimulator) -> Iterator[Client]:
     http = TwilioHttpClient(timeout=20)
+    http.session.hooks["response"].append(check_response)
     client = Client(ACCOUNT, TOKEN, http_client=http)
     client.api.base_url = simulator.url
     yield client

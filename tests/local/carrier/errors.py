@@ -68,7 +68,8 @@ REFUSALS: dict[int, tuple[int, str]] = {
         400,
         (
             "The source phone number provided, {from}, is not yet verified for your account. "
-            "You may only make calls from phone numbers that you've verified or purchased from Twilio."
+            "You may only make calls from phone numbers that you've verified or purchased from "
+            "Twilio."
         ),
     ),
     21211: (400, "The phone number you are attempting to call, {to}, is not valid."),

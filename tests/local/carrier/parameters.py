@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Form = MultiDictProxy[str]
 
-E164 = re.compile(r"\+[1-9]\d{6,14}")
-NORTH_AMERICAN = re.compile(r"1?[2-9]\d{2}[2-9]\d{6}")
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+NORTH_AMERICAN = re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}")
 SIP = re.compile(r"sips?:[^\s@]+@[^\s@]+", re.IGNORECASE)
 CLIENT = re.compile(r"client:\S+", re.IGNORECASE)
 DIGITS = re.compile(r"[0-9A-D#*wW]{1,32}")
@@ -40,7 +40,7 @@ MAGIC_TO = {
 }
 MAGIC_FROM_INVALID = "+15005550001"
 MAGIC_FROM_VALID = "+15005550006"
-MAGIC = re.compile(r"\+1500555\d{4}")
+MAGIC = re.compile(r"\+1500555[0-9]{4}")
 
 
 def bad(code: int, message: str) -> ApiError:
