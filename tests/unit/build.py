@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from callback import transitions
+from callback import plan, transitions
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Order, Step
 from callback.transitions import LegEvent
 
@@ -72,7 +72,7 @@ def connected(order: Order = Order.SEQUENTIAL) -> Callback:
     if order is Order.SIMULTANEOUS:
         both = dialed(dialed(both, LegName.A), LegName.B)
     for seconds, name in enumerate(
-        transitions.STEPS[order][Step.FIRST] + transitions.STEPS[order][Step.SECOND], 1
+        plan.STEPS[order][Step.FIRST] + plan.STEPS[order][Step.SECOND], 1
     ):
         both = joined(both, name, seconds * 10)
     return allowed(transitions.connect(both, at(20)))

@@ -86,9 +86,15 @@ def test_two_who_talked_completed_it_though_the_carriers_word_of_the_start_was_l
     assert outcomes.bridged_seconds(lost) == 30
 
 
-def test_a_conversation_cut_at_its_limit_says_so():
-    after = hung_up(hung_up(connected(), A, 620), B, 620)
-    assert (after.outcome, after.cause) == ("completed", "max_duration_reached")
+@pytest.mark.parametrize(
+    ("order", "seconds"),
+    [(Order.SEQUENTIAL, 600), (Order.REVERSE, 635), (Order.SIMULTANEOUS, 635)],
+)
+def test_a_conversation_cut_at_its_limit_says_so(order, seconds):
+    """The leg called last may talk for 600 s; one that waits may wait 35 s more."""
+    for lasted, cause in ((seconds, "max_duration_reached"), (seconds - 1, "hung_up")):
+        cut = recorded(connected(order), B, ended(LegOutcome.COMPLETED, 620, B, seconds=lasted))
+        assert hung_up(cut, A, 620).cause == cause
 
 
 def test_a_canceled_callback_is_canceled_though_they_were_talking():

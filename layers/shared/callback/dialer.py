@@ -19,9 +19,9 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 
-from callback import addresses, clock, transitions, twiml
+from callback import addresses, clock, plan, transitions, twiml
 from callback.credentials import Credentials, CredentialStore
-from callback.models import Callback, LegName, LegStatus, Step
+from callback.models import Callback, LegName, LegStatus
 from callback.transitions import LegEvent
 
 logger = Logger(child=True)
@@ -36,9 +36,6 @@ _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 
 # What the SDK raises as it reads a 2xx that is not a Call in JSON.
 _BROKEN_ANSWER = (ValueError, TypeError, AttributeError)
-
-# What the carrier adds to a ring timeout, and what ringing leg B before it costs leg A.
-_RING_BUFFER_SECONDS = 5
 
 
 class Sent(StrEnum):
@@ -123,7 +120,7 @@ class Dialer:
                 status_callback=f"{self._public_url}/carrier/status/{place}{_WEBHOOK_RETRIES}",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
                 timeout=leg.ring_timeout_seconds,
-                time_limit=_time_limit(callback, name),
+                time_limit=int(plan.time_limit(callback, name).total_seconds()),
             )
         except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
             result = classify(error)
@@ -165,19 +162,6 @@ class Dialer:
                 client.api.base_url = self._api_url
             self._client = (credentials, client)
         return self._client[1]
-
-
-def _time_limit(callback: Callback, name: LegName) -> int:
-    """Seconds the carrier lets this call last.
-
-    The leg called last is limited to the conversation itself, and takes the other one with it
-    when it ends; a leg that waits for another may also wait as long as that one may ring.
-    """
-    second_step = transitions.STEPS[callback.order][Step.SECOND]
-    if name in second_step:
-        return callback.max_duration_seconds
-    waits_for = callback.leg(name.other).ring_timeout_seconds + _RING_BUFFER_SECONDS
-    return callback.max_duration_seconds + waits_for
 
 
 def _event(call: CallInstance) -> LegEvent:

@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from callback.models import Callback, CloseReason, Leg, LegOutcome, LegStatus
+from callback import plan
+from callback.models import Callback, CloseReason, Leg, LegName, LegOutcome, LegStatus
 
 # The other party could not be reached. CANCELED and COMPLETED are not among them: those end
 # a leg because of something else, which is then the outcome.
@@ -25,8 +26,9 @@ SENTENCES: dict[LegOutcome, str] = {
 }
 
 
-def of(callback: Callback, first: Leg, second: Leg) -> tuple[str, str | None]:
+def of(callback: Callback) -> tuple[str, str | None]:
     """(outcome, cause) of a callback whose legs have both ended. First match wins."""
+    first, second = plan.by_order(callback)
     if callback.close_reason is CloseReason.CANCELED:
         return "canceled", "client_request"
     if were_connected(callback):
@@ -43,9 +45,12 @@ def of(callback: Callback, first: Leg, second: Leg) -> tuple[str, str | None]:
 
 
 def _why_talk_ended(callback: Callback) -> str:
-    """Neither carrier event says who hung up; the carrier's own time limit can be told apart."""
-    talked = bridged_seconds(callback) or 0
-    return "max_duration_reached" if talked >= callback.max_duration_seconds else "hung_up"
+    """The carrier does not say who hung up, but a call that lasted its whole limit was cut."""
+    for name in LegName:
+        talked = timedelta(seconds=callback.leg(name).seconds or 0)
+        if talked >= plan.time_limit(callback, name):
+            return "max_duration_reached"
+    return "hung_up"
 
 
 def were_connected(callback: Callback) -> bool:

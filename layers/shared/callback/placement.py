@@ -8,7 +8,7 @@ webhook, and the fence (`transitions.answer`) lets one call of a leg into the ro
 from collections.abc import Iterable
 from functools import partial
 
-from callback import clock, transitions
+from callback import clock, plan, transitions
 from callback.dialer import Dialer, DialResult, Sent
 from callback.models import Callback, LegName, LegOutcome, LegStatus, Step
 from callback.store import CallbackStore
@@ -17,7 +17,7 @@ from callback.transitions import LegEvent
 
 def place_step(store: CallbackStore, dialer: Dialer, callback: Callback, step: Step) -> Callback:
     """Dial the legs of this step that are still planned. A leg already dialed is left alone."""
-    return place(store, dialer, callback, transitions.STEPS[callback.order][step])
+    return place(store, dialer, callback, plan.of_step(callback, step))
 
 
 def place(
@@ -34,8 +34,7 @@ def place(
 def still_to_dial(callback: Callback, step: Step) -> bool:
     """A claim was given back: the carrier could not be reached, and trying again is safe."""
     return not transitions.over(callback) and any(
-        callback.leg(name).status is LegStatus.PLANNED
-        for name in transitions.STEPS[callback.order][step]
+        callback.leg(name).status is LegStatus.PLANNED for name in plan.of_step(callback, step)
     )
 
 

@@ -13,7 +13,7 @@ stands earlier in LegOutcome wins.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from callback import outcomes
+from callback import outcomes, plan
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -26,13 +26,6 @@ from callback.models import (
     Step,
     Waiting,
 )
-
-# Legs that each step of the workflow places. In `simultaneous` the second step places none.
-STEPS: dict[Order, dict[Step, tuple[LegName, ...]]] = {
-    Order.SEQUENTIAL: {Step.FIRST: (LegName.A,), Step.SECOND: (LegName.B,)},
-    Order.REVERSE: {Step.FIRST: (LegName.B,), Step.SECOND: (LegName.A,)},
-    Order.SIMULTANEOUS: {Step.FIRST: (LegName.A, LegName.B), Step.SECOND: ()},
-}
 
 _AFTER_THE_CARRIER_TOOK_IT = (
     LegStatus.QUEUED,
@@ -122,13 +115,12 @@ def over(callback: Callback) -> bool:
 def step_done(callback: Callback, step: Step) -> bool:
     """The first step is done when its legs are in the room; the second lasts until the end."""
     return step is Step.FIRST and all(
-        callback.leg(name).status is LegStatus.JOINED for name in STEPS[callback.order][step]
+        callback.leg(name).status is LegStatus.JOINED for name in plan.of_step(callback, step)
     )
 
 
 def _may_call_second(callback: Callback, name: LegName) -> bool:
-    first_step = STEPS[callback.order][Step.FIRST]
-    return name in first_step or step_done(callback, Step.FIRST)
+    return name in plan.of_step(callback, Step.FIRST) or step_done(callback, Step.FIRST)
 
 
 def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
@@ -264,7 +256,7 @@ def _derive(callback: Callback) -> Callback:
     if status in CALLBACK_MAY_BECOME[callback.status]:
         callback = replace(callback, status=status)
     if callback.status is CallbackStatus.ENDED:
-        outcome, cause = outcomes.of(callback, *_by_order(callback))
+        outcome, cause = outcomes.of(callback)
         callback = replace(
             callback,
             outcome=outcome,
@@ -275,7 +267,7 @@ def _derive(callback: Callback) -> Callback:
 
 
 def _status_of(callback: Callback) -> CallbackStatus:
-    first, second = _by_order(callback)
+    first, second = plan.by_order(callback)
     if first.ended and second.ended:
         return CallbackStatus.ENDED
     if callback.connected_at or all(leg.status is LegStatus.JOINED for leg in callback.legs):
@@ -287,9 +279,3 @@ def _status_of(callback: Callback) -> CallbackStatus:
     if second.status is LegStatus.PLANNED:
         return CallbackStatus.CALLING_FIRST
     return CallbackStatus.CALLING_SECOND
-
-
-def _by_order(callback: Callback) -> tuple[Leg, Leg]:
-    """First and second leg, by order and not by letter (simultaneous: A is first)."""
-    first = STEPS[callback.order][Step.FIRST][0]
-    return callback.leg(first), callback.leg(first.other)

@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 
-from callback import transitions
+from callback import plan, transitions
 from callback.models import Callback, CloseReason, Step
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 logger = Logger(child=True)
-
-# A step may outlast its legs' own limits by this much before the workflow gives up on it: the
-# carrier adds up to 5 s to a ring timeout, and may hold a call in its queue for a while.
-_RING_SLACK_SECONDS = 30
-_TALK_SLACK_SECONDS = 60
 
 # The first step failed because the callback is over: closing it is all that is left to do.
 CALLBACK_OVER = "CallbackOver"
@@ -46,8 +41,8 @@ def start(client: "SFNClient", state_machine_arn: str, callback: Callback) -> No
     """
     bounds = {
         "callback_id": callback.callback_id,
-        "first_step_seconds": _seconds(callback, Step.FIRST),
-        "second_step_seconds": _seconds(callback, Step.SECOND),
+        "first_step_seconds": int(plan.step_bound(callback, Step.FIRST).total_seconds()),
+        "second_step_seconds": int(plan.step_bound(callback, Step.SECOND).total_seconds()),
     }
     try:
         client.start_execution(
@@ -57,13 +52,6 @@ def start(client: "SFNClient", state_machine_arn: str, callback: Callback) -> No
         )
     except client.exceptions.ExecutionAlreadyExists:
         logger.info("execution exists already", callback_id=callback.callback_id)
-
-
-def _seconds(callback: Callback, step: Step) -> int:
-    legs = [callback.leg(name) for name in transitions.STEPS[callback.order][step]]
-    ring = max((leg.ring_timeout_seconds for leg in legs), default=0) + _RING_SLACK_SECONDS
-    talk = callback.max_duration_seconds + _TALK_SLACK_SECONDS if step is Step.SECOND else 0
-    return ring + talk
 
 
 def settle(client: "SFNClient", callback: Callback) -> None:

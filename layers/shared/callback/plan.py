@@ -1,0 +1,57 @@
+"""Who is called in which step, and how long each thing may last. Pure, from the request alone."""
+
+from datetime import timedelta
+
+from callback.models import Callback, Leg, LegName, Order, Step
+
+# Legs that each step of the workflow places. In `simultaneous` the second step places none.
+STEPS: dict[Order, dict[Step, tuple[LegName, ...]]] = {
+    Order.SEQUENTIAL: {Step.FIRST: (LegName.A,), Step.SECOND: (LegName.B,)},
+    Order.REVERSE: {Step.FIRST: (LegName.B,), Step.SECOND: (LegName.A,)},
+    Order.SIMULTANEOUS: {Step.FIRST: (LegName.A, LegName.B), Step.SECOND: ()},
+}
+
+# What the carrier adds to a ring timeout (Twilio docs, call-resource, Timeout).
+_RING_BUFFER = timedelta(seconds=5)
+
+# A step may outlast its legs' own limits by this much before the workflow gives up on it: the
+# carrier may hold a call in its queue for a while, and its last webhook may be on its way.
+_RING_SLACK = timedelta(seconds=30)
+_TALK_SLACK = timedelta(seconds=60)
+
+
+def of_step(callback: Callback, step: Step) -> tuple[LegName, ...]:
+    return STEPS[callback.order][step]
+
+
+def by_order(callback: Callback) -> tuple[Leg, Leg]:
+    """First and second leg, by order and not by letter (simultaneous: A is first)."""
+    first = of_step(callback, Step.FIRST)[0]
+    return callback.leg(first), callback.leg(first.other)
+
+
+def ring_bound(leg: Leg) -> timedelta:
+    """From dialing to the moment at which a leg that was not answered is given up."""
+    return timedelta(seconds=leg.ring_timeout_seconds) + _RING_SLACK
+
+
+def step_bound(callback: Callback, step: Step) -> timedelta:
+    """How long the workflow waits in a step."""
+    rings = [ring_bound(callback.leg(name)) for name in of_step(callback, step)]
+    bound = max(rings, default=timedelta())
+    if step is Step.SECOND:
+        bound += timedelta(seconds=callback.max_duration_seconds) + _TALK_SLACK
+    return bound
+
+
+def time_limit(callback: Callback, name: LegName) -> timedelta:
+    """How long the carrier lets this leg's call last once answered.
+
+    The leg called last is limited to the conversation itself, and takes the other one with it
+    when it ends; a leg that waits for another may also wait as long as that one may ring.
+    """
+    limit = timedelta(seconds=callback.max_duration_seconds)
+    if name in of_step(callback, Step.SECOND):
+        return limit
+    other = callback.leg(name.other)
+    return limit + timedelta(seconds=other.ring_timeout_seconds) + _RING_BUFFER
