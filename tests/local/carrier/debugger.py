@@ -40,12 +40,12 @@ class Debugger:
         self._add("warning", code, message, call_sid, url)
 
     def failed_webhook(self, delivery: "Delivery", answer: "Answer") -> None:
-        """A status callback's failure is a warning only; a document's is an error."""
+        """A callback's failure is only noted; whoever needed a document tells of it itself."""
         if delivery.kind == "conference":
             self.error(16011, answer.error, call_sid=delivery.subject, url=delivery.url)
         elif delivery.kind in ("status", "recording", "amd", "sms-status"):
             self.warning(15003, answer.error, call_sid=delivery.subject, url=delivery.url)
-        else:
+        elif delivery.kind == "media":
             self.error(answer.code, answer.error, call_sid=delivery.subject, url=delivery.url)
 
     def _add(self, level: str, code: int, message: str, call_sid: str, url: str) -> None:
