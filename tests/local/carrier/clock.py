@@ -175,6 +175,12 @@ class Clock:
         self._disarm()
         self._arm()
 
+    def clear(self) -> None:
+        """Forget every timer; those who wait for one are not woken."""
+        self._heap.clear()
+        self._disarm()
+        self._horizon = math.inf
+
     async def _settle(self) -> None:
         assert self._idle is not None, "attach() comes first"
         while True:

@@ -146,9 +146,11 @@ class Exchange:
 
     async def close(self) -> None:
         """Drop everything that is going on."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            self.clock.clear()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.webhooks.close()
 
     # -- numbers -------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ class CarrierSimulator:
             ready()
             await stopping.wait()
         finally:
-            await self.exchange.close()
             await runner.cleanup()
+            await self.exchange.close()
 
     def _run(self) -> None:
         async def main() -> None:

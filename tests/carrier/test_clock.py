@@ -1,0 +1,163 @@
+"""Virtual time: fast, held and stepped."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import requests
+from twilio.rest import Client
+
+from tests.local.carrier import CarrierSimulator, Clock
+
+from .conftest import ACCOUNT, OURS, TOKEN, Application, wait_for
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def run(work: Callable[[Clock], Coroutine[Any, Any, None]], clock: Clock) -> None:
+    async def main() -> None:
+        clock.attach(asyncio.get_running_loop())
+        await work(clock)
+
+    asyncio.run(main())
+
+
+def test_a_fast_clock_runs_as_many_times_faster() -> None:
+    async def work(clock: Clock) -> None:
+        began = time.monotonic()
+        await clock.sleep(20)
+        assert 0.19 < time.monotonic() - began < 1.0
+
+    run(work, Clock(100))
+
+
+def test_a_stepped_clock_stands_still_until_stepped() -> None:
+    async def work(clock: Clock) -> None:
+        fired: list[float] = []
+        for delay in (3, 1, 2, 2):
+            clock.call_later(delay, lambda: fired.append(clock.seconds()))
+        await asyncio.sleep(0.02)
+        assert (fired, clock.now()) == ([], START)
+        await clock.advance(2)
+        assert (fired, clock.seconds()) == ([1, 2, 2], 2)
+        await clock.advance(0.5)
+        assert fired == [1, 2, 2]
+        await clock.advance(10)
+        assert (fired[-1], clock.seconds()) == (3, 12.5)
+
+    run(work, Clock(stepped=True, start=START))
+
+
+def test_a_chain_of_waits_keeps_its_moments_however_late_the_machine_is() -> None:
+    async def work(clock: Clock) -> None:
+        seen: list[float] = []
+
+        async def chain() -> None:
+            for _ in range(5):
+                await clock.sleep(1)
+                seen.append(clock.seconds())
+                time.sleep(0.01)  # a machine that is too slow for a thousand times
+
+        began = clock.seconds()
+        await asyncio.gather(chain(), *(clock.sleep(0.5 * half) for half in range(1, 12)))
+        # Only the first wait begins at a moment that flows.
+        steps = [later - earlier for earlier, later in pairwise(seen)]
+        assert steps == pytest.approx([1, 1, 1, 1], abs=1e-6)
+        assert 5 <= seen[-1] - began < 8
+
+    run(work, Clock(1_000))
+
+
+def test_time_that_was_lost_is_not_caught_up_in_a_rush() -> None:
+    async def work(clock: Clock) -> None:
+        clock.call_later(1, time.sleep, 0.6)
+        await clock.sleep(2)
+        before = clock.seconds()
+        assert before < 2 + 100 * 0.5
+
+    run(work, Clock(100))
+
+
+def test_a_cancelled_timer_does_nothing() -> None:
+    async def work(clock: Clock) -> None:
+        fired: list[int] = []
+        timer = clock.call_later(1, fired.append, 1)
+        clock.call_later(1, fired.append, 2)
+        timer.cancel()
+        timer.cancel()
+        await clock.advance(2)
+        assert fired == [2]
+
+    run(work, Clock(stepped=True))
+
+
+def test_a_holding_clock_waits_for_what_is_in_flight() -> None:
+    async def work(clock: Clock) -> None:
+        fired: list[float] = []
+        clock.call_later(1, lambda: fired.append(clock.seconds()))
+        with clock.busy():
+            await asyncio.sleep(0.05)
+            assert fired == []
+        await asyncio.sleep(0.05)
+        assert fired == pytest.approx([1.0], abs=0.2)
+
+    run(work, Clock(100, hold=0))
+
+
+def test_the_speed_is_changed_while_it_runs() -> None:
+    async def work(clock: Clock) -> None:
+        sleeping = asyncio.ensure_future(clock.sleep(1_000))
+        await asyncio.sleep(0)
+        clock.set_speed(0)
+        stood = clock.seconds()
+        await asyncio.sleep(0.02)
+        assert clock.seconds() == stood
+        clock.set_speed(100_000)
+        await asyncio.wait_for(sleeping, 2)
+
+    run(work, Clock(1))
+
+
+@pytest.mark.parametrize("speed", [0, -1, float("inf"), float("nan")])
+def test_a_clock_refuses_a_speed_that_is_none(speed: float) -> None:
+    with pytest.raises(ValueError, match="speed"):
+        Clock(speed)
+
+
+def test_a_five_minute_call_is_over_in_a_moment_and_lasts_exactly_that(
+    application: Application,
+) -> None:
+    with CarrierSimulator(ACCOUNT, TOKEN, clock=Clock(600)) as simulator:
+        client = Client(ACCOUNT, TOKEN)
+        client.api.base_url = simulator.url
+        requests.put(
+            simulator.url + "/sim/behaviours/*",
+            json={"hang_up_after": 300, "stay_at_most": 999},
+            timeout=5,
+        ).raise_for_status()
+        call = client.calls.create(
+            to="+14155552671",
+            from_=OURS,
+            url=application.answer("/start", "<Response><Pause length='900'/></Response>"),
+        )
+        began = time.monotonic()
+        wait_for(lambda: client.calls(call.sid).fetch().status == "completed", "the call's end")
+        assert time.monotonic() - began < 5
+        assert client.calls(call.sid).fetch().duration == "300"
+        client.http_client.session.close()
+
+
+def test_the_clock_is_read_set_and_stepped_by_api(simulator: CarrierSimulator) -> None:
+    url = simulator.url + "/sim/clock"
+    before = requests.get(url, timeout=5).json()
+    assert before["speed"] == 0
+    after = requests.post(url + "/advance", json={"seconds": 12.5}, timeout=5).json()
+    assert after["seconds"] == before["seconds"] + 12.5
+    assert requests.put(url, json={"speed": 5}, timeout=5).json()["speed"] == 5
+    assert requests.post(url + "/advance", json={"seconds": 1}, timeout=5).status_code == 400
+    for bad in ({"speed": "fast"}, {"speed": -1}, {}):
+        assert requests.put(url, json=bad, timeout=5).status_code == 400
