@@ -362,3 +362,33 @@ def test_the_page_shows_calls_rooms_and_webhooks_live(
     assert "<img" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     assert "stepped" in text
+
+
+# -- other people's applications ---------------------------------------------------------------
+
+
+def test_a_program_written_for_twilio_runs_untouched(
+    simulator: CarrierSimulator, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    (tmp_path / "calls.py").write_text("NAME = 'the program has its own calls.py'\n", "utf-8")
+    program.write_text(
+        "import sys\n"
+        "import calls\n"
+        "from twilio.rest import Client\n"
+        f"client = Client('{ACCOUNT}', '{TOKEN}')\n"
+        f"call = client.calls.create(to=sys.argv[1], from_='{OURS}', twiml='<Response/>')\n"
+        "print(call.sid, calls.NAME)\n",
+        "utf-8",
+    )
+    pointer = ROOT / "tests" / "local" / "carrier" / "point.py"
+    result = subprocess.run(
+        [sys.executable, str(pointer), simulator.url, str(program), "+14155552671"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    (call,) = simulator.exchange.calls.values()
+    assert result.stdout.strip() == f"{call.sid} the program has its own calls.py"
+    assert call.to == "+14155552671"
