@@ -195,7 +195,16 @@ def test_wrong_credentials_are_20003(simulator: CarrierSimulator) -> None:
         stranger.calls.create(to=SOMEBODY, from_=OURS, twiml=PAUSE)
     assert (caught.value.status, caught.value.code) == (401, 20003)
     url = f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
-    assert requests.get(url, timeout=5).json()["detail"] == ""
+    messages = [
+        requests.get(url, auth=auth, timeout=5).json()["message"]
+        for auth in (None, ("somebody", TOKEN), (ACCOUNT, "wrong"), ("AC" + "f" * 32, TOKEN))
+    ]
+    assert messages == [
+        "Authentication Error - No credentials provided",
+        "Authentication Error - invalid username",
+        "Authenticate",
+        "Authenticate",
+    ]
 
 
 def test_another_account_s_path_and_an_unknown_one_are_20404(
@@ -378,6 +387,12 @@ def test_a_trial_account_only_calls_verified_numbers(
 ) -> None:
     simulator.exchange.settings.change(trial=True)
     assert refused(client).code == 21219
+    simulator.call(lambda: simulator.exchange.add_number(SOMEBODY, owned=False))
+    call = client.calls.create(to=SOMEBODY, from_=OURS, twiml=PAUSE.replace("600", "9999"))
+    simulator.advance(10)
+    simulator.call(lambda: simulator.exchange.calls[call.sid].forget("patience"))
+    simulator.advance(700)
+    assert client.calls(call.sid).fetch().duration == "600"
 
 
 # -- the queue ---------------------------------------------------------------------------------

@@ -121,6 +121,19 @@ def test_an_inbound_call_dials_out_under_the_caller_s_number(
     assert '14155552671: "Can you hear me?"' in hears(simulator, leg.sid)
 
 
+def test_with_answer_on_bridge_the_caller_hears_ringback_until_somebody_answers(
+    simulator: CarrierSimulator, client: Client, application: Application, number: str
+) -> None:
+    dial = "<Response><Dial answerOnBridge='{}'><Client>1000123</Client></Dial></Response>"
+    application.answer("/voice", dial.format("true"))
+    waits = ring(simulator, number, 3)
+    assert client.calls(waits).fetch().status == "ringing"
+    simulator.advance(1)
+    assert client.calls(waits).fetch().status == "in-progress"
+    application.answer("/voice", dial.format("false"))
+    assert client.calls(ring(simulator, number, 1)).fetch().status == "in-progress"
+
+
 def test_an_inbound_call_without_a_document_is_refused_by_the_simulator(
     simulator: CarrierSimulator,
 ) -> None:

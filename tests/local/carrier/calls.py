@@ -266,7 +266,7 @@ class Call:
         self.status = "in-progress"
         self.answered_at = clock.seconds()
         self.start_time = clock.now()
-        limit = self.options.time_limit or self.exchange.settings.time_limit
+        limit = self.options.time_limit or self.exchange.settings.longest_call
         self.later("time limit", limit, self.finish, "completed")
         if part.hang_up_after is not None:
             self.later("hang up", part.hang_up_after, self.hang_up)

@@ -123,6 +123,7 @@ class Dialing:
 
     async def _talk(self, leg: Call) -> dict[str, str]:
         call, verb = self.call, self.verb
+        call.pick_up()
         bridge = Bridge(call, leg)
         began = self.exchange.clock.seconds()
         recording = None

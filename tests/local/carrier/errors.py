@@ -44,6 +44,10 @@ def no_credentials() -> ApiError:
     return ApiError(401, 20003, "Authentication Error - No credentials provided", detail="")
 
 
+def bad_username() -> ApiError:
+    return ApiError(401, 20003, "Authentication Error - invalid username", detail="")
+
+
 def not_found(path: str) -> ApiError:
     return ApiError(404, 20404, f"The requested resource {path} was not found")
 

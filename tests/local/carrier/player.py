@@ -193,8 +193,7 @@ class Player:
                     12200, "<Reject> only works as the first verb", call_sid=self.call.sid
                 )
                 return HANG_UP
-            # A first <Pause> delays the pick-up, a <Redirect> leaves it to the next document.
-            if not self.beside and verb.name != "Redirect" and (verb.name != "Pause" or number):
+            if not self.beside and _answers(verb, number):
                 self.call.pick_up()
             outcome = await self._verbs[verb.name](verb)
             if outcome is not None:
@@ -453,6 +452,7 @@ class Player:
         except JoinRefused as refusal:
             self._error(refusal.code, refusal.message)
             return {"DialCallStatus": "failed"}
+        call.pick_up()
         if call.dial_action:
             call.dial_action = replace(call.dial_action, extra={"DialCallStatus": "answered"})
         if "timeLimit" in verb.attributes:
@@ -507,6 +507,17 @@ class Player:
             recording_method=noun.get("recordingStatusCallbackMethod", "POST").upper(),
             recording_events=tuple(noun.get("recordingStatusCallbackEvent", "completed").split()),
         )
+
+
+def _answers(verb: Verb, number: int) -> bool:
+    """Whether an inbound call is picked up for this verb, the document's `number`-th.
+
+    A first <Pause> delays the pick-up, a <Redirect> leaves it to the next document, and
+    answerOnBridge to the party that is dialed.
+    """
+    if verb.name == "Dial":
+        return not verb.flag("answerOnBridge", default=False)
+    return verb.name != "Redirect" and (verb.name != "Pause" or number > 0)
 
 
 def _talk(spoken: list[str], keys: "asyncio.Queue[str]", sentence: str) -> None:

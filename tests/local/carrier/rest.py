@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +18,15 @@ from multidict import CIMultiDict, MultiDict, MultiDictProxy
 from . import messages, parameters
 from .calls import API_VERSION, Call, Source
 from .conferences import Conference, JoinRefused, Participant
-from .errors import ApiError, bad_credentials, no_credentials, not_found, not_in_progress, refusal
+from .errors import (
+    ApiError,
+    bad_credentials,
+    bad_username,
+    no_credentials,
+    not_found,
+    not_in_progress,
+    refusal,
+)
 from .exchange import Exchange
 from .pages import page, within
 from .recordings import wav, wav_size
@@ -159,6 +168,8 @@ class Rest:
         except (binascii.Error, UnicodeDecodeError) as error:
             raise bad_credentials() from error
         exchange = self.exchange
+        if not re.fullmatch(r"(AC|SK)[0-9a-fA-F]{32}", user):
+            raise bad_username()
         if user != exchange.account_sid or password != exchange.auth_token:
             raise bad_credentials()
         account = request.match_info.get("account")

@@ -108,5 +108,10 @@ class Settings:
         if not self.calls_per_second > 0:
             raise ValueError("calls_per_second must be positive")
 
+    @property
+    def longest_call(self) -> float:
+        """Four hours unless set; ten minutes on a trial account."""
+        return min(self.time_limit, 600.0) if self.trial else self.time_limit
+
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in sorted(self._names)}
