@@ -21,4 +21,5 @@ for candidate in "${PYTHON:-python3}" "python$version" "env PYENV_VERSION=$versi
         exit 0
     fi
 done
-echo "build: NOT COMPILED, no python$version runs here: cold starts will be slow" >&2
+# To standard output: sam shows a Makefile's errors only when it fails.
+echo "build: NOT COMPILED, no python$version runs here: cold starts will be slow"

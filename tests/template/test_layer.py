@@ -185,7 +185,7 @@ def test_a_build_without_the_targets_python_says_so_and_ships_sources(tmp_path: 
         check=True,
     )
 
-    assert "NOT COMPILED, no python3.99" in done.stderr
+    assert "NOT COMPILED, no python3.99" in done.stdout
     assert list(tmp_path.rglob("*.pyc")) == []
 
 
