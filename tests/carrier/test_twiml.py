@@ -338,9 +338,36 @@ def test_a_dialed_call_is_recorded(run: Run, client: Client, application: Applic
     assert application.at("/after")[0]["RecordingUrl"].endswith(recording.sid)
 
 
-def test_a_dial_to_nobody_is_an_error(run: Run, simulator: CarrierSimulator) -> None:
-    run("<Dial/>")
-    assert codes(simulator) == [13223]
+@pytest.mark.parametrize(
+    ("nouns", "codes_logged"),
+    [
+        ("", [13223]),
+        ("<Number>twelve</Number>", [13223, 13223]),
+        ("<Sip>nowhere</Sip>", [13243, 13223]),
+        ("<Queue>support</Queue>", [12400, 13223]),
+        ("<Client>1000206</Client>", [13224, 13223]),
+    ],
+)
+def test_a_dial_to_nobody_is_an_error_and_failed(
+    run: Run,
+    simulator: CarrierSimulator,
+    application: Application,
+    nouns: str,
+    codes_logged: list[int],
+) -> None:
+    application.answer("/after", "<Response/>")
+    run(f"<Dial action='/after'>{nouns}</Dial>")
+    assert codes(simulator) == codes_logged
+    assert application.at("/after")[0]["DialCallStatus"] == "failed"
+
+
+def test_a_dialed_number_is_brought_into_its_form_and_a_client_may_be_nested(
+    run: Run, simulator: CarrierSimulator
+) -> None:
+    run("<Dial>(415) 555-2672</Dial>", seconds=5)
+    run("<Dial><Client><Identity>anna</Identity></Client></Dial>", seconds=5)
+    legs = [c.to for c in simulator.exchange.calls.values() if c.parent]
+    assert legs == ["+14155552672", "client:anna"]
 
 
 # -- Record ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from .calls import Call, CallOptions, Source
+from .parameters import SIP, number
 from .recordings import RecordingTerms
 from .twiml import Verb
 
@@ -51,34 +52,51 @@ class Dialing:
 
     async def run(self) -> dict[str, str]:
         """Returns what the action URL is told: DialCallStatus, DialCallSid, …"""
-        targets = [noun for noun in self.verb.children if noun.text]
-        if not targets and self.verb.text:
-            targets = [Verb("Number", {}, self.verb.text)]
+        nouns = list(self.verb.children)
+        if not nouns and self.verb.text:
+            nouns = [Verb("Number", {}, self.verb.text)]
+        targets = [(noun, to) for noun in nouns if (to := self._address(noun))]
         if not targets:
-            self.exchange.debugger.error(
-                13223, "Dial: nobody to call", call_sid=self.call.sid, url=self.player.here.url
-            )
+            self._error(13223, "Dial: nobody to call")
             return {"DialCallStatus": "failed"}
         self.call.hears("ringback")
-        if self.verb.flag("sequential", default=False):
-            legs: list[Call] = []
-            winner = None
-            for noun in targets:
-                legs = [self._place(noun)]
-                winner = await self._first_to_answer(legs)
-                if winner:
-                    break
-        else:
-            legs = [self._place(noun) for noun in targets]
+        at_once = not self.verb.flag("sequential", default=False)
+        legs: list[Call] = []
+        winner = None
+        for group in [targets] if at_once else [[target] for target in targets]:
+            legs = [self._place(noun, to) for noun, to in group]
             winner = await self._first_to_answer(legs)
+            if winner:
+                break
         if winner is None:
             last = legs[-1]
             return {"DialCallStatus": last.status, "DialCallSid": last.sid, "DialBridged": "false"}
         return await self._talk(winner)
 
-    def _place(self, noun: Verb) -> Call:
+    def _error(self, code: int, message: str) -> None:
+        self.exchange.debugger.error(
+            code, message, call_sid=self.call.sid, url=self.player.here.url
+        )
+
+    def _address(self, noun: Verb) -> str:
+        """Where a noun leads; "" (and a line in the debugger) when it cannot be dialed."""
+        to = {"Client": f"client:{noun.text}", "Sip": noun.text}.get(noun.name, "")
+        if noun.name == "Number":
+            to = number(noun.text) or ""
+            if not to:
+                self._error(13223, f"Dial: Invalid phone number format: {noun.text}")
+        elif noun.name == "Sip" and not SIP.fullmatch(noun.text):
+            self._error(13243, f"Dial->SIP: Invalid SIP URI: {noun.text}")
+            return ""
+        elif not to:
+            self._error(12400, f"<{noun.name}> is a noun that this simulator does not simulate")
+        if to and self.exchange.scripts.behaviour(to).refuse is not None:
+            self._error(13224, f"Dial: Twilio does not support calling {to}")
+            return ""
+        return to
+
+    def _place(self, noun: Verb, to: str) -> Call:
         here = self.player.here.url
-        to = noun.text if noun.name != "Client" else f"client:{noun.text}"
         url, callback = noun.get("url"), noun.get("statusCallback")
         words = noun.get("statusCallbackEvent", "completed").split()
         options = CallOptions(

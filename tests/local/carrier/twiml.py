@@ -163,6 +163,8 @@ def parse(source: bytes | str) -> Document:
 
 def _verb(element: ET.Element, warn: Callable[[int, str], None]) -> Verb:
     verb = Verb(element.tag, _attributes(element, warn), (element.text or "").strip())
+    if element.tag == "Client" and not verb.text:
+        verb.text = (element.findtext("Identity") or "").strip()
     if element.tag in ("Say", "Message", "Body"):
         # SSML inside Say is spoken as its text; Message may carry Body and Media.
         verb.text = " ".join("".join(element.itertext()).split())

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote_plus, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 import yarl
@@ -26,6 +26,13 @@ MAX_REDIRECTS = 10
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"
 
 Form = dict[str, str]
+
+
+def encoded(form: Form) -> str:
+    """The form as a body or query; names are plain words, and most places are empty."""
+    return "&".join(
+        f"{name}={quote_plus(value)}" if value else f"{name}=" for name, value in form.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -259,10 +266,10 @@ class Webhooks:
         }
         if method == "GET":
             if form:
-                url += ("&" if urlsplit(url).query else "?") + urlencode(form)
+                url += ("&" if urlsplit(url).query else "?") + encoded(form)
             signature = sign(self.exchange.auth_token, signed_url(url))
         else:
-            data = urlencode(form).encode()
+            data = encoded(form).encode()
             headers["Content-Type"] = FORM
             signature = sign(self.exchange.auth_token, signed_url(url), form.items())
         headers["X-Twilio-Signature"] = signature
