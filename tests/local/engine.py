@@ -13,7 +13,7 @@ moto's interpreter of the Amazon States Language is executed as it is. What is r
 * StopExecution, and the time limit of a whole execution, end it at once; moto waits for the task
   that is running;
 * settling, describing or starting executions does not fail while another execution starts;
-* a state machine's definition is parsed once, not once for each execution.
+* a state machine's definition, and each path in it, is parsed once, not for each execution.
 
 All of it is in force only inside `running`.
 """
@@ -22,9 +22,8 @@ import contextlib
 import functools
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
@@ -40,10 +39,10 @@ from moto.stepfunctions.parser.api import (
     HistoryEventType,
 )
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-from moto.stepfunctions.parser.asl.component.common.timeouts.heartbeat import Heartbeat
-from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import Timeout
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
+from moto.stepfunctions.parser.asl.component.program import program
 from moto.stepfunctions.parser.asl.component.program.program import Program
+from moto.stepfunctions.parser.asl.component.state.exec import execute_state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
     state_task_service_callback,
@@ -52,6 +51,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function import tim
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
     WaitFunction,
 )
+from moto.stepfunctions.parser.asl.eval.callback import callback
 from moto.stepfunctions.parser.asl.eval.callback.callback import (
     CallbackOutcome,
     CallbackOutcomeFailure,
@@ -60,6 +60,7 @@ from moto.stepfunctions.parser.asl.eval.callback.callback import (
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.backend.execution import (
     BaseExecutionWorkerCommunication,
     Execution,
@@ -70,6 +71,10 @@ from moto.stepfunctions.parser.utils import TMP_THREADS
 from moto.stepfunctions.responses import StepFunctionResponse
 
 from tests.local.functions import Functions, UnknownFunction
+
+# Real seconds: a virtual wait looks at the clock no more and no less often than this.
+_SHORTEST_WAIT = 0.002
+_LONGEST_WAIT = 1.0
 
 _CallbackService = state_task_service_callback.StateTaskServiceCallback
 
@@ -158,17 +163,22 @@ def _lambda_tasks(functions: Functions) -> Iterator[_Replacement]:
 
 
 def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
-    def seconds(self: Timeout | Heartbeat, env: Any) -> None:
-        env.stack.append(self._eval_seconds(env=env) / clock.speed)
+    class Event(threading.Event):
+        """Waits in virtual time, however much later than real time that may run."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                return super().wait()
+            until = clock.now() + timedelta(seconds=timeout)
+            while not self.is_set() and (left := (until - clock.now()).total_seconds()) > 0:
+                super().wait(min(max(left / clock.speed, _SHORTEST_WAIT), _LONGEST_WAIT))
+            return self.is_set()
 
     def wait(self: WaitFunction, env: Any) -> None:
-        until = time.monotonic() + self._get_wait_seconds(env=env) / clock.speed
+        until = clock.now() + timedelta(seconds=self._get_wait_seconds(env=env))
         # Other states' ends wake this one too.
-        while env.is_running() and (left := until - time.monotonic()) > 0:
-            env.program_state_event.wait(left)
-
-    def sleep(interval: float) -> None:
-        time.sleep(interval / clock.speed)
+        while env.is_running() and (left := (until - clock.now()).total_seconds()) > 0:
+            env.program_state_event.wait(max(left / clock.speed, _SHORTEST_WAIT))
 
     class Now(datetime):
         """What a Wait until a timestamp measures from."""
@@ -177,10 +187,13 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
         def now(cls, tz: Any = None) -> datetime:
             return clock.now().replace(tzinfo=tz)
 
-    yield Timeout, "_eval_body", seconds
-    yield Heartbeat, "_eval_body", seconds
+    # Of these modules' events, the ones with a timeout are the timeouts of tasks and heartbeats.
+    names = {**vars(threading), "Event": Event}
+    yield execute_state, "threading", SimpleNamespace(**names)
+    yield program, "threading", SimpleNamespace(**names)
+    yield callback, "Event", Event
     yield WaitFunction, "_eval_body", wait
-    yield retrier_decl, "time", SimpleNamespace(sleep=sleep)
+    yield retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: Event().wait(seconds))
     yield timestamp, "datetime", SimpleNamespace(datetime=Now)
     yield EventManager, "_get_current_timestamp", staticmethod(clock.now)
 
@@ -259,7 +272,7 @@ def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repl
 
     def evaluate(self: Program, env: Any) -> None:
         env.next_state_name = self.start_at.start_at_name
-        env.over = threading.Event()
+        env.over = program.threading.Event()
 
         def run() -> None:
             try:
@@ -270,7 +283,7 @@ def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repl
         worker = threading.Thread(target=run, daemon=True)
         worker.start()
         limit = self.timeout_seconds
-        if not env.over.wait(limit.timeout_seconds / clock.speed if limit else None):
+        if not env.over.wait(limit.timeout_seconds if limit else None):
             env.set_timed_out()
         if worker.is_alive() and not env.is_running():
             _close_history(env)
@@ -357,6 +370,7 @@ def _starts(watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
         "parse",
         staticmethod(functools.lru_cache(AmazonStateLanguageParser.parse)),
     )
+    yield json_path, "parse", functools.lru_cache(json_path.parse)
 
 
 def _abandon(execution: Execution) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import logging
 import sys
 import threading
 import time
@@ -18,6 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
+
+from botocore.config import Config
 
 from tests.local import environment, logs
 from tests.local.template import FunctionDefinition
@@ -133,6 +137,8 @@ class Functions:
             return Counter(self._counts)
 
 
+_CONNECTIONS = 64
+
 _load_number = itertools.count(1)
 
 
@@ -142,14 +148,18 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
 
     Raises LoadError for a handler that cannot be imported, a missing variable included.
     """
+    # A Lambda sandbox serves one invocation at a time and needs few connections. Here all
+    # invocations share the clients, and a full pool would be complained about for each request.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     names: list[str] = []
     number = next(_load_number)
     try:
         functions = []
-        for definition in definitions:
-            name = f"local{number}_{definition.logical_id}"
-            names.append(name)
-            functions.append(Function(definition, _load(definition, name, aws_url)))
+        with mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS):
+            for definition in definitions:
+                name = f"local{number}_{definition.logical_id}"
+                names.append(name)
+                functions.append(Function(definition, _load(definition, name, aws_url)))
         yield Functions(functions)
     finally:
         for name in names:

@@ -4,11 +4,13 @@ moto's server answers each request on its own thread and guards nothing (moto 5.
 conditional writes both may win, and a transaction that fails puts back the whole table as it was,
 with it what others have written meanwhile. It also copies the whole table for each transaction.
 Inside `serialized` one request is answered at a time, which makes each atomic as AWS's are, and
-a transaction of puts, deletes and checks copies the table's index of items, not the items.
+a transaction of puts, deletes and checks copies the table's index of items, not the items. Items
+that are read are written out as they are, not walked through against the API's model.
 """
 
 import contextlib
 import copy
+import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,10 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from moto.core.responses import ActionContext
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
-from moto.dynamodb.responses import DynamoHandler
+from moto.dynamodb.responses import DynamoHandler, DynamoResult
+
+_READS = ("BatchGetItem", "GetItem", "Query")
 
 
 @contextlib.contextmanager
@@ -27,6 +32,7 @@ def serialized() -> Iterator[None]:
     """One DynamoDB request at a time inside the block."""
     lock = threading.RLock()
     answer = DynamoHandler.call_action
+    write_out = DynamoResult.execute_result
     transact = DynamoDBBackend.transact_write_items
 
     def call_action(self: DynamoHandler) -> Any:
@@ -41,8 +47,17 @@ def serialized() -> Iterator[None]:
         with mock.patch.object(models, "copy", SimpleNamespace(deepcopy=_copy_of_index)):
             transact(self, transact_items)
 
+    def execute_result(self: DynamoResult, context: ActionContext) -> Any:
+        if context.operation_model.name in _READS:
+            # A binary value is not JSON, and takes the long way.
+            with contextlib.suppress(TypeError):
+                headers = {"Content-Type": "application/x-amz-json-1.0"}
+                return 200, headers, json.dumps(self.result)
+        return write_out(self, context)
+
     with (
         mock.patch.object(DynamoHandler, "call_action", call_action),
+        mock.patch.object(DynamoResult, "execute_result", execute_result),
         mock.patch.object(DynamoDBBackend, "transact_write_items", transact_write_items),
     ):
         yield

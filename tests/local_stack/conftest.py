@@ -40,12 +40,12 @@ def definition_of(name: str, **changes: Any) -> FunctionDefinition:
     return FunctionDefinition(**{**values, **changes})
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 10.0, pause: float = 0.005) -> Any:
     """The first true value of `condition`; fails after so many real seconds without one."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.005)
+        time.sleep(pause)
     return value
 
 

@@ -1,0 +1,94 @@
+"""`python -m tests.local`: the whole service on this machine until interrupted."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from tests.local import logs
+from tests.local.stack import CarrierNotRedirected, LocalStack
+from tests.local.template import TemplateError
+
+_EXAMPLE = (
+    '{"leg_A": {"to": "1000123", "from": "1000125"}, "leg_B": {"to": "1000125", "from": "1000123"}}'
+)
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.local", description=__doc__)
+    parser.add_argument("--port", type=_port, default=0, help="of the API; a free one without it")
+    parser.add_argument(
+        "--carrier-port", type=_port, default=0, help="of the simulated carrier; likewise"
+    )
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="virtual seconds in a real one (default 1)"
+    )
+    parser.add_argument("--logs", action="store_true", help="print what the functions log")
+    return parser.parse_args(given)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port")
+    return port
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed <= 1000:
+        raise argparse.ArgumentTypeError("speed is more than 0 and at most 1000")
+    return speed
+
+
+def _print_log(line: logs.Line) -> None:
+    print(f"{line.function}: {line.text}", file=sys.stderr, flush=True)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    arguments = _arguments(given)
+    interrupted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: interrupted.set())
+    try:
+        stack = LocalStack(
+            arguments.speed,
+            arguments.port,
+            arguments.carrier_port,
+            on_log=_print_log if arguments.logs else None,
+        )
+        with stack:
+            _introduce(stack)
+            interrupted.wait()
+            print("stopping", flush=True)
+    except (CarrierNotRedirected, OSError, TemplateError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        print(f"tests.local: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _introduce(stack: LocalStack) -> None:
+    simulated = "simulator" if stack.carrier else "as CARRIER_API_URL says"
+    url = f"{stack.url}/voice/call/callback"
+    print(
+        f"""\
+API        {url}
+carrier    {stack.carrier_url} ({simulated})
+account    {stack.account_sid}
+token      {stack.auth_token}
+time       {stack.clock.speed:g} virtual seconds in a real one
+
+Call two parties, then see what became of it:
+  curl -i {url} -H 'Content-Type: application/json' \\
+    -d '{_EXAMPLE}'
+  curl {url}
+
+Ctrl-C stops it.""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""`python -m tests.local.demo`: one callback between two simulated parties, as it happens.
+
+Exits with 0 if both have talked to each other and hung up, else with 1 and the reason.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import queue
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.local.stack import LocalStack
+
+REQUEST = {
+    "leg_A": {"to": "1000123", "from": "1000125"},
+    "leg_B": {"to": "1000125", "from": "1000123"},
+}
+PATH = "/voice/call/callback"
+# Real seconds until the demo gives up: the callback itself takes some thirty virtual ones.
+PATIENCE = 60.0
+
+_CALL_WORDS = {
+    "call.queued": "dialed",
+    "call.ringing": "ringing",
+    "call.in-progress": "answered",
+    "call.completed": "call is over",
+    "call.busy": "busy",
+    "call.no-answer": "did not answer",
+    "call.failed": "could not be reached",
+    "call.canceled": "canceled",
+    "conference.join": "joined the room",
+    "conference.leave": "left the room",
+    "party.hangs-up": "hangs up",
+}
+
+
+# What a party "hears" of its own telephone is said by the call's events already.
+_OWN_DOING = ("phone rings", "picks up")
+
+
+class Api:
+    """The service's API, as any client sees it."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        self.reads = 0
+
+    def create(self, body: Any) -> tuple[int, str, Any]:
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", PATH, json.dumps(body), headers)
+        response = self._connection.getresponse()
+        return response.status, response.headers.get("Location", ""), json.load(response)
+
+    def read(self, location: str) -> dict[str, Any]:
+        self.reads += 1
+        self._connection.request("GET", location)
+        record: dict[str, Any] = json.load(self._connection.getresponse())
+        return record
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Timeline:
+    """Prints what happens, a line each, with virtual seconds since the request."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._legs: dict[str, str] = {}
+        self._last: tuple[str, str] | None = None
+
+    def line(self, at: datetime, who: str, what: str) -> None:
+        # What somebody hears over and over is interesting once.
+        if (who, what) == self._last:
+            return
+        self._last = (who, what)
+        print(f"{(at - self._start).total_seconds():8.2f} s  {who:<7}  {what}", flush=True)
+
+    def carrier_event(self, event: dict[str, Any]) -> None:
+        """Print an event of the simulator, if it says something about a leg."""
+        kind, subject = event["kind"], event["subject"]
+        if kind == "call.queued":
+            party = re.sub(r"^sip:|@.*$", "", event["to"])
+            self._legs[subject] = next(
+                (name[-1] for name, leg in REQUEST.items() if leg["to"] == party), "?"
+            )
+        if kind == "conference.start":
+            self.line(event["at"], "A and B", "connected: they hear each other")
+        leg = self._legs.get(subject)
+        if leg is None:
+            return
+        if kind == "hears" and not event["text"].startswith(_OWN_DOING):
+            self.line(event["at"], f"leg {leg}", f"hears {event['text']}")
+        elif kind in _CALL_WORDS:
+            detail = f" ({event['to']})" if kind == "call.queued" else ""
+            self.line(event["at"], f"leg {leg}", _CALL_WORDS[kind] + detail)
+
+
+def run(speed: float) -> int:
+    """The demo itself; its exit status."""
+    with LocalStack(speed) as stack, contextlib.closing(Api(stack.url)) as api:
+        if stack.carrier is None:
+            print("The demo needs the simulated carrier; unset CARRIER_API_URL.", file=sys.stderr)
+            return 1
+        happened: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        stack.carrier.call(stack.carrier.subscribe, happened.put)
+
+        print(f"{stack.clock.speed:g} virtual seconds pass in a real one.\n")
+        print(f"POST {stack.url}{PATH}\n{json.dumps(REQUEST)}\n")
+        timeline = Timeline(stack.clock.now())
+        status, location, answer = api.create(REQUEST)
+        print(f"HTTP {status}\nLocation: {location}\n{json.dumps(answer, indent=2)}\n")
+        if status != 202:
+            print("The callback was not accepted.", file=sys.stderr)
+            return 1
+        record = _follow(stack, api, location, answer, happened, timeline)
+        print(f"\nGET {stack.url}{location}\n{json.dumps(record, indent=2)}\n")
+        _print_cost(stack, api, record["callback_id"])
+    if record["outcome"] != "completed":
+        print(f"Not completed: {record['outcome'] or record['status']}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _follow(
+    stack: LocalStack,
+    api: Api,
+    location: str,
+    record: dict[str, Any],
+    happened: "queue.SimpleQueue[dict[str, Any]]",
+    timeline: Timeline,
+) -> dict[str, Any]:
+    """Print the callback's life from `record` to its end; the last record."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            event = happened.get(timeout=0.1)
+        except queue.Empty:
+            event = None
+        if event is not None and event["kind"] != "webhook":
+            timeline.carrier_event(event)
+            continue
+        # The service learns by webhook, so that is when its record may have changed.
+        before, record = record["status"], api.read(location)
+        if record["status"] != before:
+            timeline.line(stack.clock.now(), "service", f"callback is {record['status']}")
+        if event is None and record["status"] == "ended" and _has_ended(stack, record):
+            break
+    return record
+
+
+def _has_ended(stack: LocalStack, record: dict[str, Any]) -> bool:
+    kinds = {event["type"] for event in stack.history(record["callback_id"])}
+    return any(kind.startswith("Execution") for kind in kinds - {"ExecutionStarted"})
+
+
+def _print_cost(stack: LocalStack, api: Api, callback_id: str) -> None:
+    invocations = stack.invocations()
+    invocations["CallbackApi"] -= api.reads
+    each = ", ".join(f"{name} {count}" for name, count in sorted(invocations.items()) if count)
+    print(f"Lambda invocations   {sum(invocations.values())} ({each}), without reading the record")
+    print(f"billed transitions   {stack.billed_transitions(callback_id)}")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.local.demo", description=__doc__)
+    parser.add_argument(
+        "--speed", type=float, default=10.0, help="virtual seconds in a real one (default 10)"
+    )
+    return run(parser.parse_args(given).speed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

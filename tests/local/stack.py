@@ -1,0 +1,190 @@
+"""The whole service on this machine: embedded AWS, HTTP front, carrier, virtual clock."""
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from unittest import mock
+
+from tests.local import aws, engine, events, front, functions, logs, loopback, template
+from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
+
+PROJECT = Path(__file__).resolve().parents[2]
+# Where short extensions are rung; .example is nobody's.
+SIP_DOMAIN = "pbx.example"
+
+# moto and the functions' modules are one per process, and so is a stack.
+_one_at_a_time = threading.Lock()
+
+
+class CarrierNotRedirected(Exception):
+    """A function would dial through a carrier that is neither the simulator nor asked for."""
+
+
+class LocalStack:
+    """`with LocalStack(speed=10) as stack:` and the service answers at `stack.url`.
+
+    speed: virtual seconds in a real one; or give a `clock` of your own. Ports: 0 takes a free
+    one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
+    simulator's; `parameters` are the template's and come before what is set here. `on_log`
+    hears each line that a function logs.
+
+    From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
+    (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
+    passes, and no simulator is started.
+    """
+
+    url: str
+    clock: Clock
+    carrier: CarrierSimulator | None
+    carrier_url: str
+    aws: aws.EmbeddedAws
+    functions: functions.Functions
+    bus: events.Bus
+    logs: deque[logs.Line]
+
+    def __init__(
+        self,
+        speed: float = 1.0,
+        port: int = 0,
+        carrier_port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        clock: Clock | None = None,
+        carrier_settings: Settings | None = None,
+        scripts: Scripts | None = None,
+        project: Path = PROJECT,
+        parameters: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        on_log: Callable[[logs.Line], None] | None = None,
+    ) -> None:
+        self._chosen_carrier = environ.get("CARRIER_API_URL", "")
+        if self._chosen_carrier and (speed != 1 or clock is not None):
+            raise ValueError("a carrier elsewhere keeps its own time: speed must be 1")
+        self.clock = clock or Clock(speed)
+        self.account_sid = environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
+        self.auth_token = environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
+        self._address = (host, port)
+        self._carrier_port = carrier_port
+        self._carrier_settings = carrier_settings
+        self._scripts = scripts
+        self._project = project
+        self._parameters = dict(parameters or {})
+        self._public_url = environ.get("PUBLIC_URL", "")
+        self._on_log = on_log
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if not _one_at_a_time.acquire(blocking=False):
+            raise RuntimeError("a local stack is already running in this process")
+        with contextlib.ExitStack() as starting:
+            starting.callback(_one_at_a_time.release)
+            self._start(starting)
+            self._exit = starting.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def _start(self, exit_stack: contextlib.ExitStack) -> None:
+        enter = exit_stack.enter_context
+        # Ports first: a taken one should be said before anything is started.
+        listening = enter(contextlib.closing(front.bound(*self._address)))
+        host, port = listening.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._start_carrier(exit_stack)
+        self.template = self._read_template()
+        self._check_redirect()
+
+        self.logs = enter(logs.collected(self._on_log))
+        self.aws = enter(aws.running())
+        if self.carrier is not None:
+            enter(loopback.only())
+        self.functions = enter(functions.loaded(self.template.functions, self.aws.url))
+        # The service's timestamps and the carrier's agree.
+        service_clock = sys.modules.get("callback.clock")
+        if service_clock is not None:
+            enter(mock.patch.object(service_clock, "now", self.clock.now))
+        self.bus = events.Bus(self.template.rules, self.functions, self.clock)
+        exit_stack.callback(self.bus.close)
+        enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
+        self.aws.create(self.template, self._secrets())
+        door = front.Front(listening, self.template.routes, self.functions)
+        door.start()
+        exit_stack.callback(door.close)
+        if self.carrier is not None:
+            # Before anything else: a carrier that goes on calling would find nobody at home.
+            exit_stack.callback(self.carrier.stop)
+
+    def _start_carrier(self, exit_stack: contextlib.ExitStack) -> None:
+        self.carrier = None
+        self.carrier_url = self._chosen_carrier
+        if not self._chosen_carrier:
+            self.carrier = CarrierSimulator(
+                self.account_sid,
+                self.auth_token,
+                clock=self.clock,
+                port=self._carrier_port,
+                settings=self._carrier_settings,
+                scripts=self._scripts,
+            )
+            self.carrier.start()
+            exit_stack.callback(self.carrier.stop)
+            self.carrier_url = self.carrier.url
+
+    def _read_template(self) -> template.Template:
+        parameters = {
+            "CarrierApiUrl": self.carrier_url,
+            "PublicUrl": self._public_url or self.url,
+            "SipDomain": SIP_DOMAIN,
+            **self._parameters,
+        }
+        return template.load(self._project / "template.yaml", parameters)
+
+    def _check_redirect(self) -> None:
+        """Nothing may be dialed unless every function that knows a carrier knows this one."""
+        told = {
+            function.logical_id: function.environment["CARRIER_API_URL"]
+            for function in self.template.functions
+            if "CARRIER_API_URL" in function.environment
+        }
+        if not told:
+            raise CarrierNotRedirected("no function is told CARRIER_API_URL")
+        for logical_id, url in told.items():
+            if url != self.carrier_url:
+                raise CarrierNotRedirected(f"{logical_id} would dial through {url or 'Twilio'}")
+        if not self._chosen_carrier and not loopback.is_loopback_url(self.carrier_url):
+            raise CarrierNotRedirected(f"{self.carrier_url} is not on this machine")
+
+    def _secrets(self) -> dict[str, dict[str, str]]:
+        secret = {"account_sid": self.account_sid, "auth_token": self.auth_token}
+        return {
+            function.environment["CARRIER_SECRET_NAME"]: secret
+            for function in self.template.functions
+            if "CARRIER_SECRET_NAME" in function.environment
+        }
+
+    def history(self, callback_id: str) -> list[dict[str, Any]]:
+        """Every event of a callback's execution, oldest first."""
+        (workflow,) = self.template.workflows
+        arn = workflow.arn.replace(":stateMachine:", ":execution:")
+        return self.aws.history(f"{arn}:{callback_id}")
+
+    def billed_transitions(self, callback_id: str) -> int:
+        """State transitions that AWS would bill for a callback so far."""
+        return aws.billed_transitions(self.history(callback_id))
+
+    def invocations(self) -> dict[str, int]:
+        """Lambda invocations so far, by logical id."""
+        return dict(self.functions.invocations)

@@ -1,0 +1,230 @@
+"""The stack as one thing: it starts, carries callbacks to their end, stops, and leaves nothing."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.local import demo, loopback
+from tests.local.__main__ import main
+from tests.local.carrier import Clock, Settings
+from tests.local.stack import PROJECT, CarrierNotRedirected, LocalStack
+from tests.local_stack.conftest import until
+
+NEVER_ANSWERS = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000201"}}
+
+
+@pytest.fixture
+def api() -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+        yield lambda url: stack.enter_context(contextlib.closing(demo.Api(url)))
+
+
+def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
+    assert demo.run(speed=50) == 0
+    told = capsys.readouterr().out
+    assert json.dumps(demo.REQUEST) in told
+    assert "HTTP 202" in told
+    lines = re.findall(r"^ +[\d.]+ s  (.+?)  +(.+)$", told, re.MULTILINE)
+    events = [f"{who}: {what}" for who, what in lines]
+    for leg, to in (("A", "1000123"), ("B", "1000125")):
+        assert [e for e in events if e.startswith(f"leg {leg}") and "hears" not in e][:4] == [
+            f"leg {leg}: dialed (sip:{to}@pbx.example)",
+            f"leg {leg}: ringing",
+            f"leg {leg}: answered",
+            f"leg {leg}: joined the room",
+        ]
+    assert any("leg A: hears plays" in event and "ringback.wav" in event for event in events)
+    assert "A and B: connected: they hear each other" in events
+    assert events[-1] == "service: callback is ended"
+    assert '"outcome": "completed"' in told
+    assert re.search(r"Lambda invocations +\d+ \(CallbackApi 1, CarrierWebhook \d+", told)
+    assert re.search(r"billed transitions +3\n", told)
+
+
+def test_twenty_callbacks_at_once_are_carried_to_their_end():
+    clock = Clock(10, hold=True)
+    settings = Settings(calls_per_second=1000)
+    with LocalStack(clock=clock, carrier_settings=settings) as stack:
+
+        def carry(_: int) -> str:
+            with contextlib.closing(demo.Api(stack.url)) as api:
+                body = {"leg_A": {"to": "+14155550118"}, "leg_B": {"to": "+14155550101"}}
+                status, location, _ = api.create(body)
+                assert status == 202
+
+                def ended() -> dict[str, Any] | None:
+                    record = api.read(location)
+                    return record if record["status"] == "ended" else None
+
+                return until(ended, seconds=60, pause=0.5)["outcome"]
+
+        with ThreadPoolExecutor(20) as pool:
+            assert set(pool.map(carry, range(20))) == {"completed"}
+        assert stack.invocations()["CloseCallback"] == 20
+
+
+def test_a_stopped_execution_has_its_callback_closed_by_the_rule(api):
+    with LocalStack(10) as stack:
+        client = api(stack.url)
+        _, location, answer = client.create(NEVER_ANSWERS)
+        (workflow,) = stack.template.workflows
+        until(lambda: stack.invocations().get("PlaceLeg"))
+        arn = workflow.arn.replace(":stateMachine:", ":execution:")
+        stack.aws.stepfunctions.stop_execution(executionArn=f"{arn}:{answer['callback_id']}")
+        until(lambda: client.read(location)["status"] == "ended")
+        assert stack.bus.dead_letters == []
+
+
+def test_every_function_of_the_template_is_told_where_it_is():
+    with LocalStack(10, environ={"PUBLIC_URL": "https://elsewhere.example"}) as stack:
+        for function in stack.template.functions:
+            environment = function.environment
+            assert environment.get("CARRIER_API_URL", stack.carrier_url) == stack.carrier_url
+            assert environment.get("PUBLIC_URL", "https://elsewhere.example") == (
+                "https://elsewhere.example"
+            )
+        assert loopback.is_loopback_url(stack.carrier_url)
+
+
+def test_the_carriers_credentials_are_the_environments_and_kept_as_a_secret():
+    environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "t0ken"}
+    with LocalStack(10, environ=environ) as stack:
+        name = stack.template.functions[0].environment["CARRIER_SECRET_NAME"]
+        parameter = stack.aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+        assert json.loads(parameter["Value"]) == {
+            "account_sid": "AC" + "1" * 32,
+            "auth_token": "t0ken",
+        }
+        assert parameter["Type"] == "SecureString"
+
+
+def test_a_carrier_elsewhere_is_used_only_when_asked_for_and_in_real_time():
+    environ = {"CARRIER_API_URL": "https://carrier.example"}
+    with LocalStack(environ=environ) as stack:
+        assert stack.carrier is None
+        told = {f.environment.get("CARRIER_API_URL") for f in stack.template.functions}
+        assert told == {"https://carrier.example", None}
+    with pytest.raises(ValueError, match="keeps its own time"):
+        LocalStack(10, environ=environ)
+
+
+def test_nothing_but_this_machine_can_be_reached_from_inside():
+    with LocalStack(10), pytest.raises(loopback.NotLoopback, match=r"api\.twilio\.com"):
+        socket.create_connection(("api.twilio.com", 443), timeout=1)
+
+
+def test_a_function_that_would_dial_through_another_carrier_keeps_the_stack_from_starting(
+    tmp_path,
+):
+    """Once with Twilio's own address in one function, once with no function told any."""
+    for folder in ("functions", "layers"):
+        (tmp_path / folder).symlink_to(PROJECT / folder)
+    source = (PROJECT / "template.yaml").read_text()
+    for changed in (
+        source.replace("CARRIER_API_URL: !Ref CarrierApiUrl", "CARRIER_API_URL: ''", 1),
+        source.replace("CARRIER_API_URL: !Ref CarrierApiUrl", "ELSE: !Ref CarrierApiUrl"),
+    ):
+        (tmp_path / "template.yaml").write_text(changed)
+        with pytest.raises(CarrierNotRedirected), LocalStack(10, project=tmp_path):
+            pass
+
+
+def test_one_stack_at_a_time_and_the_next_starts_empty(api):
+    with LocalStack(10) as stack:
+        with pytest.raises(RuntimeError, match="already running"), LocalStack(10):
+            pass
+        assert api(stack.url).create(NEVER_ANSWERS)[0] == 202
+    with LocalStack(10) as stack:
+        assert api(stack.url).read(demo.PATH)["callbacks"] == []
+
+
+def test_nothing_is_left_behind():
+    before = dict(os.environ)
+    threads = set(threading.enumerate())
+    with LocalStack(10) as stack:
+        port = int(stack.url.rpartition(":")[2])
+    assert dict(os.environ) == before
+    until(lambda: set(threading.enumerate()) <= threads)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextlib.contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.local", *arguments],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_interrupted_and_ends_well(number, api):
+    port = free_port()
+    with command("--port", str(port), "--speed", "10") as process:
+        assert process.stdout is not None
+        introduction = [process.stdout.readline() for _ in range(5)]
+        assert introduction[0] == f"API        http://127.0.0.1:{port}/voice/call/callback\n"
+        assert re.match(r"account    AC[0-9a-f]{32}\n", introduction[2])
+        status, _, _ = api(f"http://127.0.0.1:{port}").create(demo.REQUEST)
+        assert status == 202
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert out.endswith("stopping\n")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_one_line_and_a_failure(taken_port):
+    with command("--port", str(taken_port)) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert re.fullmatch(r"tests\.local: port \d+ .*ddress already in use\n", err)
+
+
+def test_a_carrier_port_that_is_taken_keeps_the_stack_from_starting(taken_port):
+    with pytest.raises(OSError, match="ddress already in use"), LocalStack(carrier_port=taken_port):
+        pass
+    with LocalStack(10) as stack:
+        assert stack.url
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--port", "70000"), ("--port", "x"), ("--speed", "0")]
+)
+def test_an_argument_that_makes_no_sense_is_refused_by_name(option, value, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main([option, value])
+    assert refused.value.code == 2
+    assert option in capsys.readouterr().err
