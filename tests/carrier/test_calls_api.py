@@ -207,6 +207,18 @@ def test_wrong_credentials_are_20003(simulator: CarrierSimulator) -> None:
     ]
 
 
+def test_an_api_key_is_as_good_as_the_token(simulator: CarrierSimulator) -> None:
+    key = "SK" + "e" * 32
+    scenario = {"api_keys": {key: "secret"}}
+    requests.post(simulator.url + "/sim/scenario", json=scenario, timeout=5).raise_for_status()
+    client = Client(key, "secret", ACCOUNT)
+    client.api.base_url = simulator.url
+    assert client.calls.create(to=SOMEBODY, from_=OURS, twiml=PAUSE).status == "queued"
+    client.http_client.session.close()
+    url = f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
+    assert requests.get(url, auth=(key, "wrong"), timeout=5).status_code == 401
+
+
 def test_another_account_s_path_and_an_unknown_one_are_20404(
     simulator: CarrierSimulator,
 ) -> None:

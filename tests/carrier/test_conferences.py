@@ -229,6 +229,12 @@ def test_without_a_wait_url_there_is_music_and_with_an_empty_one_silence(hall: H
     assert hears(hall.simulator, silent)[-1] == "silence, waiting"
 
 
+def test_twilio_s_own_playlist_is_music_and_nothing_is_fetched(hall: Hall) -> None:
+    sid = hall.join(wait_url="http://twimlets.com/holdmusic?Bucket=com.twilio.music.classical")
+    assert hears(hall.simulator, sid)[-1] == "music on hold"
+    assert [d.kind for d in hall.simulator.exchange.webhooks.log if d.kind == "wait"] == []
+
+
 def test_a_wait_document_that_fails_keeps_the_call_out(hall: Hall) -> None:
     hall.application.answer("/wait", (404, {}, ""))
     sid = hall.join(wait_url=hall.application.url + "/wait", after="<Say>No room.</Say>")

@@ -171,6 +171,7 @@ def test_a_scenario_sets_everything_and_a_wrong_one_nothing(simulator: CarrierSi
         {"faults": [{"fault": "fire"}]},
         {"numbers": {"+14155550178": {"colour": "red"}}},
         {"applications": {"AP1": {"voice_url": "x"}}},
+        {"api_keys": {"SK1": "secret"}},
         ["list"],
     ):
         assert post(bad) == 400, bad

@@ -90,6 +90,16 @@ def test_a_sound_that_is_missing_is_skipped(
     assert codes(simulator) == [11200]
 
 
+def test_a_sound_elsewhere_is_heard_but_not_fetched(
+    run: Run, client: Client, simulator: CarrierSimulator
+) -> None:
+    sid = run("<Play>http://198.51.100.7/song.mp3</Play>")
+    assert heard(simulator, sid) == ["plays http://198.51.100.7/song.mp3"]
+    assert duration(client, sid) == 5
+    assert codes(simulator) == [11210]
+    assert [d.kind for d in simulator.exchange.webhooks.log] == ["twiml"]
+
+
 def test_play_sends_digits(run: Run, simulator: CarrierSimulator) -> None:
     assert heard(simulator, run("<Play digits='ww12#'/>")) == ["keys ww12#"]
 

@@ -29,6 +29,8 @@ EVENTS = {
     "speaker": ("participant-speech-start", "participant-speech-stop"),
     "announcement": ("announcement-end", "announcement-fail"),
 }
+# Twilio's own playlists, which many applications name; here they are just music.
+TWILIO_MUSIC = ("http://twimlets.com/holdmusic", "https://twimlets.com/holdmusic")
 REASONS = {
     "conference-ended-via-api": "Conference ended via API",
     "participant-with-end-conference-on-exit-left": "Participant with end conference on exit left",
@@ -223,7 +225,7 @@ class Conference:
     async def _wait(self, participant: Participant) -> None:
         """What a lone participant hears: the waitUrl's document, once."""
         terms, call = participant.terms, participant.call
-        if terms.wait_url is None:
+        if terms.wait_url is None or terms.wait_url.startswith(TWILIO_MUSIC):
             call.hears("music on hold")
             return
         if terms.wait_url == "":
@@ -331,7 +333,11 @@ class Conference:
         self._mix()
 
     async def _on_hold(self, participant: Participant, url: str, method: str) -> None:
-        if not url or not await self._play(participant, url, method, "hold"):
+        if (
+            not url
+            or url.startswith(TWILIO_MUSIC)
+            or not await self._play(participant, url, method, "hold")
+        ):
             participant.call.hears("music on hold")
 
     def modify(self, participant: Participant) -> None:

@@ -86,6 +86,7 @@ class Exchange:
         self.messages: dict[str, Message] = {}
         self.numbers: dict[str, Number] = {}
         self.applications: dict[str, Application] = {}
+        self.api_keys: dict[str, str] = {}  # SK… and its secret, instead of SID and token
         self.media: dict[str, float] = {}
         self.recordings = Recordings(self)
         self.debugger = Debugger(self)

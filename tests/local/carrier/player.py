@@ -260,6 +260,14 @@ class Player:
         """How long a sound lasts; fetched once. None when there is nothing to play."""
         if url in self.exchange.media:
             return self.exchange.media[url]
+        if not self.exchange.webhooks.allowed(url):
+            self.exchange.debugger.warning(
+                11210,
+                f"a sound elsewhere is not fetched, and taken to last {UNKNOWN_MEDIA_SECONDS} s",
+                call_sid=self.call.sid,
+                url=url,
+            )
+            return UNKNOWN_MEDIA_SECONDS
         answer = await self.exchange.webhooks.send(
             "media", url, "GET", {}, subject=self.call.sid, jar=self.call.jar
         )

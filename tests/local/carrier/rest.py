@@ -170,7 +170,8 @@ class Rest:
         exchange = self.exchange
         if not re.fullmatch(r"(AC|SK)[0-9a-fA-F]{32}", user):
             raise bad_username()
-        if user != exchange.account_sid or password != exchange.auth_token:
+        known = exchange.api_keys | {exchange.account_sid: exchange.auth_token}
+        if known.get(user) != password:
             raise bad_credentials()
         account = request.match_info.get("account")
         if account is not None and account != exchange.account_sid:

@@ -5,7 +5,8 @@
   "behaviours": {"1000300": {"answer_after": 1, "hang_up_after_joined": 30}, "*77": {…}, "*": {…}},
   "faults":     [{"fault": "drop", "event": "ringing", "chance": 0.5}],
   "numbers":    {"+14155550100": {"owned": true, "voice_url": "http://127.0.0.1:5000/voice"}},
-  "applications": {"AP…": {"voice_url": "…"}}
+  "applications": {"AP…": {"voice_url": "…"}},
+  "api_keys": {"SK…": "secret"}
 }
 """
 
@@ -19,7 +20,7 @@ from .exchange import Application, Exchange, Number
 from .faults import FaultRule
 from .scripts import Behaviour
 
-PARTS = ("settings", "behaviours", "faults", "numbers", "applications")
+PARTS = ("settings", "behaviours", "faults", "numbers", "applications", "api_keys")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -39,6 +40,10 @@ def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
     behaviours = {m: Behaviour.parse(v) for m, v in scenario.get("behaviours", {}).items()}
     numbers = {n: _number(v) for n, v in scenario.get("numbers", {}).items()}
     applications = {s: _application(s, v) for s, v in scenario.get("applications", {}).items()}
+    keys = scenario.get("api_keys", {})
+    for sid in keys:
+        if not re.fullmatch(r"SK[0-9a-f]{32}", sid):
+            raise ValueError(f"{sid} is not an API key's SID")
     exchange.settings.change(**scenario.get("settings", {}))
     for match, behaviour in behaviours.items():
         exchange.scripts.set(match, behaviour)
@@ -47,6 +52,7 @@ def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
     for phone_number, values in numbers.items():
         exchange.add_number(phone_number, **values)
     exchange.applications.update(applications)
+    exchange.api_keys.update(keys)
 
 
 def _number(values: dict[str, Any]) -> dict[str, Any]:
