@@ -4,7 +4,7 @@ Source: Twilio docs, the dial verb and its nouns.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from .calls import Call, CallOptions, Source
@@ -159,7 +159,7 @@ class Dialing:
                 ),
             )
         call.later("dial limit", verb.number("timeLimit", 14_400), leg.finish, "completed")
-        ends = [
+        ends: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(leg.finished.wait()),
             asyncio.ensure_future(bridge.over.wait()),
         ]

@@ -11,8 +11,10 @@ import itertools
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+from .checked import checked
 
 REST_FAULTS = (
     "429",  # refused, never processed
@@ -64,14 +66,11 @@ class FaultRule:
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "FaultRule":
         """From JSON. Raises ValueError naming an unknown field, fault or bad expression."""
-        known = {f.name for f in fields(cls)} - {"seen", "done"}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"no such fault field: {', '.join(unknown)}")
-        if "fault" not in values:
+        ready = checked(cls, values, without=("seen", "done"))
+        if "fault" not in ready:
             raise ValueError("fault is missing")
         try:
-            return cls(**values)
+            return cls(**ready)
         except re.error as error:
             raise ValueError(f"bad regular expression: {error}") from error
 

@@ -229,7 +229,7 @@ def faults(figures: dict[str, Any]) -> list[str]:
             wrong.append(f"a call lasted {max(lengths)} s")
     elif lengths != {seconds}:
         wrong.append(f"calls lasted {sorted(lengths)} s instead of {seconds} s")
-    return wrong + figures["crashes"]
+    return [*wrong, *figures["crashes"]]
 
 
 def main() -> None:

@@ -85,20 +85,23 @@ def _natural(query: MultiDictProxy[str], name: str, default: int) -> int:
 
 def within(query: MultiDictProxy[str], name: str, moment: datetime | None) -> bool:
     """`Name=` is that UTC day, `Name<=` before, `Name>=` on or after; unset moments never match."""
-    for key, test in (
-        (name, lambda at, bound: bound <= at < bound + DAY),
-        (f"{name}<", lambda at, bound: at < bound),
-        (f"{name}>", lambda at, bound: at >= bound),
-    ):
-        text = query.get(key)
+    for relation in ("", "<", ">"):
+        text = query.get(name + relation)
         if text is None:
             continue
-        bound = _moment(text, key)
-        if key == name:
-            bound = bound.replace(hour=0, minute=0, second=0, microsecond=0)
-        if moment is None or not test(moment, bound):
+        bound = _moment(text, name + relation)
+        if moment is None or not _related(moment, relation, bound):
             return False
     return True
+
+
+def _related(moment: datetime, relation: str, bound: datetime) -> bool:
+    if relation == "<":
+        return moment < bound
+    if relation == ">":
+        return moment >= bound
+    day = bound.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day <= moment < day + DAY
 
 
 def _moment(text: str, name: str) -> datetime:

@@ -345,7 +345,8 @@ class Player:
         key = asyncio.ensure_future(keys.get())
         speaking = asyncio.ensure_future(self._prompts(prompts))
         try:
-            await asyncio.wait([speaking, key], return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [speaking, key]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not key.done():
                 speaking.result()
                 await self._key_or_timeout(key, timeout)
@@ -370,7 +371,8 @@ class Player:
     async def _key_or_timeout(self, key: "asyncio.Future[str]", timeout: float) -> None:
         late = asyncio.ensure_future(self.exchange.clock.sleep(timeout))
         try:
-            await asyncio.wait([key, late], return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [key, late]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             late.cancel()
 

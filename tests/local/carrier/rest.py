@@ -6,7 +6,6 @@ Source: Twilio docs, voice/api and usage/requests-to-twilio.
 import asyncio
 import base64
 import binascii
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -132,7 +131,7 @@ class Rest:
 
     async def _form(self, request: web.Request) -> MultiDictProxy[str]:
         if request.method in ("GET", "DELETE"):
-            return request.query
+            return MultiDictProxy(MultiDict(request.query))
         form = await request.post()
         return MultiDictProxy(MultiDict((k, v) for k, v in form.items() if isinstance(v, str)))
 
@@ -183,23 +182,23 @@ class Rest:
             raise refusal(20429)
 
     def _dress(self, request: web.Request, answer: Any, began: float) -> web.StreamResponse:
+        """A response of its own, or (status, body), under Twilio's headers."""
+        response: web.StreamResponse
         if isinstance(answer, tuple):
             status, body = answer
-            answer = web.Response(
-                status=status,
-                text=json.dumps(body) if body is not None else None,
-                content_type="application/json",
-            )
-        if answer.prepared:
-            return answer
-        headers: CIMultiDict[str] = answer.headers
+            response = web.json_response(body, status=status)
+        else:
+            response = answer
+        if response.prepared:
+            return response
+        headers: CIMultiDict[str] = response.headers
         headers["Twilio-Request-Id"] = self.exchange.new_sid("RQ")
         headers["Twilio-Request-Duration"] = f"{time.monotonic() - began:.3f}"
         headers["Twilio-Concurrent-Requests"] = str(self.open_requests)
         headers["X-Home-Region"] = "us1"
         headers["X-API-Domain"] = request.host
         headers["X-Shenanigans"] = "none"
-        return answer
+        return response
 
     async def not_allowed(self, request: web.Request, _form: Any) -> Any:
         raise ApiError(405, 20004, f"Method {request.method} is not allowed on {request.path}")

@@ -12,10 +12,10 @@
 
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from .checked import checked
 from .exchange import Application, Exchange, Number
 from .faults import FaultRule
 from .scripts import Behaviour
@@ -56,17 +56,12 @@ def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
 
 
 def _number(values: dict[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(Number)} - {"sid", "phone_number", "created"}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"no such number field: {', '.join(unknown)}")
-    return dict(values)
+    return checked(Number, values, without=("sid", "phone_number", "created"))
 
 
 def _application(sid: str, values: dict[str, Any]) -> Application:
     if not re.fullmatch(r"AP[0-9a-f]{32}", sid):
         raise ValueError(f"{sid} is not an application's SID")
-    unknown = sorted(set(values) - {f.name for f in fields(Application)})
-    if unknown or "voice_url" not in values:
-        raise ValueError(f"an application has a voice_url, and no {', '.join(unknown)}")
-    return Application(sid, **values)
+    if "voice_url" not in values:
+        raise ValueError("an application has a voice_url")
+    return Application(sid, **checked(Application, values, without=("sid",)))

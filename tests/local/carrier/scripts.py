@@ -6,8 +6,10 @@ suffix beats a shorter one, and whoever matches nothing is the default party.
 """
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from .checked import checked
 
 OUTCOMES = ("answer", "busy", "no-answer", "failed")
 ANSWERERS = ("human", "machine", "fax", "unknown")
@@ -69,17 +71,13 @@ class Behaviour:
     @classmethod
     def parse(cls, values: dict[str, Any], base: "Behaviour | None" = None) -> "Behaviour":
         """From JSON; a field left out keeps the base's value. Raises ValueError by name."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"no such behaviour field: {', '.join(unknown)}")
-        ready = {
-            name: tuple(value) if isinstance(value, list) else value
+        given = {
+            name: [value]
+            if name in ("digits", "speech", "says") and isinstance(value, str)
+            else value
             for name, value in values.items()
         }
-        for name in ("digits", "speech", "says"):
-            if isinstance(ready.get(name), str):
-                ready[name] = (ready[name],)
+        ready: dict[str, Any] = checked(cls, given)
         return replace(base or cls(), **ready)
 
     def as_dict(self) -> dict[str, Any]:

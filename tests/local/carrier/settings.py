@@ -4,8 +4,10 @@ Every behaviour that no public source settles is a switch here, with the likelie
 default; `DOUBTS` says which values each switch knows.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from .checked import checked
 
 DOUBTS: dict[str, tuple[Any, ...]] = {
     # Does the `answered` callback reach the application before the first TwiML fetch?
@@ -77,20 +79,15 @@ class Settings:
     keep_lines: int = 400
     keep_log: int = 1_000
 
-    _names: frozenset[str] = field(default=frozenset(), init=False, repr=False)
-
     def __post_init__(self) -> None:
-        self._names = frozenset(f.name for f in fields(self) if not f.name.startswith("_"))
         self.check()
 
     def change(self, **values: Any) -> None:
         """Set several switches at once. Raises ValueError naming the first bad one."""
-        for name in values:
-            if name not in self._names:
-                raise ValueError(f"no setting named {name!r}")
-        before = {name: getattr(self, name) for name in values}
-        for name, value in values.items():
-            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        ready = checked(Settings, values)
+        before = {name: getattr(self, name) for name in ready}
+        for name, value in ready.items():
+            setattr(self, name, value)
         try:
             self.check()
         except ValueError:
@@ -114,4 +111,4 @@ class Settings:
         return min(self.time_limit, 600.0) if self.trial else self.time_limit
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in sorted(self._names)}
+        return asdict(self)

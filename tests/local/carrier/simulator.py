@@ -126,8 +126,7 @@ class CarrierSimulator:
         try:
             site = web.TCPSite(runner, self.host, self.port, backlog=1024)
             await site.start()
-            assert site._server is not None
-            self.port = site._server.sockets[0].getsockname()[1]
+            self.port = runner.addresses[0][1]
             self.exchange.url = f"http://{self.host}:{self.port}"
             ready()
             await stopping.wait()
