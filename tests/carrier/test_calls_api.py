@@ -346,6 +346,8 @@ def test_every_documented_parameter_of_a_create_is_accepted(
     )
     assert answer.status_code == 201, answer.text
     assert answer.headers["Twilio-Request-Id"].startswith("RQ")
+    assert answer.headers["Twilio-Concurrent-Requests"] == "1"
+    assert answer.headers["Content-Type"] == "application/json"
 
 
 def test_the_application_beats_the_url_and_the_url_beats_the_twiml(

@@ -462,6 +462,29 @@ def test_a_bad_participant_is_refused(hall: Hall, values: dict[str, Any], code: 
     assert caught.value.code == code
 
 
+def test_a_scripted_destination_breaks_a_participant_s_create_too(hall: Hall) -> None:
+    with pytest.raises(TwilioRestException) as caught:
+        create(hall, to="sip:1000223@d.example")
+    assert caught.value.status == 500
+    hall.simulator.advance(5)
+    assert len(hall.only().participants.list()) == 1
+
+
+def test_who_is_held_before_the_start_waits_on_hold_and_then_again_in_the_room(
+    hall: Hall,
+) -> None:
+    wait = hall.application.answer("/wait", "<Response><Say>Soon.</Say></Response>")
+    sid = hall.join(wait_url=wait)
+    participant = hall.only().participants(sid)
+    participant.update(hold=True)
+    hall.simulator.advance(1)
+    assert hears(hall.simulator, sid)[-1] == "music on hold"
+    assert len(hall.application.at("/wait")) == 1
+    participant.update(hold=False)
+    hall.simulator.advance(0.1)
+    assert hears(hall.simulator, sid)[-1] == 'says: "Soon."'
+
+
 def test_nobody_is_added_to_a_full_or_finished_room(hall: Hall) -> None:
     hall.join()
     hall.join()

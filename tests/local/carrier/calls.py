@@ -133,7 +133,9 @@ class Call:
         return user_part(self.from_ if self.direction == "inbound" else self.to)
 
     def hears(self, what: str) -> None:
-        """One line of what this party hears."""
+        """One line of what this party hears; nothing once it has hung up."""
+        if self.ended:
+            return
         at = self.exchange.clock.now().isoformat(timespec="milliseconds")
         self.lines.append({"at": at, "hears": what})
         self.exchange.tell("hears", self.sid, text=what)

@@ -213,7 +213,7 @@ class Conference:
                 if not participant.hold:
                     participant.call.hears("silence, alone in the room")
                     participant.call.alone()
-            elif not talks and not self.started and participant.waiting is None:
+            elif not (self.started or participant.hold or participant.waiting):
                 participant.waiting = self.exchange.spawn(self._wait(participant))
 
     def _stop_waiting(self, participant: Participant) -> None:

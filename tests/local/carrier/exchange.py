@@ -22,6 +22,7 @@ from .scripts import Behaviour, Scripts
 from .settings import Settings
 from .webhooks import Webhooks
 
+MAX_CRASHES = 100
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -122,7 +123,8 @@ class Exchange:
         error = task.exception()
         if error is not None:
             text = "".join(traceback.format_exception(error))
-            self.crashes.append(text)
+            if len(self.crashes) < MAX_CRASHES:
+                self.crashes.append(text)
             self.debugger.error(12400, f"the simulator itself failed: {error!r}")
 
     def subscribe(self, listener: Listener) -> None:

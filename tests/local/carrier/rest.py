@@ -6,6 +6,7 @@ Source: Twilio docs, voice/api and usage/requests-to-twilio.
 import asyncio
 import base64
 import binascii
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -109,6 +110,7 @@ class Rest:
             self.open_requests += 1
             try:
                 form = await self._form(request)
+                answer: Any
                 fault, slow = self._fault(request, form)
                 try:
                     self._authenticate(request)
@@ -120,7 +122,7 @@ class Rest:
                         if fault in ("500-after", "503-after", "reset-after", "broken-body"):
                             answer = self._broken(request, fault)
                 except ApiError as error:
-                    answer = web.json_response(error.body(), status=error.status)
+                    answer = error.status, error.body()
                 if slow:
                     await asyncio.sleep(slow)
                 return self._dress(request, answer, began)
@@ -141,7 +143,8 @@ class Rest:
         rule = self.exchange.faults.rest(f"{request.method} {request.path}", to)
         if rule:
             return ("", rule.seconds) if rule.fault == "slow" else (rule.fault, 0.0)
-        if request.method == "POST" and request.path.endswith("/Calls.json") and to:
+        creates = request.path.endswith(("/Calls.json", "/Participants.json"))
+        if request.method == "POST" and creates and to:
             return self.exchange.scripts.behaviour(to).fault or "", 0.0
         return "", 0.0
 
@@ -186,7 +189,10 @@ class Rest:
         response: web.StreamResponse
         if isinstance(answer, tuple):
             status, body = answer
-            response = web.json_response(body, status=status)
+            # As bytes, so that no charset is added: Twilio's type is plain application/json.
+            response = web.Response(
+                body=json.dumps(body).encode(), status=status, content_type="application/json"
+            )
         else:
             response = answer
         if response.prepared:
