@@ -82,6 +82,29 @@ def test_time_that_was_lost_is_not_caught_up_in_a_rush() -> None:
     run(work, Clock(100))
 
 
+def test_the_time_is_read_from_other_threads_and_never_goes_back() -> None:
+    async def work(clock: Clock) -> None:
+        def read() -> bool:
+            last = 0.0
+            for _ in range(20_000):
+                now = clock.seconds()
+                if now < last:
+                    return False
+                last = now
+            return True
+
+        async def tick() -> None:
+            while True:
+                await clock.sleep(0.5)
+
+        ticking = asyncio.ensure_future(tick())
+        readers = [asyncio.to_thread(read) for _ in range(3)]
+        assert await asyncio.gather(*readers) == [True, True, True]
+        ticking.cancel()
+
+    run(work, Clock(5_000))
+
+
 def test_a_cancelled_timer_does_nothing() -> None:
     async def work(clock: Clock) -> None:
         fired: list[int] = []

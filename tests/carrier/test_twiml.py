@@ -184,6 +184,19 @@ def test_without_a_finishing_key_the_hash_is_a_digit(
     assert pressed(application)[0]["Digits"] == "1#"
 
 
+def test_the_first_key_silences_the_prompts(
+    run: Run, simulator: CarrierSimulator, application: Application
+) -> None:
+    prompts = "<Say>one two three four five</Say><Say>never heard</Say>"
+    sid = run(f"<Gather timeout='5' action='/digits'>{prompts}</Gather>", seconds=1)
+    simulator.call(lambda: simulator.exchange.calls[sid].press("4"))
+    simulator.advance(4)
+    simulator.call(lambda: simulator.exchange.calls[sid].press("2"))
+    simulator.advance(6)
+    assert heard(simulator, sid) == ['says: "one two three four five"']
+    assert pressed(application)[0]["Digits"] == "42"
+
+
 def test_no_key_falls_through_after_prompt_and_timeout(
     run: Run, simulator: CarrierSimulator, application: Application
 ) -> None:

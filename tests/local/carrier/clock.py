@@ -62,8 +62,8 @@ class Clock:
         self.stepped = stepped
         self.hold = hold
         self.start = start or datetime.now(UTC)
-        self._anchor_real = time.monotonic()
-        self._anchor_virtual = 0.0
+        # A real moment and the virtual one it stands for: one tuple, as threads read it.
+        self._anchor = (time.monotonic(), 0.0)
         self._pinned: float | None = None
         self._horizon = math.inf
         self._heap: list[tuple[float, int, Timer]] = []
@@ -82,10 +82,11 @@ class Clock:
 
     def seconds(self) -> float:
         """Virtual seconds since `start`; never goes back."""
-        if self._pinned is not None:
-            return self._pinned
+        pinned = self._pinned  # read once: this may be another thread
+        if pinned is not None:
+            return pinned
         if self.stepped:
-            return self._anchor_virtual
+            return self._anchor[1]
         return min(self._flowing(), self._horizon)
 
     def at(self, seconds: float) -> datetime:
@@ -93,7 +94,8 @@ class Clock:
         return self.start + timedelta(seconds=seconds)
 
     def _flowing(self) -> float:
-        return self._anchor_virtual + (time.monotonic() - self._anchor_real) * self.speed
+        real, virtual = self._anchor
+        return virtual + (time.monotonic() - real) * self.speed
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -153,22 +155,21 @@ class Clock:
         """
         if not self.stepped:
             raise ValueError("only a stepped clock can be advanced")
-        target = self._anchor_virtual + seconds
+        target = self.seconds() + seconds
         await self._settle()
         while self._head() is not None and self._heap[0][0] <= target:
             due, _, timer = heapq.heappop(self._heap)
-            self._anchor_virtual = max(self._anchor_virtual, due)
+            self._stand_at(max(self.seconds(), due))
             _fire(timer)
             await self._settle()
-        self._anchor_virtual = target
+        self._stand_at(target)
         self._head()
 
     def set_speed(self, speed: float) -> None:
         """Run `speed` times faster than real from this moment on; 0 makes the clock stepped."""
         if speed < 0 or not math.isfinite(speed):
             raise ValueError(f"speed must be zero or a positive number, not {speed!r}")
-        self._anchor_virtual = self.seconds()
-        self._anchor_real = time.monotonic()
+        self._stand_at(self.seconds())
         self.stepped = speed == 0
         if speed:
             self.speed = speed
@@ -241,8 +242,10 @@ class Clock:
     def _lose_time(self, due: float) -> None:
         late = (self._flowing() - due) / self.speed
         if late > _TOLERANCE:
-            self._anchor_virtual = due + _TOLERANCE * self.speed
-            self._anchor_real = time.monotonic()
+            self._stand_at(due + _TOLERANCE * self.speed)
+
+    def _stand_at(self, virtual: float) -> None:
+        self._anchor = (time.monotonic(), virtual)
 
     def _unpin(self) -> None:
         self._pinned = None
