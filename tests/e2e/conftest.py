@@ -1,4 +1,7 @@
-"""One local stack for all end-to-end tests, twenty times faster than the clock on the wall."""
+"""One local stack for all end-to-end tests, twenty times faster than the clock on the wall.
+
+It ends with the last of them: there is room for one stack in a process.
+"""
 
 from collections.abc import Iterator
 
@@ -11,7 +14,7 @@ from tests.local.stack import LocalStack
 SPEED = 20
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[LocalStack]:
     with LocalStack(speed=SPEED, environ={}) as stack:
         yield stack
