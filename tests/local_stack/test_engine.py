@@ -2,10 +2,12 @@
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from moto.stepfunctions.models import StateMachine
 
 from tests.local.aws import billed_transitions
 from tests.local_stack.conftest import MachineMaker, until
@@ -132,6 +134,18 @@ def test_a_task_times_out_in_virtual_time(machine: MachineMaker) -> None:
     assert 65 <= (m.clock.now() - before).total_seconds() < 300
     with pytest.raises(m.aws.stepfunctions.exceptions.TaskTimedOut):
         m.aws.stepfunctions.send_task_success(taskToken=hold.tokens[0], output="1")
+
+
+def test_a_task_does_not_time_out_before_its_time_on_a_slow_clock(machine: MachineMaker) -> None:
+    """A second of a clock that lags, ten times slower than real time."""
+    hold = Hold()
+    m = machine(waiting(TimeoutSeconds=1), {"hold": hold})
+    m.clock.speed = 0.1
+    m.clock.started = time.monotonic()
+    execution = m.start()
+    until(lambda: time.monotonic() > m.clock.started + 1.3)
+    m.aws.stepfunctions.send_task_success(taskToken=hold.tokens[0], output="1")
+    assert m.end(execution)["status"] == "SUCCEEDED"
 
 
 def test_a_retry_after_a_timeout_waits_anew_with_a_token_of_its_own(machine: MachineMaker) -> None:
@@ -289,9 +303,20 @@ def test_a_failing_target_is_tried_three_times_and_then_given_up(
     assert "cannot close" in capsys.readouterr().err
 
 
-def test_one_name_starts_one_execution_however_many_ask_at_once(machine: MachineMaker) -> None:
+def test_one_name_starts_one_execution_however_many_ask_at_once(
+    machine: MachineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hold = Hold()
     m = machine(waiting(), {"hold": hold})
+    look_up = StateMachine._handle_name_input_idempotency
+
+    def look_up_slowly(self: StateMachine, name: str, data: str) -> Any:
+        found = look_up(self, name, data)
+        # Long enough for everybody to look before anybody has started.
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(StateMachine, "_handle_name_input_idempotency", look_up_slowly)
     with ThreadPoolExecutor(8) as pool:
         arns = set(pool.map(lambda _: m.start({"a": 1}, name="same"), range(8)))
     until(lambda: hold.tokens)

@@ -1,8 +1,10 @@
 """What the local stack promises about DynamoDB beyond what moto does."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from moto.dynamodb.models.table import Table
 
 from tests.local import aws
 from tests.local.template import Template
@@ -25,6 +27,20 @@ def put(pk: str, **attributes: str) -> dict[str, object]:
     }
 
 
+@pytest.fixture
+def slow_reads(monkeypatch):
+    """Every look at an item takes long enough for others to look as well, if they may."""
+    look = Table.get_item
+
+    def look_slowly(*arguments, **options):
+        item = look(*arguments, **options)
+        time.sleep(0.005)
+        return item
+
+    monkeypatch.setattr(Table, "get_item", look_slowly)
+
+
+@pytest.mark.usefixtures("slow_reads")
 def test_of_many_conditional_writes_one_wins(dynamodb):
     def claim(number: int) -> bool:
         try:
@@ -34,9 +50,10 @@ def test_of_many_conditional_writes_one_wins(dynamodb):
         return True
 
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(claim, range(64))) == 1
+        assert sum(pool.map(claim, range(32))) == 1
 
 
+@pytest.mark.usefixtures("slow_reads")
 def test_a_transaction_that_fails_writes_nothing_and_undoes_nobody_elses_write(dynamodb):
     dynamodb.put_item(**put("taken"))
     failing = [{"Put": put("new")}, {"Put": put("taken")}]
