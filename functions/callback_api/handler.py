@@ -5,15 +5,20 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, cancellation, creation, http, lookup, schema, settings, views
+from callback import aws, cancellation, http, idempotency, lookup, posting, schema, settings, views
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.store import CallbackStore
+from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
-step_functions = aws.step_functions()
+workflow = Workflow(
+    aws.step_functions(),
+    state_machine_arn=SETTINGS.state_machine_arn,
+    queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
+)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(
     credentials,
@@ -27,16 +32,14 @@ def create(event: http.Event) -> http.Answer:
     request = schema.parse_callback(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
-    callback = creation.create(
-        store,
-        dialer,
-        step_functions,
-        SETTINGS.state_machine_arn,
-        tenant=http.tenant(event),
-        request=request,
+    key = idempotency.key_of(
+        http.header(event, "idempotency-key"),
+        request,
+        required=SETTINGS.require_idempotency_key == "true",
     )
-    location = {"Location": f"/voice/call/callback/{callback.callback_id}"}
-    return http.json_reply(202, views.of(callback), location)
+    return posting.post(
+        store, dialer, workflow, tenant=http.tenant(event), request=request, key=key
+    )
 
 
 def show(event: http.Event) -> http.Answer:
@@ -54,7 +57,7 @@ def show_many(event: http.Event) -> http.Answer:
 def cancel(event: http.Event) -> http.Answer:
     callback = cancellation.cancel(
         store,
-        step_functions,
+        workflow,
         tenant=http.tenant(event),
         callback_id=http.path(event, "callback_id"),
     )

@@ -10,12 +10,13 @@ from callback.credentials import CredentialStore
 from callback.models import LegName
 from callback.signature import Form, genuine_form
 from callback.store import CallbackStore
+from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CarrierWebhook.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
-step_functions = aws.step_functions()
+workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 
 
@@ -42,14 +43,14 @@ def answered(event: http.Event) -> http.Answer:
 
 def status_changed(event: http.Event) -> http.Answer:
     form = verified(event)
-    carrier_events.status_changed(store, step_functions, *leg_of(event), form)
+    carrier_events.status_changed(store, workflow, *leg_of(event), form)
     return http.no_content()
 
 
 def conference_changed(event: http.Event) -> http.Answer:
     form = verified(event)
     callback_id = http.path(event, "callback_id")
-    carrier_events.conference_changed(store, step_functions, callback_id, form)
+    carrier_events.conference_changed(store, workflow, callback_id, form)
     return http.no_content()
 
 

@@ -10,11 +10,12 @@ from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.models import Step
 from callback.store import CallbackStore
+from callback.workflow import Workflow
 
 SETTINGS = settings.PlaceLeg.read()
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
-step_functions = aws.step_functions()
+workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(
     credentials,
@@ -27,6 +28,4 @@ dialer = Dialer(
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: {"callback_id", "step": "first" | "second", "token"}."""
-    steps.begin(
-        store, dialer, step_functions, event["callback_id"], Step(event["step"]), event["token"]
-    )
+    steps.begin(store, dialer, workflow, event["callback_id"], Step(event["step"]), event["token"])

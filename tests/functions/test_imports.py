@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "TABLE_NAME": "callbacks",
     "CARRIER_SECRET_NAME": "/carrier",
     "PUBLIC_URL": "https://callback.example.com",
+    "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
     "AWS_DEFAULT_REGION": "us-east-1",
     "PYTHONPATH": str(ROOT / "layers" / "shared"),
     "PATH": os.environ["PATH"],

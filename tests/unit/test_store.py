@@ -80,9 +80,9 @@ def test_an_unknown_callback_is_not_found(store):
         store.change("cb-9", transitions.cancel)
 
 
-def test_a_callback_is_added_once(store, client):
+def test_a_callback_is_added_once(store):
     store.add(callback())
-    with pytest.raises(client.exceptions.TransactionCanceledException):
+    with pytest.raises(StoreContended):
         store.add(callback(max_duration_seconds=60))
     assert store.get("cb-1").max_duration_seconds == 600
 

@@ -1,5 +1,6 @@
 """AWS clients, made once per cold start, with bounds that fit inside a webhook's 15 seconds."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
@@ -7,6 +8,7 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
 
@@ -21,6 +23,11 @@ def dynamodb() -> "DynamoDBClient":
 
 def step_functions() -> "SFNClient":
     return boto3.client("stepfunctions", config=_BOUNDS)
+
+
+@cache
+def sqs() -> "SQSClient":
+    return boto3.client("sqs", config=_BOUNDS)
 
 
 def ssm() -> "SSMClient":

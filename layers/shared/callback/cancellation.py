@@ -1,19 +1,13 @@
 """Cancel a callback on the client's word, whatever state it is in."""
 
-from typing import TYPE_CHECKING
-
-from callback import lookup, transitions, workflow
+from callback import lookup, transitions
 from callback.errors import CallbackEnded
 from callback.models import Callback, CallbackStatus, CloseReason
 from callback.store import CallbackStore
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
+from callback.workflow import Workflow
 
 
-def cancel(
-    store: CallbackStore, step_functions: "SFNClient", *, tenant: str, callback_id: str
-) -> Callback:
+def cancel(store: CallbackStore, workflow: Workflow, *, tenant: str, callback_id: str) -> Callback:
     """Nothing more is dialed or joined from here on; the workflow ends the live calls.
 
     Canceling twice is fine. Raises CallbackNotFound, and CallbackEnded where it ended for
@@ -26,5 +20,5 @@ def cancel(
         and callback.close_reason is not CloseReason.CANCELED
     ):
         raise CallbackEnded(f"The callback ended already: {callback.outcome}.")
-    workflow.settle(step_functions, callback)
+    workflow.settle(callback)
     return callback

@@ -9,18 +9,15 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
-from callback import clock, transitions, twiml, workflow
+from callback import clock, transitions, twiml
 from callback.errors import CallbackNotFound
 from callback.models import Callback, LegName, LegOutcome, LegStatus
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
+from callback.workflow import Workflow
 
 logger = Logger(child=True)
 
@@ -60,7 +57,7 @@ def answered(
 
 def status_changed(
     store: CallbackStore,
-    step_functions: "SFNClient",
+    workflow: Workflow,
     callback_id: str,
     name: LegName,
     attempt: int,
@@ -72,7 +69,7 @@ def status_changed(
         logger.error("carrier sent an unknown CallStatus", callback_id=callback_id, word=event.word)
     _change(
         store,
-        step_functions,
+        workflow,
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
@@ -80,7 +77,7 @@ def status_changed(
 
 def conference_changed(
     store: CallbackStore,
-    step_functions: "SFNClient",
+    workflow: Workflow,
     callback_id: str,
     form: Mapping[str, str],
 ) -> None:
@@ -92,12 +89,12 @@ def conference_changed(
             event = LegEvent(LegStatus.JOINED, at=at, call_sid=form["CallSid"])
             _change(
                 store,
-                step_functions,
+                workflow,
                 callback_id,
                 lambda c: transitions.record(c, name, c.leg(name).attempt, event),
             )
         case "conference-start":
-            _change(store, step_functions, callback_id, lambda c: transitions.connect(c, at))
+            _change(store, workflow, callback_id, lambda c: transitions.connect(c, at))
         case other:
             logger.error(
                 "carrier sent an unknown conference event", callback_id=callback_id, word=other
@@ -106,7 +103,7 @@ def conference_changed(
 
 def _change(
     store: CallbackStore,
-    step_functions: "SFNClient",
+    workflow: Workflow,
     callback_id: str,
     change: Callable[[Callback], Callback | None],
 ) -> None:
@@ -115,7 +112,7 @@ def _change(
     except CallbackNotFound:
         logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
         return
-    workflow.settle(step_functions, callback)
+    workflow.settle(callback)
 
 
 def _progress(form: Mapping[str, str]) -> LegEvent:

@@ -2,41 +2,47 @@
 
 import secrets
 import uuid
-from typing import TYPE_CHECKING
 
-from callback import clock, closing, placement, workflow
+from callback import clock, closing, placement
 from callback.dialer import Dialer
 from callback.errors import CarrierRejected
+from callback.idempotency import Key
 from callback.models import Callback, Leg, LegName, LegOutcome, Step
 from callback.schema import CallbackRequest, LegRequest
 from callback.store import CallbackStore
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
+from callback.workflow import Workflow
 
 
 def create(
     store: CallbackStore,
     dialer: Dialer,
-    step_functions: "SFNClient",
-    state_machine_arn: str,
+    workflow: Workflow,
     *,
     tenant: str,
     request: CallbackRequest,
+    key: Key | None = None,
 ) -> Callback:
     """The accepted callback, its first leg (both, if simultaneous) asked for.
 
     Raises CarrierRejected where the carrier refused at once; the record of it stays. A carrier
     that cannot be reached is no refusal: the workflow goes on trying.
+    Raises KeyUsed, CallbackInProgress and StoreContended as `store.add`; nothing is done then.
     """
     callback = _planned(tenant, request)
-    store.add(callback)
+    store.add(callback, key, allow_parallel=request.allow_parallel)
+    return complete(store, dialer, workflow, callback)
+
+
+def complete(
+    store: CallbackStore, dialer: Dialer, workflow: Workflow, callback: Callback
+) -> Callback:
+    """What remains to be done once a callback is stored. Safe to run again after a crash."""
     callback = placement.place_step(store, dialer, callback, Step.FIRST)
     for name in LegName:
         if callback.leg(name).outcome is LegOutcome.REJECTED:
             closing.close(store, dialer, callback.callback_id)
             raise _refusal(callback, name)
-    workflow.start(step_functions, state_machine_arn, callback)
+    workflow.start(callback)
     return callback
 
 

@@ -5,8 +5,10 @@ a request that may have been carried out is never sent again (see `classify`).
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -21,7 +23,8 @@ from twilio.rest.api.v2010.account.call import CallInstance
 
 from callback import addresses, clock, plan, transitions, twiml
 from callback.credentials import Credentials, CredentialStore
-from callback.models import Callback, LegName, LegStatus
+from callback.errors import CarrierUnavailable
+from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
 from callback.transitions import LegEvent
 
 logger = Logger(child=True)
@@ -31,6 +34,9 @@ _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 
 # Ask the carrier to repeat a webhook that was not taken (Twilio docs, connection overrides).
 _WEBHOOK_RETRIES = "#rc=3&rp=all"
+
+_LIVE = ("queued", "ringing", "in-progress")
+_PAGE = 1000  # Twilio's largest page
 
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 
@@ -49,12 +55,11 @@ class Sent(StrEnum):
 
 @dataclass(frozen=True)
 class DialResult:
-    """`carrier_code` and `message` are the carrier's own words for a rejection."""
+    """`carrier_code` is the carrier's own word for what went wrong."""
 
     sent: Sent
     call_sid: str | None = None
     carrier_code: int | None = None
-    message: str | None = None
 
 
 def classify(error: Exception) -> DialResult:
@@ -67,7 +72,7 @@ def classify(error: Exception) -> DialResult:
         if error.status == 429:
             return DialResult(Sent.NOT_SENT, carrier_code=error.code)
         if 400 <= error.status < 500:
-            return DialResult(Sent.REJECTED, carrier_code=error.code, message=error.msg)
+            return DialResult(Sent.REJECTED, carrier_code=error.code)
         return DialResult(Sent.UNKNOWN, carrier_code=error.code)
     if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
         return DialResult(Sent.NOT_SENT)
@@ -87,6 +92,24 @@ class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
     def request(self, *args: Any, **kwargs: Any) -> Response:
         self.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
         return super().request(*args, **kwargs)
+
+
+class _NoSuchCall(CarrierUnavailable):
+    """The carrier does not know the call, or no longer."""
+
+
+@contextmanager
+def _asking(call_sid: str | None = None) -> Iterator[None]:
+    """What goes wrong with a request that is safe to repeat is CarrierUnavailable."""
+    try:
+        yield
+    except TwilioRestException as error:
+        logger.warning("carrier refused a request", call_sid=call_sid, carrier_code=error.code)
+        unavailable = _NoSuchCall if error.status == 404 else CarrierUnavailable
+        raise unavailable("The carrier refused the request.") from error
+    except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
+        logger.warning("carrier could not be asked", call_sid=call_sid, error=type(error).__name__)
+        raise CarrierUnavailable("The carrier could not be asked.") from error
 
 
 class Dialer:
@@ -139,18 +162,60 @@ class Dialer:
     def end(self, call_sid: str, sentence: str | None = None) -> LegEvent:
         """End a call, ringing or live; with a sentence, after saying it to who is on the line.
 
-        Answers what the carrier says of the call now. Where the carrier cannot be asked it
-        raises what the SDK does; ending a call again is safe, so the caller may retry.
+        Answers what the carrier says of the call now. Raises CarrierUnavailable; ending a call
+        again is safe.
         """
         call = self._carrier().calls(call_sid)
+        with _asking(call_sid):
+            try:
+                if sentence:
+                    return _event(call.update(twiml=twiml.say_and_hang_up(sentence)))
+                return _event(call.update(status="completed"))
+            except TwilioRestException as error:
+                if error.code != _NOT_IN_PROGRESS and error.status != 404:
+                    raise
+        return self.fetch(call_sid)
+
+    def fetch(self, call_sid: str) -> LegEvent:
+        """What the carrier says of a call now. Raises CarrierUnavailable."""
         try:
-            if sentence:
-                return _event(call.update(twiml=twiml.say_and_hang_up(sentence)))
-            return _event(call.update(status="completed"))
-        except TwilioRestException as error:
-            if error.code != _NOT_IN_PROGRESS:
-                raise
-            return _event(call.fetch())
+            with _asking(call_sid):
+                return _event(self._carrier().calls(call_sid).fetch())
+        except _NoSuchCall:
+            return LegEvent(
+                LegStatus.ENDED,
+                at=clock.now(),
+                call_sid=call_sid,
+                outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
+                cause="carrier_has_no_such_call",
+            )
+
+    def live_calls(self) -> frozenset[str]:
+        """Every call of the account that has not ended; one request per thousand.
+
+        Raises CarrierUnavailable.
+        """
+        with _asking():
+            return frozenset(
+                call.sid
+                for status in _LIVE
+                for call in self._carrier().calls.list(status=status, page_size=_PAGE)
+            )
+
+    def find_calls(self, leg: Leg, since: datetime) -> list[str]:
+        """Calls to this leg's party that were created since then, earliest first.
+
+        Raises CarrierUnavailable.
+        """
+        with _asking():
+            calls = self._carrier().calls.list(
+                to=addresses.dial_target(leg.to, self._sip_domain),
+                from_=addresses.user_part(leg.caller_id),
+                limit=_PAGE,
+            )
+        made = [(_utc(call.date_created), call.sid) for call in calls if call.date_created]
+        # The carrier tells whole seconds.
+        return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
 
     def _carrier(self) -> Client:
         credentials = self._credentials.get()
@@ -170,9 +235,14 @@ def _event(call: CallInstance) -> LegEvent:
     at = call.end_time if status is LegStatus.ENDED else call.start_time
     return LegEvent(
         status,
-        at=at.replace(tzinfo=UTC) if at and at.tzinfo is None else at or clock.now(),
+        at=_utc(at) if at else clock.now(),
         call_sid=call.sid,
         outcome=outcome,
         seconds=int(call.duration) if call.duration else None,
         word=None if status else str(call.status),
     )
+
+
+def _utc(at: datetime) -> datetime:
+    """The SDK's dates are UTC, and older releases of it do not say so."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -62,6 +62,40 @@ class CallbackEnded(CallbackError):
     title = "The callback has already ended"
 
 
+class CallbackInProgress(CallbackError):
+    """The same two parties are being called already; `callback_id` is that callback's."""
+
+    status = 409
+    code = "callback_in_progress"
+    title = "These two parties are being called already"
+
+
+class InvalidIdempotencyKey(CallbackError):
+    status = 400
+    code = "invalid_idempotency_key"
+    title = "The Idempotency-Key is not valid"
+
+
+class IdempotencyKeyMissing(CallbackError):
+    status = 400
+    code = "idempotency_key_missing"
+    title = "An Idempotency-Key is required"
+
+
+class RequestInProgress(CallbackError):
+    """The first request with this key has not been answered yet."""
+
+    status = 409
+    code = "request_in_progress"
+    title = "The first request with this Idempotency-Key is still being answered"
+
+
+class IdempotencyKeyReused(CallbackError):
+    status = 422
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key came with another request before"
+
+
 class CarrierRejected(CallbackError):
     """The carrier refused a leg at once; `carrier_code` is the carrier's own error code."""
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from callback import views
 from callback.errors import CallbackError
+from callback.models import Callback
 
 logger = Logger(child=True)
 
@@ -41,6 +43,16 @@ def problem(error: CallbackError) -> Answer:
 
 def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
     return _reply(status, json.dumps(body), "application/json", headers)
+
+
+def accepted(callback: Callback) -> Answer:
+    location = {"Location": f"/voice/call/callback/{callback.callback_id}"}
+    return json_reply(202, views.of(callback), location)
+
+
+def replayed(reply: Answer) -> Answer:
+    """An answer given before, byte for byte, marked as such."""
+    return reply | {"headers": {**reply["headers"], "Idempotent-Replayed": "true"}}
 
 
 def twiml_reply(document: str) -> Answer:

@@ -74,7 +74,8 @@ class LegRequest(BaseModel):
 
 
 class CallbackRequest(BaseModel):
-    """`max_duration_seconds` bounds the conversation, from the second party's answer on."""
+    """`max_duration_seconds` bounds the conversation, from the second party's answer on;
+    `allow_parallel` lets the same two parties have another live callback."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -82,6 +83,7 @@ class CallbackRequest(BaseModel):
     leg_b: LegRequest = Field(alias="leg_B")
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
     max_duration_seconds: int = Field(3600, ge=60, le=14400)
+    allow_parallel: bool = False
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict
     )

@@ -44,7 +44,9 @@ class DialSettings(CarrierSettings):
 @dataclass(frozen=True)
 class CallbackApi(DialSettings):
     state_machine_arn: str
+    settle_queue_url: str
     home_region: str
+    require_idempotency_key: str  # "true" or "false"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ class CarrierWebhook(_FromEnvironment):
     table_name: str
     carrier_secret_name: str
     public_url: str
+    settle_queue_url: str
+
+
+@dataclass(frozen=True)
+class Reconcile(DialSettings):
+    state_machine_arn: str
+
+
+@dataclass(frozen=True)
+class SettleCallback(_FromEnvironment):
+    table_name: str
 
 
 PlaceLeg = DialSettings

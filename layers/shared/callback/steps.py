@@ -1,21 +1,17 @@
 """A step of the workflow begins: remember its token, place its legs, settle what is decided."""
 
-from typing import TYPE_CHECKING
-
-from callback import placement, transitions, workflow
+from callback import placement, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierUnavailable
 from callback.models import Step
 from callback.store import CallbackStore
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
+from callback.workflow import Workflow
 
 
 def begin(
     store: CallbackStore,
     dialer: Dialer,
-    step_functions: "SFNClient",
+    workflow: Workflow,
     callback_id: str,
     step: Step,
     token: str,
@@ -30,4 +26,4 @@ def begin(
     callback = placement.place_step(store, dialer, callback, step)
     if placement.still_to_dial(callback, step):
         raise CarrierUnavailable("The carrier could not be reached.")
-    workflow.settle(step_functions, callback)
+    workflow.settle(callback)

@@ -4,13 +4,19 @@ A callback is one item, both legs in it, so that whatever is decided about it is
 one conditional write: `change` reads the row, applies a pure function from `transitions`, and
 writes it back on condition that nobody else wrote in between.
 
-Listing rows hold no facts but the key: one under the tenant, one under each party's number.
-They are written in the same transaction as the callback and never change, so a list costs one
-query and a batch of reads, and shows at once what was just accepted.
+Other rows are written in the same transaction as the callback, all or nothing:
+
+* listing rows hold no facts but the key: one under the tenant, one under each party's number.
+  They never change, so a list costs one query and a batch of reads, and shows at once what was
+  just accepted; one more, under OPEN, stays until `reconcile` has seen the end;
+* the pair row names the one callback that may be live between two parties. Nobody removes it:
+  whoever finds it taken looks whether that callback has ended, and takes it over;
+* the idempotency row (see `idempotency`).
 """
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,16 +24,19 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
-from callback.models import Callback, from_record, to_record, to_text
+from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
+from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
+from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_CHANGE_ATTEMPTS = 12
+_ATTEMPTS = 12
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+_OPEN = "OPEN"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -46,21 +55,96 @@ class CallbackStore:
         self._client = client
         self._table = table_name
 
-    def add(self, callback: Callback) -> None:
-        """Store a new callback with its listing rows, all or nothing."""
-        rows = [_row(callback), *_listing_rows(callback)]
-        self._client.transact_write_items(
-            TransactItems=[
-                {
-                    "Put": {
-                        "TableName": self._table,
-                        "Item": row,
-                        "ConditionExpression": "attribute_not_exists(pk)",
-                    }
-                }
-                for row in rows
-            ]
+    def add(
+        self, callback: Callback, key: Key | None = None, *, allow_parallel: bool = True
+    ) -> None:
+        """Store a new callback with the rows that go with it, all or nothing.
+
+        Raises KeyUsed for a key that is stored already and not too old, CallbackInProgress
+        where the same two parties have a live callback, and StoreContended.
+        """
+        for _ in range(_ATTEMPTS):
+            puts = [_put(_row(callback)), *(_put(row) for row in _listing_rows(callback))]
+            if key:
+                self._refuse_used(callback, key)
+                puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
+            if not allow_parallel:
+                puts.append(self._pair(callback))
+            if self._written_together(puts):
+                return
+        raise StoreContended("Too many requests at once; nothing was done, send it again.")
+
+    def _written_together(self, puts: list[dict[str, Any]]) -> bool:
+        items: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
+        try:
+            self._client.transact_write_items(TransactItems=items)
+        except self._client.exceptions.TransactionCanceledException:
+            return False  # somebody else was first, or is just now writing one of these rows
+        return True
+
+    def _refuse_used(self, callback: Callback, key: Key) -> None:
+        row = self._read_row(_key_key(callback.tenant, key.text))
+        if row and datetime.fromisoformat(row["stored_at"]) > callback.created_at - LIFETIME:
+            raise KeyUsed(
+                Used(
+                    fingerprint=row["fingerprint"],
+                    callback_id=row["callback_id"],
+                    stored_at=datetime.fromisoformat(row["stored_at"]),
+                    answer=json.loads(row["answer"]) if "answer" in row else None,
+                )
+            )
+
+    def _pair(self, callback: Callback) -> dict[str, Any]:
+        """The write that takes the pair. Raises CallbackInProgress while another has it."""
+        row = {**_pair_key(callback), "callback_id": _serialize(callback.callback_id)}
+        holder = self._read_row(_pair_key(callback))
+        if holder is None:
+            return _put(row)
+        try:
+            live = self.get(holder["callback_id"])
+        except CallbackNotFound:  # its retention is over
+            live = None
+        if live and live.status is not CallbackStatus.ENDED:
+            raise CallbackInProgress(
+                "Wait until it has ended, cancel it, or send allow_parallel.",
+                headers={"Location": f"/voice/call/callback/{live.callback_id}"},
+                callback_id=live.callback_id,
+            )
+        return {
+            "Item": row,
+            "ConditionExpression": "callback_id = :holder",
+            "ExpressionAttributeValues": {":holder": _serialize(holder["callback_id"])},
+        }
+
+    def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
+        """What the first request with this key was answered, for every repetition."""
+        self._client.update_item(
+            TableName=self._table,
+            Key=_key_key(tenant, key.text),
+            UpdateExpression="SET answer = :answer",
+            ConditionExpression="fingerprint = :fingerprint",
+            ExpressionAttributeValues={
+                ":answer": _serialize(json.dumps(answer)),
+                ":fingerprint": _serialize(key.fingerprint),
+            },
         )
+
+    def open(self) -> Iterator[Callback]:
+        """Every callback that `reconcile` has not yet seen ended."""
+        for keys, _ in self._listed(_OPEN, None, None, None):
+            yield from self._read(keys).values()
+
+    def forget_open(self, callback: Callback) -> None:
+        self._client.delete_item(
+            TableName=self._table,
+            Key={"pk": _serialize(_OPEN), "sk": _serialize(_listed_as(callback))},
+        )
+
+    def _read_row(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        if "Item" not in answer:
+            return None
+        return {name: _deserialize(value) for name, value in answer["Item"].items()}
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
@@ -78,7 +162,7 @@ class CallbackStore:
 
         Raises CallbackNotFound, and StoreContended if others kept winning the race.
         """
-        for _ in range(_CHANGE_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             before = self.get(callback_id)
             after = change(before)
             if after is None:
@@ -189,12 +273,50 @@ def _listing(tenant: str, number: str | None) -> str:
     return f"TENANT#{tenant}" + (f"#NUMBER#{number}" if number else "")
 
 
+def _listed_as(callback: Callback) -> str:
+    return f"{to_text(callback.created_at)}#{callback.callback_id}"
+
+
 def _listing_rows(callback: Callback) -> list[dict[str, Any]]:
-    position = f"{to_text(callback.created_at)}#{callback.callback_id}"
-    return [
-        {"pk": _serialize(_listing(callback.tenant, number)), "sk": _serialize(position)}
-        for number in (None, callback.leg_a.to, callback.leg_b.to)
+    listings = [
+        _OPEN,
+        *(_listing(callback.tenant, n) for n in (None, callback.leg_a.to, callback.leg_b.to)),
     ]
+    return [
+        {"pk": _serialize(listing), "sk": _serialize(_listed_as(callback))} for listing in listings
+    ]
+
+
+def _put(row: dict[str, Any], **condition: Any) -> dict[str, Any]:
+    return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)", **condition}
+
+
+def _key_key(tenant: str, text: str) -> dict[str, Any]:
+    return {"pk": _serialize(f"IDEMPOTENCY#{tenant}#{text}"), "sk": _serialize("KEY")}
+
+
+def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
+    return _key_key(callback.tenant, key.text) | {
+        "fingerprint": _serialize(key.fingerprint),
+        "callback_id": _serialize(callback.callback_id),
+        "stored_at": _serialize(to_text(callback.created_at)),
+    }
+
+
+def _unless_fresh(now: datetime) -> dict[str, Any]:
+    """A key that has outlived its 24 hours is as good as none, whether it is gone or not."""
+    return {
+        "ConditionExpression": "attribute_not_exists(pk) OR stored_at <= :too_old",
+        "ExpressionAttributeValues": {":too_old": _serialize(to_text(now - LIFETIME))},
+    }
+
+
+def _pair_key(callback: Callback) -> dict[str, Any]:
+    one, other = sorted((callback.leg_a.to, callback.leg_b.to))
+    return {
+        "pk": _serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
+        "sk": _serialize("PAIR"),
+    }
 
 
 def _listed_id(position: str) -> str:

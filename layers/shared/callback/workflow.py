@@ -1,15 +1,17 @@
 """Step Functions: start the execution of a callback, and settle the step it waits in."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from callback import plan, transitions
 from callback.models import Callback, CloseReason, Step
 
 if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
 logger = Logger(child=True)
@@ -28,45 +30,92 @@ _CLOSE_REASON = {
 # AWS says the last two of a token that was settled or whose task is gone; moto says the first.
 _ALREADY_SETTLED = frozenset({"InvalidToken", "TaskTimedOut", "TaskDoesNotExist"})
 
+_QUEUE_DELAY_SECONDS = 1
+
+
+class SettleQueue:
+    """Where a settling waits that Step Functions would not take just now (throttling).
+
+    Its client is made at the first use: most cold starts never need it.
+    """
+
+    def __init__(self, client: "Callable[[], SQSClient]", url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def put(self, callback_id: str) -> None:
+        self._client().send_message(
+            QueueUrl=self._url, MessageBody=callback_id, DelaySeconds=_QUEUE_DELAY_SECONDS
+        )
+
+
+class Workflow:
+    """`state_machine_arn` is needed to start, `queue` where a failed settling must not fail
+    the one who settles: what it settles for is written already."""
+
+    def __init__(
+        self, client: "SFNClient", *, state_machine_arn: str = "", queue: SettleQueue | None = None
+    ) -> None:
+        self._client = client
+        self._state_machine_arn = state_machine_arn
+        self._queue = queue
+
+    def start(self, callback: Callback) -> None:
+        """Start the callback's execution, named by its id, so that it exists once at most.
+
+        The input holds ids and bounds only: no number, no token.
+        """
+        bounds = {
+            "callback_id": callback.callback_id,
+            "first_step_seconds": _seconds(callback, Step.FIRST),
+            "second_step_seconds": _seconds(callback, Step.SECOND),
+        }
+        try:
+            self._client.start_execution(
+                stateMachineArn=self._state_machine_arn,
+                name=callback.callback_id,
+                input=json.dumps(bounds),
+            )
+        except self._client.exceptions.ExecutionAlreadyExists:
+            logger.info("execution exists already", callback_id=callback.callback_id)
+
+    def settle(self, callback: Callback) -> None:
+        """Wake the workflow if the step that it waits in is decided. Twice is fine."""
+        try:
+            self._settle(callback)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _ALREADY_SETTLED:
+                return
+            if self._queue is None:
+                raise
+            logger.warning(
+                "settling waits in the queue", callback_id=callback.callback_id, code=_code(error)
+            )
+            self._queue.put(callback.callback_id)
+
+    def _settle(self, callback: Callback) -> None:
+        waiting = callback.waiting
+        if waiting is None:
+            return
+        if transitions.over(callback) and waiting.step is Step.FIRST:
+            self._client.send_task_failure(taskToken=waiting.token, error=CALLBACK_OVER)
+        elif transitions.over(callback) or transitions.step_done(callback, waiting.step):
+            self._client.send_task_success(taskToken=waiting.token, output="{}")
+
+
+def _seconds(callback: Callback, step: Step) -> int:
+    return int(plan.step_bound(callback, step).total_seconds())
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response["Error"]["Code"])
+    return type(error).__name__
+
 
 def close_reason(error: str | None) -> CloseReason | None:
     """An error that nobody foresaw is a failure of ours."""
     return _CLOSE_REASON.get(error, CloseReason.FAILED)
-
-
-def start(client: "SFNClient", state_machine_arn: str, callback: Callback) -> None:
-    """Start the callback's execution, named by its id, so that it exists once at most.
-
-    The input holds ids and bounds only: no number, no token.
-    """
-    bounds = {
-        "callback_id": callback.callback_id,
-        "first_step_seconds": int(plan.step_bound(callback, Step.FIRST).total_seconds()),
-        "second_step_seconds": int(plan.step_bound(callback, Step.SECOND).total_seconds()),
-    }
-    try:
-        client.start_execution(
-            stateMachineArn=state_machine_arn,
-            name=callback.callback_id,
-            input=json.dumps(bounds),
-        )
-    except client.exceptions.ExecutionAlreadyExists:
-        logger.info("execution exists already", callback_id=callback.callback_id)
-
-
-def settle(client: "SFNClient", callback: Callback) -> None:
-    """Wake the workflow if the step that it waits in is decided. Twice is fine."""
-    waiting = callback.waiting
-    if waiting is None:
-        return
-    try:
-        if transitions.over(callback) and waiting.step is Step.FIRST:
-            client.send_task_failure(taskToken=waiting.token, error=CALLBACK_OVER)
-        elif transitions.over(callback) or transitions.step_done(callback, waiting.step):
-            client.send_task_success(taskToken=waiting.token, output="{}")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _ALREADY_SETTLED:
-            raise
 
 
 def closing_of(event: dict[str, Any]) -> tuple[str, CloseReason | None]:

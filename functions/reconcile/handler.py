@@ -1,0 +1,30 @@
+"""Every minute: compare every open callback with what the carrier says, and mend it."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, reconcile, settings
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.store import CallbackStore
+from callback.workflow import Workflow
+
+SETTINGS = settings.Reconcile.read()
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+dialer = Dialer(
+    credentials,
+    api_url=SETTINGS.carrier_api_url,
+    public_url=SETTINGS.public_url,
+    sip_domain=SETTINGS.sip_domain,
+)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
+    tally = reconcile.run(store, dialer, workflow)
+    logger.info("reconciled", open=tally.open, mended=tally.mended, unasked=tally.unasked)

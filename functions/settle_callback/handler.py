@@ -1,0 +1,30 @@
+"""Settle again what Step Functions would not take at the time. One message, one callback id."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from callback import aws, settings
+from callback.store import CallbackStore
+from callback.workflow import Workflow
+
+SETTINGS = settings.SettleCallback.read()
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+workflow = Workflow(aws.step_functions())
+processor = BatchProcessor(event_type=EventType.SQS)
+
+
+def settle(message: SQSRecord) -> None:
+    workflow.settle(store.get(message.body))
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> Any:
+    return process_partial_response(event, settle, processor, context)

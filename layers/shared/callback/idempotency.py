@@ -1,0 +1,87 @@
+"""The same POST twice is one callback and one answer (IETF Idempotency-Key, draft-07).
+
+A key belongs to its tenant and lasts 24 hours. It is stored in the same transaction as the
+callback, so either both exist or neither; the answer is added when it is given. A process that
+dies in between leaves a key without an answer: after the time that no process can outlive, the
+same request completes the callback instead of making another.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from callback.errors import (
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    RequestInProgress,
+)
+
+if TYPE_CHECKING:  # the webhook path must not pay for the validation library
+    from callback.schema import CallbackRequest
+
+LIFETIME = timedelta(hours=24)
+
+# Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
+_STILL_RUNNING = timedelta(seconds=30)
+
+_KEY = re.compile(r'"?([A-Za-z0-9_-]{16,255})"?')
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """`fingerprint` tells whether a request is the same: SHA-256 of it, validated and sorted."""
+
+    text: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Used:
+    """What is stored of a key; `answer` None while the first request is being answered."""
+
+    fingerprint: str
+    callback_id: str
+    stored_at: datetime
+    answer: Answer | None
+
+
+class KeyUsed(Exception):
+    """The key is stored already: a repetition, or another request with the same key."""
+
+    def __init__(self, used: Used) -> None:
+        super().__init__(used.callback_id)
+        self.used = used
+
+
+def key_of(header: str | None, request: "CallbackRequest", *, required: bool) -> Key | None:
+    """Both forms are taken, bare and quoted (RFC 8941 string).
+
+    Raises IdempotencyKeyMissing and InvalidIdempotencyKey.
+    """
+    if header is None:
+        if required:
+            raise IdempotencyKeyMissing("Send a fresh Idempotency-Key with every new request.")
+        return None
+    match = _KEY.fullmatch(header)
+    if match is None:
+        raise InvalidIdempotencyKey("Send 16 to 255 letters, digits, '-' or '_', such as a UUID.")
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    return Key(match[1], hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def answer_given(key: Key, used: Used, now: datetime) -> Answer | None:
+    """What the first request with this key was answered. None: whoever was to answer died.
+
+    Raises IdempotencyKeyReused, and RequestInProgress while it may still be answered.
+    """
+    if used.fingerprint != key.fingerprint:
+        raise IdempotencyKeyReused("Send another key: this one belongs to another request.")
+    if used.answer is None and now - used.stored_at < _STILL_RUNNING:
+        raise RequestInProgress("Ask again in a moment.", headers={"Retry-After": "1"})
+    return used.answer

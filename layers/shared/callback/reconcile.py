@@ -1,0 +1,146 @@
+"""Every minute: ask the carrier about whatever has gone quiet, and finish what was left.
+
+Webhooks may all be lost, a process may die between any two writes, an execution may be gone.
+None of it may leave a callback open, a party alone or a phone ringing, so this walks over every
+open callback and compares it with what the carrier says is live.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+
+from aws_lambda_powertools import Logger
+
+from callback import clock, closing, plan, transitions
+from callback.dialer import Dialer
+from callback.errors import CarrierUnavailable
+from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
+from callback.store import CallbackStore
+from callback.workflow import Workflow
+
+logger = Logger(child=True)
+
+# A callback that changed a moment ago is in good hands.
+_QUIET = timedelta(seconds=15)
+
+# Two legs ringing, the conversation, and what the workflow adds: nothing lives longer.
+_SLACK = timedelta(minutes=5)
+
+
+class _Carrier:
+    """What the carrier says, asked for at most once a run where one answer serves all."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self.dialer = dialer
+
+    @cached_property
+    def live(self) -> frozenset[str]:
+        return self.dialer.live_calls()
+
+
+@dataclass
+class Tally:
+    """How many callbacks a run looked at, looked into, and could not ask the carrier about."""
+
+    open: int = 0
+    mended: int = 0
+    unasked: int = 0
+
+
+def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
+    """Look at every open callback once."""
+    carrier, tally = _Carrier(dialer), Tally()
+    for callback in store.open():
+        tally.open += 1
+        if callback.status is CallbackStatus.ENDED:
+            store.forget_open(callback)
+        elif clock.now() - _last_change(callback) > _QUIET:
+            tally.mended += 1
+            try:
+                _mend(store, carrier, workflow, callback)
+            except CarrierUnavailable:  # logged where it happened; the next run asks again
+                tally.unasked += 1
+    return tally
+
+
+def _mend(
+    store: CallbackStore,
+    carrier: _Carrier,
+    workflow: Workflow,
+    callback: Callback,
+) -> None:
+    now = clock.now()
+    for name in LegName:
+        callback = _ask_about(store, carrier, callback, name, now)
+    if transitions.over(callback) or now > _must_be_over_by(callback):
+        reason = None if transitions.over(callback) else CloseReason.TIMED_OUT
+        callback = closing.close(store, carrier.dialer, callback.callback_id, reason)
+    elif callback.waiting is None:
+        workflow.start(callback)
+    workflow.settle(callback)
+
+
+def _ask_about(
+    store: CallbackStore, carrier: _Carrier, callback: Callback, name: LegName, now: datetime
+) -> Callback:
+    leg = callback.leg(name)
+    if leg.ended or leg.status is LegStatus.PLANNED:
+        return callback
+    call_sid = leg.call_sid or _adoptable(store, carrier, callback, leg)
+    if call_sid is None:
+        return callback
+    if call_sid not in carrier.live:
+        event = carrier.dialer.fetch(call_sid)
+    elif leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
+        # The carrier may hold a call in its queue for hours; nobody wants it by then.
+        event = carrier.dialer.end(call_sid)
+    elif leg.call_sid is None:
+        event = carrier.dialer.fetch(call_sid)
+    else:
+        return callback
+    change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
+    return store.change(callback.callback_id, change)[0]
+
+
+def _adoptable(store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg) -> str | None:
+    """The call of a create request whose answer was lost, if the carrier has made one.
+
+    The carrier's list is searched for calls to this party made since the claim; one that
+    another callback owns is not ours. The earliest wins: the fence keeps out any other.
+    """
+    if leg.dialed_at is None:
+        return None
+    found = carrier.dialer.find_calls(leg, since=leg.dialed_at)
+    if not found:
+        return None
+    others = store.page(
+        callback.tenant,
+        wanted=lambda other: other.callback_id != callback.callback_id,
+        number=leg.to,
+        after=leg.dialed_at - timedelta(days=1),
+        before=None,
+        limit=100,
+        cursor=None,
+    )
+    owned = {other_leg.call_sid for other in others.callbacks for other_leg in other.legs}
+    return next((sid for sid in found if sid not in owned), None)
+
+
+def _last_change(callback: Callback) -> datetime:
+    return max(at for at in (callback.created_at, *map(_told_at, callback.legs)) if at)
+
+
+def _told_at(leg: Leg) -> datetime | None:
+    return leg.ended_at or leg.joined_at or leg.answered_at or leg.ringing_at or leg.dialed_at
+
+
+def _ring_deadline(leg: Leg) -> datetime:
+    return (leg.dialed_at or clock.now()) + plan.ring_bound(leg)
+
+
+def _must_be_over_by(callback: Callback) -> datetime:
+    bounds = sum(
+        (plan.ring_bound(leg) for leg in callback.legs),
+        timedelta(seconds=callback.max_duration_seconds),
+    )
+    return callback.created_at + bounds + _SLACK
