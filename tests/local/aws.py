@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import socket
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 # Enough for every thread of the front to hold a connection.
 _CONNECTIONS = 64
 _POLL_SECONDS = 0.02
-
-_one_at_a_time = threading.Lock()
 
 
 class EmbeddedAws:
@@ -103,21 +100,7 @@ def billed_transitions(history: list[dict[str, Any]]) -> int:
 
 @contextlib.contextmanager
 def running() -> Iterator[EmbeddedAws]:
-    """An empty embedded AWS for as long as the block lasts.
-
-    Raises RuntimeError where one is running in this process: moto's state is the process's.
-    """
-    if not _one_at_a_time.acquire(blocking=False):
-        raise RuntimeError("an embedded AWS is already running in this process")
-    try:
-        with _serving() as aws:
-            yield aws
-    finally:
-        _one_at_a_time.release()
-
-
-@contextlib.contextmanager
-def _serving() -> Iterator[EmbeddedAws]:
+    """An empty embedded AWS for as long as the block lasts."""
     # A server without this has several lines to say about every request.
     for name in ("werkzeug", "moto"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

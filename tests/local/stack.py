@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
 PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
 SIP_DOMAIN = "pbx.example"
+
+# moto and the functions' modules are one per process, and so is a stack.
+_one_at_a_time = threading.Lock()
 
 
 class CarrierNotRedirected(Exception):
@@ -34,8 +38,6 @@ class LocalStack:
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
     passes, and no simulator is started.
-
-    There is one embedded AWS in a process: RuntimeError is raised where another is running.
     """
 
     url: str
@@ -79,7 +81,10 @@ class LocalStack:
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        if not _one_at_a_time.acquire(blocking=False):
+            raise RuntimeError("a local stack is already running in this process")
         with contextlib.ExitStack() as starting:
+            starting.callback(_one_at_a_time.release)
             self._start(starting)
             self._exit = starting.pop_all()
         return self

@@ -30,8 +30,7 @@ def api() -> Iterator[Any]:
         yield lambda url: stack.enter_context(contextlib.closing(demo.Api(url)))
 
 
-def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys, monkeypatch):
-    monkeypatch.setenv("CARRIER_API_URL", "https://api.twilio.com")
+def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
     assert demo.run(speed=50) == 0
     told = capsys.readouterr().out
     assert json.dumps(demo.REQUEST) in told

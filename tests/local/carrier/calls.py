@@ -287,7 +287,6 @@ class Call:
                 sum({"w": 0.5, "W": 1.0}.get(c, 0.1) for c in self.options.send_digits)
             )
             self.hears(f"keys {self.options.send_digits}")
-        # Digits to send switch detection off.
         elif self.options.detection:
             if self.options.async_detection:
                 self.exchange.spawn(self._detect())

@@ -205,7 +205,8 @@ def call_options(exchange: "Exchange", form: Form) -> CallOptions:
     digits = form.get("SendDigits", "").strip()
     if digits and not DIGITS.fullmatch(digits):
         raise bad(21206, f"Invalid SendDigits: {digits}")
-    options.send_digits = digits
+    if digits:
+        options.send_digits, options.detection = digits, ""
     return options
 
 

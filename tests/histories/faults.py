@@ -1,0 +1,62 @@
+"""Named points at which a function can be killed, and one wrapper that puts them there.
+
+Every call that a function makes to the outside (DynamoDB, Step Functions, the carrier) has two
+points: before the call goes out, and after it has come back. A killed function does nothing
+more, as if its sandbox were gone. Nothing of this exists in what is deployed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Killed(BaseException):
+    """Not an Exception: no code of ours may catch it."""
+
+
+class Faults:
+    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed."""
+
+    def __init__(self) -> None:
+        self._armed: dict[str, int] = {}
+        self.killed: list[str] = []
+        self.calls = 0
+
+    def arm(self, point: str, nth: int = 1) -> None:
+        self._armed[point] = nth
+
+    def clear(self) -> None:
+        self._armed.clear()
+
+    def reach(self, point: str) -> None:
+        if point not in self._armed:
+            return
+        self._armed[point] -= 1
+        if self._armed[point] == 0:
+            del self._armed[point]
+            self.killed.append(point)
+            raise Killed(point)
+
+    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def faulty(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            self.reach(f"before {name}")
+            result = call(*args, **kwargs)
+            self.reach(f"after {name}")
+            return result
+
+        return faulty
+
+
+class Faulty:
+    """A client whose methods have points, named `<prefix>.<method>`."""
+
+    def __init__(self, client: Any, prefix: str, faults: Faults) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if name == "exceptions" or not callable(attribute):
+            return attribute
+        return self._faults.around(f"{self._prefix}.{name}", attribute)

@@ -1,0 +1,227 @@
+"""Every way in which clients, carrier, network and sandboxes can behave, as rules; and what must
+hold after every one of them.
+
+`test_histories` runs some hundred histories of it, `make soak` some ten thousand.
+"""
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.histories.world import SeenCall, World
+
+# What the called parties do, by the simulator's table (README, the carrier simulator).
+PARTIES = {
+    "stays": "1000201",
+    "busy": "1000202",
+    "never answers": "1000203",
+    "fails": "1000204",
+    "is refused": "1000207",
+    "hangs up after 1 s": "1000208",
+    "hangs up after 5 s": "1000209",
+    "hangs up 5 s after joining": "1000218",
+    "never hangs up": "1000219",
+    "429": "1000221",
+    "500, not placed": "1000222",
+    "500, placed": "1000223",
+    "reset, placed": "1000225",
+    "reset, not placed": "1000226",
+}
+
+POINTS = [
+    f"{side} {call}"
+    for side in ("before", "after")
+    for call in (
+        "dynamodb.get_item",
+        "dynamodb.put_item",
+        "dynamodb.transact_write_items",
+        "dynamodb.update_item",
+        "carrier.request",
+        "states.start_execution",
+        "states.send_task_success",
+        "states.send_task_failure",
+    )
+]
+
+# After this long with everybody alive again, nothing may be left of any callback: ring timeouts
+# are 30 s here and conversations 60 s at most.
+HEALED_WITHIN_SECONDS = 60 + 35 + 60 + 90 + 90
+
+_parties = st.sampled_from(list(PARTIES.values()))
+_picks = st.integers(0, 3)
+_orders = st.sampled_from(["sequential", "reverse", "simultaneous"])
+
+
+class Histories(RuleBasedStateMachine):
+    """`world` is set by whoever runs it: one for the process."""
+
+    world: World
+
+    @initialize()
+    def begin(self) -> None:
+        self.world.reset()
+        self.seen: dict[str, dict[str, Any]] = {}
+        self.answers: dict[str, tuple[dict[str, Any], Any]] = {}
+        self.posts = 0
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.posts < 4)
+    @rule(a=_parties, b=_parties, order=_orders, keyed=st.booleans())
+    def a_client_posts(self, a: str, b: str, order: str, keyed: bool) -> None:
+        self.posts += 1
+        if a == b:
+            b = PARTIES["hangs up 5 s after joining"] if a != "1000218" else "1000201"
+        body = {
+            "leg_A": {"to": a},
+            "leg_B": {"to": b},
+            "order": order,
+            "max_duration_seconds": 60,
+            "allow_parallel": True,
+        }
+        key = f"key-number-{self.posts:06d}"
+        headers = {"idempotency-key": key} if keyed else {}
+        answer = self.world.request("POST", body=body, **headers)
+        if keyed:
+            self.answers[key] = (body, answer)
+        assert answer is None or answer["statusCode"] in (202, 422, 503), answer
+
+    @precondition(lambda self: self.answers)
+    @rule(pick=_picks, changed=st.booleans())
+    def a_client_posts_again_with_the_same_key(self, pick: int, changed: bool) -> None:
+        key = sorted(self.answers)[pick % len(self.answers)]
+        body, first = self.answers[key]
+        sent = {**body, "max_duration_seconds": 61} if changed else body
+        before = set(self.world.records())
+        answer = self.world.request("POST", body=sent, **{"idempotency-key": key})
+        after = set(self.world.records())
+        if answer is None:
+            return
+        replayed = answer["headers"].pop("Idempotent-Replayed", None)
+        if first is not None and not changed and answer["statusCode"] not in (409, 503):
+            assert replayed == "true"
+            assert answer == first, "byte for byte"
+        if changed and before == after:
+            assert answer["statusCode"] in (409, 422, 503), answer
+        if not changed and answer["statusCode"] in (202, 422):
+            self.answers[key] = (body, first or answer)
+        owners = {json.loads(a["body"]).get("callback_id") for _, a in self.answers.values() if a}
+        assert len(owners) <= self.posts
+
+    @rule(pick=_picks)
+    def a_client_cancels(self, pick: int) -> None:
+        for callback_id in self._one_of(self._by_age(), pick):
+            answer = self.world.request("DELETE", callback_id)
+            assert answer is None or answer["statusCode"] in (202, 409, 503), answer
+
+    # -- time and the carrier --------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1, 1, 2, 3, 5, 8, 20]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.advance(seconds)
+
+    @rule()
+    def the_minute_is_over(self) -> None:
+        self.world.reconcile()
+
+    @rule(pick=_picks)
+    def a_party_hangs_up(self, pick: int) -> None:
+        for call in self._one_of([c for c in self.calls() if c.live], pick):
+            self.world.hang_up(call.sid)
+
+    @rule(
+        fault=st.sampled_from(["drop", "duplicate", "delay", "reorder"]),
+        skip=st.integers(0, 3),
+        times=st.integers(1, 4),
+    )
+    def webhooks_go_astray(self, fault: str, skip: int, times: int) -> None:
+        self.world.carrier_fault(fault, skip=skip, times=times)
+
+    @rule(fault=st.sampled_from(["429", "500-before", "500-after", "reset-after", "broken-body"]))
+    def a_request_to_the_carrier_goes_wrong(self, fault: str) -> None:
+        self.world.carrier_fault(fault, times=1, where="POST .*/Calls")
+
+    # -- sandboxes -------------------------------------------------------------------------------
+
+    @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 4))
+    def a_sandbox_will_die(self, point: str, nth: int) -> None:
+        self.world.faults.arm(point, nth)
+
+    @rule(pick=_picks)
+    def an_execution_is_stopped(self, pick: int) -> None:
+        for callback_id in self._one_of(self._by_age(), pick):
+            self.world.sequencer.stop(callback_id)
+            self.world.run()
+
+    # Which rules may run must not depend on what the world did, or a failing history could not
+    # be repeated: a rule that finds nothing to do does nothing.
+
+    def _by_age(self) -> list[str]:
+        return sorted(self.seen, key=lambda i: self.seen[i]["created_at"]["S"])
+
+    @staticmethod
+    def _one_of(things: list[Any], pick: int) -> list[Any]:
+        return things[pick : pick + 1]
+
+    # -- what must hold --------------------------------------------------------------------------
+
+    def calls(self) -> list[SeenCall]:
+        return self.world.calls()
+
+    @invariant()
+    def promises_hold(self) -> None:
+        records, calls = self.world.records(), self.calls()
+        by_leg: dict[tuple[str, str], list[SeenCall]] = {}
+        for call in calls:
+            by_leg.setdefault((call.callback_id, call.leg), []).append(call)
+        for (callback_id, leg), placed in by_leg.items():
+            joined = [call for call in placed if call.joined_at]
+            assert len(joined) <= 1, f"two calls of leg {leg} joined {callback_id}"
+            assert len(placed) <= 1, f"leg {leg} of {callback_id} was called twice"
+            first = {"sequential": "A", "reverse": "B"}.get(records[callback_id]["order"]["S"])
+            if first and leg != first:
+                waiting = [c for c in by_leg.get((callback_id, first), []) if c.joined_at]
+                assert waiting, f"{leg} was called though {first} had not joined"
+                assert waiting[0].joined_at <= placed[0].created_at  # type: ignore[operator]
+        for callback_id, record in records.items():
+            self._never_changes_once_ended(callback_id, record)
+        self.seen = records
+
+    def _never_changes_once_ended(self, callback_id: str, record: dict[str, Any]) -> None:
+        before = self.seen.get(callback_id)
+        if before is None:
+            return
+        if before["status"]["S"] == "ended":
+            assert record["status"] == before["status"]
+            assert record.get("close_reason") == before.get("close_reason")
+        for leg in ("leg_a", "leg_b"):
+            was, now = before[leg]["M"], record[leg]["M"]
+            if was["status"]["S"] == "ended":
+                assert now["status"]["S"] == "ended", f"{leg} came back to life"
+
+    def teardown(self) -> None:
+        """Everybody is well again: every callback ends, and nobody is left on the line."""
+        if not hasattr(self, "seen"):
+            return
+        self.world.heal()
+        for _ in range(0, HEALED_WITHIN_SECONDS, 30):
+            self.world.advance(30)
+            self.world.reconcile()
+            self.promises_hold()
+            if self._all_is_over():
+                break
+        for callback_id, record in self.world.records().items():
+            assert record["status"]["S"] == "ended", (callback_id, record)
+            assert record["outcome"]["S"]
+        assert [call for call in self.calls() if call.live] == []
+        talked = {c.callback_id for c in self.calls() if c.joined_at}
+        for callback_id, record in self.world.records().items():
+            if record["outcome"]["S"] == "completed":
+                assert callback_id in talked
+
+    def _all_is_over(self) -> bool:
+        return not any(c.live for c in self.calls()) and all(
+            r["status"]["S"] == "ended" for r in self.world.records().values()
+        )

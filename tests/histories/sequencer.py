@@ -1,0 +1,175 @@
+"""Step Functions, one step at a time: plays the real state machine in virtual time.
+
+moto's engine runs executions in threads of their own; a history that must be repeatable, and
+shrinkable when it fails, cannot have that. So the definition is played here, by its own words:
+Task (with and without a token), TimeoutSecondsPath, Retry, Catch, Next, End. Anything else in it
+is an error, so that this does not quietly fall behind it.
+"""
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+Invoke = Callable[[str, dict[str, Any]], tuple[Any, str | None]]
+_KNOWN = {
+    "Comment", "Type", "Resource", "Parameters", "TimeoutSecondsPath", "TimeoutSeconds",
+    "ResultPath", "Retry", "Catch", "Next", "End",
+}  # fmt: skip
+
+
+@dataclass
+class Execution:
+    name: str
+    state: str
+    data: dict[str, Any]
+    status: str = "RUNNING"
+    token: str | None = None
+    deadline: datetime | None = None
+    due: datetime | None = None  # when the task is to be (re)run; None: it waits for its token
+    retries: dict[int, int] = field(default_factory=dict)
+    tokens: int = 0
+
+
+class _AlreadyExists(Exception):
+    pass
+
+
+class Sequencer:
+    """What `boto3.client("stepfunctions")` is to our code, plus `run` and `stop`."""
+
+    class exceptions:  # noqa: N801  (as boto3 spells it)
+        ExecutionAlreadyExists = _AlreadyExists
+
+    def __init__(
+        self, definition: dict[str, Any], invoke: Invoke, now: Callable[[], datetime]
+    ) -> None:
+        self._states = definition["States"]
+        self._start_at = definition["StartAt"]
+        for state in self._states.values():
+            assert state["Type"] == "Task", state
+            assert set(state) <= _KNOWN, set(state) - _KNOWN
+        self._invoke = invoke
+        self._now = now
+        self._numbers = itertools.count(1)
+        self.executions: dict[str, Execution] = {}
+        self.died: list[Execution] = []
+
+    # -- what our code calls ---------------------------------------------------------------------
+
+    def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
+        if name in self.executions:
+            raise _AlreadyExists(name)
+        self.executions[name] = Execution(name, self._start_at, json.loads(input))
+        self._enter(self.executions[name], self._start_at)
+
+    def send_task_success(self, *, taskToken: str, output: str) -> None:  # noqa: N803
+        json.loads(output)
+        self._next(self._holder(taskToken))
+
+    def send_task_failure(self, *, taskToken: str, error: str) -> None:  # noqa: N803
+        self._failed(self._holder(taskToken), error)
+
+    def _holder(self, token: str) -> Execution:
+        for execution in self.executions.values():
+            if execution.token == token and execution.status == "RUNNING":
+                return execution
+        raise ClientError({"Error": {"Code": "TaskTimedOut", "Message": ""}}, "SendTask")
+
+    # -- what a test calls -----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run every task that is due and end every task whose time is over."""
+        for execution in list(self.executions.values()):
+            while execution.status == "RUNNING" and execution.due and execution.due <= self._now():
+                self._task(execution)
+            if (
+                execution.status == "RUNNING"
+                and execution.deadline
+                and execution.deadline <= self._now()
+            ):
+                self._failed(execution, "States.Timeout")
+
+    def stop(self, name: str) -> None:
+        """As an operator may: StopExecution."""
+        execution = self.executions.get(name)
+        if execution and execution.status == "RUNNING":
+            self._died(execution, "ABORTED")
+
+    # -- the states ------------------------------------------------------------------------------
+
+    def _enter(self, execution: Execution, name: str) -> None:
+        state = self._states[name]
+        execution.state, execution.retries, execution.token = name, {}, None
+        execution.due = self._now()
+        path = state.get("TimeoutSecondsPath")
+        seconds = execution.data[path[2:]] if path else state["TimeoutSeconds"]
+        execution.deadline = self._now() + timedelta(seconds=seconds)
+
+    def _task(self, execution: Execution) -> None:
+        state = self._states[execution.state]
+        execution.due = None
+        waits = state["Resource"].endswith(".waitForTaskToken")
+        execution.token = f"token-{next(self._numbers)}" if waits else None
+        token = execution.token
+        _, error = self._invoke(state["Parameters"]["FunctionName"], self._payload(execution))
+        if waits and execution.token != token:
+            return  # settled while the function was still running
+        if error:
+            self._failed(execution, error)
+        elif not waits:
+            self._next(execution)
+
+    def _payload(self, execution: Execution) -> dict[str, Any]:
+        parameters = self._states[execution.state]["Parameters"]
+        if parameters.get("Payload.$") == "$":
+            return dict(execution.data)
+        payload = {}
+        for key, value in parameters["Payload"].items():
+            if value == "$$.Task.Token":
+                payload[key.removesuffix(".$")] = execution.token
+            elif key.endswith(".$"):
+                payload[key.removesuffix(".$")] = execution.data[value[2:]]
+            else:
+                payload[key] = value
+        return payload
+
+    def _failed(self, execution: Execution, error: str) -> None:
+        state = self._states[execution.state]
+        execution.token = None
+        for number, rule in enumerate(state.get("Retry", [])):
+            if not _matches(rule, error):
+                continue
+            tried = execution.retries.get(number, 0)
+            if tried < rule.get("MaxAttempts", 3):
+                execution.retries[number] = tried + 1
+                delay = rule["IntervalSeconds"] * rule["BackoffRate"] ** tried
+                delay = min(delay, rule.get("MaxDelaySeconds", delay))
+                execution.due = self._now() + timedelta(seconds=delay)
+                return
+            break
+        for rule in state.get("Catch", []):
+            if _matches(rule, error):
+                execution.data[rule["ResultPath"][2:]] = {"Error": error, "Cause": ""}
+                self._enter(execution, rule["Next"])
+                return
+        self._died(execution, "FAILED")
+
+    def _next(self, execution: Execution) -> None:
+        state = self._states[execution.state]
+        if state.get("End"):
+            execution.status, execution.token, execution.due = "SUCCEEDED", None, None
+        else:
+            self._enter(execution, state["Next"])
+
+    def _died(self, execution: Execution, status: str) -> None:
+        execution.status, execution.token, execution.due = status, None, None
+        self.died.append(execution)
+
+
+def _matches(rule: dict[str, Any], error: str) -> bool:
+    return error in rule["ErrorEquals"] or "States.ALL" in rule["ErrorEquals"]

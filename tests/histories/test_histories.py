@@ -1,0 +1,37 @@
+"""Whatever happens in whatever order: one call per leg, and every callback ends."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.histories import world
+from tests.histories.machine import Histories
+
+EXAMPLES = int(os.environ.get("HISTORIES", "300"))
+STEPS = int(os.environ.get("HISTORY_STEPS", "50"))
+
+
+@pytest.fixture(scope="module")
+def the_world() -> Iterator[world.World]:
+    with world.running() as running:
+        yield running
+
+
+def test_promises_hold_in_every_history(the_world: world.World) -> None:
+    Histories.world = the_world
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize="HISTORIES" not in os.environ,
+            suppress_health_check=list(HealthCheck),
+            # Shrinking a history takes minutes: SHRINK=1 when one has failed.
+            phases=(Phase.generate, Phase.shrink) if "SHRINK" in os.environ else (Phase.generate,),
+            database=None,
+        ),
+    )
