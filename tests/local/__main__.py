@@ -10,6 +10,7 @@ from tests.local import logs
 from tests.local.stack import CarrierNotRedirected, LocalStack
 from tests.local.template import TemplateError
 
+_WAKE_SECONDS = 0.2
 _EXAMPLE = (
     '{"leg_A": {"to": "1000123", "from": "1000125"}, "leg_B": {"to": "1000125", "from": "1000123"}}'
 )
@@ -60,7 +61,10 @@ def main(given: Sequence[str] | None = None) -> int:
         )
         with stack:
             _introduce(stack)
-            interrupted.wait()
+            # The system may give the signal to any thread, and only this one acts on it: it has
+            # to wake up by itself.
+            while not interrupted.wait(_WAKE_SECONDS):
+                pass
             print("stopping", flush=True)
     except (CarrierNotRedirected, OSError, TemplateError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
