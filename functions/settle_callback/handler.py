@@ -18,7 +18,7 @@ SETTINGS = settings.SettleCallback.read()
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
-processor = BatchProcessor(event_type=EventType.SQS)
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def settle(message: SQSRecord) -> None:

@@ -31,6 +31,7 @@ from tests.local.template import REGION, Template, Workflow
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
 
@@ -53,11 +54,12 @@ class EmbeddedAws:
             return session.client(name, endpoint_url=url, config=config)  # type: ignore[call-overload]
 
         self.dynamodb: DynamoDBClient = client("dynamodb")
+        self.sqs: SQSClient = client("sqs")
         self.ssm: SSMClient = client("ssm")
         self.stepfunctions: SFNClient = client("stepfunctions")
 
     def create(self, template: Template, secrets: dict[str, dict[str, str]]) -> None:
-        """Create the template's tables and state machines, and the parameters `secrets`
+        """Create the template's tables, queues and state machines, and the parameters `secrets`
         (name to JSON object), which the template expects to be there before it."""
         for table in template.tables:
             self.dynamodb.create_table(**table)
@@ -66,6 +68,8 @@ class EmbeddedAws:
                 TableName=name,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute},
             )
+        for queue in template.queues:
+            self.sqs.create_queue(QueueName=queue)
         for name, value in secrets.items():
             self.ssm.put_parameter(Name=name, Type="SecureString", Value=json.dumps(value))
         for workflow in template.workflows:
@@ -85,7 +89,7 @@ class EmbeddedAws:
         return list(answer["events"])  # type: ignore[arg-type]
 
     def close(self) -> None:
-        for client in (self.dynamodb, self.ssm, self.stepfunctions):
+        for client in (self.dynamodb, self.sqs, self.ssm, self.stepfunctions):
             client.close()
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 from unittest import mock
 
-from tests.local import aws, engine, events, front, functions, logs, loopback, template
+from tests.local import aws, engine, events, front, functions, logs, loopback, template, triggers
 from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -120,6 +120,7 @@ class LocalStack:
         exit_stack.callback(self.bus.close)
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
+        enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
         door = front.Front(listening, self.template.routes, self.functions)
         door.start()
         exit_stack.callback(door.close)

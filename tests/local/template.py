@@ -51,6 +51,15 @@ _LOCAL_BUCKET = "local"
 _FUNCTION_IN_ARN = re.compile(r":function:([^/:]+)")
 
 
+_RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
+_SECONDS_IN = {"minute": 60, "hour": 3600, "day": 86_400}
+
+
+def queue_url(name: str) -> str:
+    """What AWS calls a queue; clients take it for a name, and send to their own endpoint."""
+    return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"
+
+
 class TemplateError(Exception):
     """The template says something that cannot be run locally; the message names it."""
 
@@ -123,6 +132,24 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """An EventBridge rule that fires by itself, every `seconds`."""
+
+    logical_id: str
+    seconds: int
+    targets: tuple[RuleTarget, ...]
+
+
+@dataclass(frozen=True)
+class QueueSource:
+    """A queue whose messages invoke a function, at most `batch_size` at once."""
+
+    queue_url: str
+    function: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Template:
     """What the local stack is built from. `tables` are arguments of DynamoDB's CreateTable,
     `time_to_live` maps a table's name to the attribute that expires its items."""
@@ -133,6 +160,9 @@ class Template:
     time_to_live: dict[str, str]
     workflows: tuple[Workflow, ...]
     rules: tuple[Rule, ...]
+    schedules: tuple[Schedule, ...] = ()
+    queues: tuple[str, ...] = ()
+    queue_sources: tuple[QueueSource, ...] = ()
 
 
 def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
@@ -235,6 +265,16 @@ class _Resolver:
                 for logical_id, properties in self._of_type("AWS::Events::Rule")
                 if "EventPattern" in properties and properties.get("State") != "DISABLED"
             ),
+            schedules=tuple(
+                self._schedule(logical_id, properties)
+                for logical_id, properties in self._of_type("AWS::Events::Rule")
+                if "ScheduleExpression" in properties and properties.get("State") != "DISABLED"
+            ),
+            queues=tuple(self._name(queue) for queue, _ in self._of_type("AWS::SQS::Queue")),
+            queue_sources=tuple(
+                self._queue_source(properties)
+                for _, properties in self._of_type("AWS::Lambda::EventSourceMapping")
+            ),
         )
 
     def _of_type(self, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -321,6 +361,26 @@ class _Resolver:
         )
 
     def _rule(self, logical_id: str, properties: dict[str, Any]) -> Rule:
+        pattern = self._resolve(properties["EventPattern"])
+        return Rule(logical_id, pattern, self._targets(logical_id, properties))
+
+    def _schedule(self, logical_id: str, properties: dict[str, Any]) -> Schedule:
+        expression = self._resolve(properties["ScheduleExpression"])
+        rate = _RATE.fullmatch(expression)
+        if rate is None:
+            raise TemplateError(f"{logical_id}: {expression} is not run locally")
+        seconds = int(rate[1]) * _SECONDS_IN[rate[2]]
+        return Schedule(logical_id, seconds, self._targets(logical_id, properties))
+
+    def _queue_source(self, properties: dict[str, Any]) -> QueueSource:
+        queue = self._resolve(properties["EventSourceArn"]).rpartition(":")[2]
+        return QueueSource(
+            queue_url=queue_url(queue),
+            function=self._resolve(properties["FunctionName"]),
+            batch_size=int(self._resolve(properties.get("BatchSize", 10))),
+        )
+
+    def _targets(self, logical_id: str, properties: dict[str, Any]) -> tuple[RuleTarget, ...]:
         targets = []
         for target in properties.get("Targets", []):
             for unsupported in ("InputPath", "InputTransformer"):
@@ -332,7 +392,7 @@ class _Resolver:
                     input=self._resolve(target.get("Input")),
                 )
             )
-        return Rule(logical_id, self._resolve(properties["EventPattern"]), tuple(targets))
+        return tuple(targets)
 
     def _function_named_in(self, uri: Any) -> str:
         resolved = self._resolve(uri)
@@ -376,6 +436,8 @@ class _Resolver:
             return self._arn(name)
         if resource_type == "AWS::ApiGatewayV2::Api":
             return API_ID
+        if resource_type == "AWS::SQS::Queue":
+            return queue_url(self._name(name))
         return self._name(name) if resource_type in _NAME_PROPERTY else name
 
     def _attribute(self, logical_id: str, attribute: str) -> str:

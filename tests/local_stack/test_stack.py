@@ -59,7 +59,11 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
 
         def carry(_: int) -> str:
             with contextlib.closing(demo.Api(stack.url)) as api:
-                body = {"leg_A": {"to": "+14155550118"}, "leg_B": {"to": "+14155550101"}}
+                body = {
+                    "leg_A": {"to": "+14155550118"},
+                    "leg_B": {"to": "+14155550101"},
+                    "allow_parallel": True,
+                }
                 status, location, _ = api.create(body)
                 assert status == 202
 
