@@ -21,8 +21,8 @@ workflow = Workflow(aws.step_functions())
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
-def settle(message: SQSRecord) -> None:
-    workflow.settle(store.get(message.body))
+def settle(record: SQSRecord) -> None:
+    workflow.settle(store.get(record.body))
 
 
 @logger.inject_lambda_context
