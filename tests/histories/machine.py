@@ -143,6 +143,10 @@ class Histories(RuleBasedStateMachine):
     def a_request_to_the_carrier_goes_wrong(self, fault: str) -> None:
         self.world.carrier_fault(fault, times=1, where="POST .*/Calls")
 
+    @rule(times=st.integers(1, 3))
+    def settlings_are_throttled(self, times: int) -> None:
+        self.world.sequencer.throttled = times
+
     # -- sandboxes -------------------------------------------------------------------------------
 
     @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 4))

@@ -58,6 +58,7 @@ class Sequencer:
         self._numbers = itertools.count(1)
         self.executions: dict[str, Execution] = {}
         self.died: list[Execution] = []
+        self.throttled = 0  # so many settlings are turned away
 
     # -- what our code calls ---------------------------------------------------------------------
 
@@ -75,6 +76,9 @@ class Sequencer:
         self._failed(self._holder(taskToken), error)
 
     def _holder(self, token: str) -> Execution:
+        if self.throttled:
+            self.throttled -= 1
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "SendTask")
         for execution in self.executions.values():
             if execution.token == token and execution.status == "RUNNING":
                 return execution
