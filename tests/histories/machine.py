@@ -54,6 +54,11 @@ _picks = st.integers(0, 3)
 _orders = st.sampled_from(["sequential", "reverse", "simultaneous"])
 
 
+def _is_over(record: dict[str, Any]) -> bool:
+    legs = (record["leg_a"]["M"], record["leg_b"]["M"])
+    return "close_reason" in record or any(leg["status"]["S"] == "ended" for leg in legs)
+
+
 class Histories(RuleBasedStateMachine):
     """`world` is set by whoever runs it: one for the process."""
 
@@ -210,6 +215,7 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "seen"):
             return
         self.world.heal()
+        self._whoever_is_left_is_released()
         for _ in range(0, HEALED_WITHIN_SECONDS, 30):
             self.world.advance(30)
             self.world.reconcile()
@@ -224,6 +230,15 @@ class Histories(RuleBasedStateMachine):
         for callback_id, record in self.world.records().items():
             if record["outcome"]["S"] == "completed":
                 assert callback_id in talked
+
+    def _whoever_is_left_is_released(self) -> None:
+        """What is over stays on nobody's line: a minute's tick, and time for one sentence."""
+        self.world.advance(20)
+        over = {i for i, record in self.world.records().items() if _is_over(record)}
+        self.world.reconcile()
+        self.world.advance(8)
+        left = [call for call in self.calls() if call.live and call.callback_id in over]
+        assert left == [], "still on the line after the end"
 
     def _all_is_over(self) -> bool:
         return not any(c.live for c in self.calls()) and all(

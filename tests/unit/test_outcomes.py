@@ -110,6 +110,14 @@ def test_a_callback_that_the_workflow_gave_up_on_says_so_unless_a_leg_tells_more
     assert recorded(silent, A, ended(LegOutcome.NO_ANSWER, 70, A)).outcome == "first_leg_no_answer"
 
 
+def test_a_carrier_that_never_took_the_request_is_the_cause():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    turned_away = closed(allowed(transitions.release(claimed, A, 1)), CloseReason.FAILED)
+    assert (turned_away.outcome, turned_away.cause) == ("failed", "carrier_unavailable")
+    unforeseen = closed(callback(), CloseReason.FAILED)
+    assert (unforeseen.outcome, unforeseen.cause) == ("failed", "workflow_gave_up")
+
+
 @pytest.mark.parametrize("outcome", [*FAILURES, LegOutcome.DIAL_OUTCOME_UNKNOWN])
 def test_the_party_left_waiting_hears_why(outcome):
     failed = recorded(dialed(joined(callback(), A), B, 6), B, ended(outcome, 20, B))

@@ -37,11 +37,17 @@ def of(callback: Callback) -> tuple[str, str | None]:
         if leg.outcome in FAILURES:
             return f"{place}_leg_{leg.outcome}", leg.cause
     if callback.close_reason:
-        return str(callback.close_reason), "workflow_gave_up"
+        return str(callback.close_reason), _why_given_up(callback)
     for place, leg in (("first", first), ("second", second)):
         if leg.outcome is LegOutcome.COMPLETED:
             return f"{place}_leg_abandoned", "hung_up_while_other_rang"
     return f"first_leg_{first.outcome}", first.cause
+
+
+def _why_given_up(callback: Callback) -> str:
+    """A leg that was claimed and yet never dialed: the carrier took no request."""
+    turned_away = any(leg.attempt and leg.cause == "not_dialed" for leg in callback.legs)
+    return "carrier_unavailable" if turned_away else "workflow_gave_up"
 
 
 def _why_talk_ended(callback: Callback) -> str:
