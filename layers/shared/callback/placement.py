@@ -40,6 +40,8 @@ def still_to_dial(callback: Callback, step: Step) -> bool:
 
 def _dial(store: CallbackStore, dialer: Dialer, callback: Callback, name: LegName) -> Callback:
     attempt = callback.leg(name).attempt
+    if transitions.claim_expired(callback.leg(name), clock.now()):
+        return callback  # this sandbox was frozen since: the leg is others' to give up by now
     result = dialer.dial(callback, name)
     callback, _ = store.change(
         callback.callback_id, lambda c: _with_result(c, name, attempt, result)

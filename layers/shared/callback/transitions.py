@@ -228,13 +228,14 @@ def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Call
     return callback
 
 
+def claim_expired(leg: Leg, now: datetime) -> bool:
+    """Whoever claimed it has had more time than a create request may take."""
+    return leg.dialed_at is not None and now - leg.dialed_at > DIAL_DEADLINE
+
+
 def _given_up(leg: Leg, now: datetime) -> bool:
-    return (
-        leg.status in (LegStatus.DIALING, LegStatus.UNKNOWN)
-        and leg.call_sid is None
-        and leg.dialed_at is not None
-        and now - leg.dialed_at > DIAL_DEADLINE
-    )
+    waits = leg.status in (LegStatus.DIALING, LegStatus.UNKNOWN) and leg.call_sid is None
+    return waits and claim_expired(leg, now)
 
 
 def _other_call(leg: Leg, call_sid: str | None) -> bool:
