@@ -31,13 +31,13 @@ class Play:
     # -- clients ---------------------------------------------------------------------------------
 
     def post(
-        self, a: str, b: str = "1000201", key: str | None = None, **fields: Any
+        self, a: str, b: str = "1000218", key: str | None = None, **fields: Any
     ) -> dict[str, Any] | None:
         """The answer to a POST; None: the function was killed."""
         body = {"leg_A": {"to": a}, "leg_B": {"to": b}, **fields}
         return self.world.request("POST", body=body, **({"idempotency-key": key} if key else {}))
 
-    def accepted(self, a: str, b: str = "1000201", **fields: Any) -> str:
+    def accepted(self, a: str, b: str = "1000218", **fields: Any) -> str:
         """The id of a callback that was accepted."""
         answer = self.post(a, b, **fields)
         assert answer is not None
