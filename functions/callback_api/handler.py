@@ -1,5 +1,6 @@
 """The client's door: POST, GET and DELETE /voice/call/callback."""
 
+from datetime import timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -12,6 +13,7 @@ from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
+RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(
@@ -38,7 +40,13 @@ def create(event: http.Event) -> http.Answer:
         required=SETTINGS.require_idempotency_key == "true",
     )
     return posting.post(
-        store, dialer, workflow, tenant=http.tenant(event), request=request, key=key
+        store,
+        dialer,
+        workflow,
+        tenant=http.tenant(event),
+        request=request,
+        retention=RETENTION,
+        key=key,
     )
 
 

@@ -3,7 +3,6 @@
 from callback import clock, placement
 from callback.dialer import DialResult, Sent
 from callback.models import LegName, LegStatus
-
 from tests.unit.build import SIDS, at, callback
 
 

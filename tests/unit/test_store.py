@@ -7,13 +7,19 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from callback import transitions
+from callback import clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
+from callback.idempotency import Key
 from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step
 from callback.store import CallbackStore
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
 A, B = LegName.A, LegName.B
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: NOON)
 
 
 @pytest.fixture
@@ -217,3 +223,23 @@ def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, 
     )["Item"]
     assert row["status"] == {"S": "calling_first"}
     assert row["leg_a"]["M"]["status"] == {"S": LegStatus.QUEUED}
+
+
+def test_an_expired_callback_is_not_seen_though_its_row_is_still_there(store, client, monkeypatch):
+    store.add(callback())
+    monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=30))
+    with pytest.raises(CallbackNotFound):
+        store.get("cb-1")
+    assert listed(store) == [[]]
+    assert client.scan(TableName="callbacks", Select="COUNT")["Count"] > 0
+
+
+def test_every_row_tells_dynamodb_when_to_delete_it(store, client):
+    key = Key("key-of-the-client-0001", "fingerprint")
+    store.add(callback(), key, allow_parallel=False)
+    rows = client.scan(TableName="callbacks")["Items"]
+    month = str(int((NOON + timedelta(days=30)).timestamp()))
+    day = str(int((NOON + timedelta(hours=24)).timestamp()))
+    by_kind = {row["pk"]["S"].partition("#")[0]: row["ttl"]["N"] for row in rows}
+    assert by_kind.pop("IDEMPOTENCY") == day
+    assert by_kind == dict.fromkeys(["CALLBACK", "OPEN", "PAIR", "TENANT"], month)

@@ -2,6 +2,7 @@
 
 import secrets
 import uuid
+from datetime import timedelta
 
 from callback import clock, closing, placement
 from callback.dialer import Dialer
@@ -20,6 +21,7 @@ def create(
     *,
     tenant: str,
     request: CallbackRequest,
+    retention: timedelta,
     key: Key | None = None,
 ) -> Callback:
     """The accepted callback, its first leg (both, if simultaneous) asked for.
@@ -28,7 +30,7 @@ def create(
     that cannot be reached is no refusal: the workflow goes on trying.
     Raises KeyUsed, CallbackInProgress and StoreContended as `store.add`; nothing is done then.
     """
-    callback = _planned(tenant, request)
+    callback = _planned(tenant, request, retention)
     store.add(callback, key, allow_parallel=request.allow_parallel)
     return complete(store, dialer, workflow, callback)
 
@@ -46,13 +48,15 @@ def complete(
     return callback
 
 
-def _planned(tenant: str, request: CallbackRequest) -> Callback:
+def _planned(tenant: str, request: CallbackRequest, retention: timedelta) -> Callback:
+    now = clock.now()
     return Callback(
         callback_id=str(uuid.uuid4()),
         tenant=tenant,
         order=request.order,
         room=secrets.token_urlsafe(24),
-        created_at=clock.now(),
+        created_at=now,
+        expires_at=now + retention,
         max_duration_seconds=request.max_duration_seconds,
         metadata=request.metadata,
         leg_a=_leg(request.leg_a, other=request.leg_b),

@@ -111,13 +111,15 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """The errand. `room` is unguessable and names nobody; `revision` counts the writes."""
+    """The errand. `room` is unguessable and names nobody; `revision` counts the writes; past
+    `expires_at` it is forgotten."""
 
     callback_id: str
     tenant: str
     order: Order
     room: str
     created_at: datetime
+    expires_at: datetime
     max_duration_seconds: int
     leg_a: Leg
     leg_b: Leg
@@ -168,6 +170,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         order=Order(record["order"]),
         room=record["room"],
         created_at=datetime.fromisoformat(record["created_at"]),
+        expires_at=datetime.fromisoformat(record["expires_at"]),
         max_duration_seconds=int(record["max_duration_seconds"]),
         leg_a=_leg(record["leg_a"]),
         leg_b=_leg(record["leg_b"]),

@@ -1,6 +1,7 @@
 """POST: one callback and one answer, however often the request comes."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from callback import clock, creation, http, idempotency
 from callback.dialer import Dialer
@@ -19,6 +20,7 @@ def post(
     *,
     tenant: str,
     request: CallbackRequest,
+    retention: timedelta,
     key: Key | None,
 ) -> http.Answer:
     """The answer to this request: the first one's, byte for byte, where the key was used.
@@ -28,7 +30,9 @@ def post(
     """
 
     def create() -> Callback:
-        return creation.create(store, dialer, workflow, tenant=tenant, request=request, key=key)
+        return creation.create(
+            store, dialer, workflow, tenant=tenant, request=request, retention=retention, key=key
+        )
 
     if key is None:
         return http.accepted(create())

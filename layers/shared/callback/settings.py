@@ -47,6 +47,7 @@ class CallbackApi(DialSettings):
     settle_queue_url: str
     home_region: str
     require_idempotency_key: str  # "true" or "false"
+    retention_days: str
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from callback import clock
 from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
@@ -96,7 +97,11 @@ class CallbackStore:
 
     def _pair(self, callback: Callback) -> dict[str, Any]:
         """The write that takes the pair. Raises CallbackInProgress while another has it."""
-        row = {**_pair_key(callback), "callback_id": _serialize(callback.callback_id)}
+        row = {
+            **_pair_key(callback),
+            "callback_id": _serialize(callback.callback_id),
+            **_until(callback.expires_at),
+        }
         holder = self._read_row(_pair_key(callback))
         if holder is None:
             return _put(row)
@@ -151,9 +156,10 @@ class CallbackStore:
         answer = self._client.get_item(
             TableName=self._table, Key=_key(callback_id), ConsistentRead=True
         )
-        if "Item" not in answer:
+        callback = _callback(answer["Item"]) if "Item" in answer else None
+        if callback is None or _expired(callback):
             raise CallbackNotFound("No callback has this id.")
-        return _callback(answer["Item"])
+        return callback
 
     def change(
         self, callback_id: str, change: Callable[[Callback], Callback | None]
@@ -254,7 +260,8 @@ class CallbackStore:
             answer = self._client.batch_get_item(RequestItems=requested)
             for item in answer["Responses"].get(self._table, []):
                 callback = _callback(item)
-                callbacks[callback.callback_id] = callback
+                if not _expired(callback):
+                    callbacks[callback.callback_id] = callback
             requested = answer.get("UnprocessedKeys")
         return callbacks
 
@@ -264,9 +271,13 @@ def _key(callback_id: str) -> dict[str, Any]:
 
 
 def _row(callback: Callback) -> dict[str, Any]:
-    return _key(callback.callback_id) | {
-        name: _serialize(value) for name, value in to_record(callback).items()
-    }
+    record = {name: _serialize(value) for name, value in to_record(callback).items()}
+    return _key(callback.callback_id) | record | _until(callback.expires_at)
+
+
+def _until(moment: datetime) -> dict[str, Any]:
+    """DynamoDB deletes the row some time after this moment (TimeToLiveSpecification)."""
+    return {"ttl": _serialize(int(moment.timestamp()))}
 
 
 def _listing(tenant: str, number: str | None) -> str:
@@ -283,7 +294,12 @@ def _listing_rows(callback: Callback) -> list[dict[str, Any]]:
         *(_listing(callback.tenant, n) for n in (None, callback.leg_a.to, callback.leg_b.to)),
     ]
     return [
-        {"pk": _serialize(listing), "sk": _serialize(_listed_as(callback))} for listing in listings
+        {
+            "pk": _serialize(listing),
+            "sk": _serialize(_listed_as(callback)),
+            **_until(callback.expires_at),
+        }
+        for listing in listings
     ]
 
 
@@ -300,6 +316,7 @@ def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
         "fingerprint": _serialize(key.fingerprint),
         "callback_id": _serialize(callback.callback_id),
         "stored_at": _serialize(to_text(callback.created_at)),
+        **_until(callback.created_at + LIFETIME),
     }
 
 
@@ -321,6 +338,11 @@ def _pair_key(callback: Callback) -> dict[str, Any]:
 
 def _listed_id(position: str) -> str:
     return position.rpartition("#")[2]
+
+
+def _expired(callback: Callback) -> bool:
+    """DynamoDB may take days to delete what has expired; nobody should see it meanwhile."""
+    return callback.expires_at <= clock.now()
 
 
 def _callback(item: dict[str, Any]) -> Callback:
