@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.histories import world
+from tests.histories.world import ACCOUNT_SID
 from tests.scenarios.play import Play, tidy
 
 
@@ -24,3 +25,21 @@ def tidied(the_world: world.World) -> Iterator[world.World]:
 def play(tidied: world.World, request: pytest.FixtureRequest) -> Play:
     """Indirectly parametrised, `first_minute`."""
     return Play(tidied, first_minute=getattr(request, "param", 60.0))
+
+
+@pytest.fixture
+def ringing(play: Play) -> tuple[Play, str, dict[str, str]]:
+    """A callback whose first party's phone rings; and the next event of it, as the carrier's."""
+    play.world.carrier_fault("drop", where="^status")
+    callback_id = play.accepted("1000203")
+    play.let(2)
+    (call,) = play.calls()
+    genuine = {
+        "AccountSid": ACCOUNT_SID,
+        "CallDuration": "0",
+        "CallSid": call.sid,
+        "CallStatus": "busy",
+        "CallerCity": "",
+        "To": "sip:1000203@pbx.example",
+    }
+    return play, callback_id, genuine

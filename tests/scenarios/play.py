@@ -15,7 +15,7 @@ from tests.local.carrier.scripts import Behaviour, Scripts
 
 MINUTE = 60.0
 STEP = 0.5  # virtual seconds between two looks: how exact a measured time is
-PHASES = (1, 14, 16, 31, 46, 59)  # seconds from the start of a play to its first minute
+PHASES = (1, 14, 31, 59)  # seconds from the start of a play to its first minute
 
 
 class Play:

@@ -75,6 +75,7 @@ def test_a_post_that_died_before_anything_was_stored_is_new_when_it_is_sent_agai
 
 def test_fifty_identical_posts_at_once_make_one_callback(play: Play, monkeypatch):
     """DynamoDB carries out one request on a row at a time; the simulated one has to be told."""
+    parallel = {**BODY, "allow_parallel": True}
     one_at_a_time, around = threading.Lock(), play.world.faults.around
 
     def serial(name, call):
@@ -86,7 +87,7 @@ def test_fifty_identical_posts_at_once_make_one_callback(play: Play, monkeypatch
 
     monkeypatch.setattr(play.world.faults, "around", serial)
     with ThreadPoolExecutor(50) as clients:
-        answers = list(clients.map(lambda _: sent(play.world), range(50)))
+        answers = list(clients.map(lambda _: sent(play.world, parallel), range(50)))
     accepted = [answer for answer in answers if answer["statusCode"] == 202]
     refused = [json.loads(a["body"])["code"] for a in answers if a["statusCode"] != 202]
     assert {answer["body"] for answer in accepted} == {accepted[0]["body"]}

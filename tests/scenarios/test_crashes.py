@@ -1,0 +1,138 @@
+"""Scenarios 3 to 6: a process dies, freezes or is run twice, at every point that matters."""
+
+import json
+
+import pytest
+
+from tests.scenarios.play import PHASES, Play
+from tests.scenarios.trouble import LOST, frozen_for, lose_the_answer
+
+every_phase = pytest.mark.parametrize("play", PHASES, indirect=True)
+
+
+# -- 3: accepted, but nobody started the execution -----------------------------------------------
+
+
+@every_phase
+def test_a_callback_that_was_only_stored_is_carried_out(play: Play):
+    play.world.faults.arm("after dynamodb.transact_write_items")
+    assert play.post("1000123", "1000218") is None
+    assert play.ended(play.the_only_id(), within=150)["outcome"] == "completed"
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+def test_two_that_look_after_it_at_once_start_one_execution(play: Play):
+    play.world.faults.arm("before states.start_execution")
+    assert play.post("1000203") is None
+    play.let(30)
+    with play.whenever(
+        "before states.start_execution", lambda: play.world.invoke("Reconcile", {})
+    ) as raced:
+        play.world.reconcile()
+    assert raced
+    assert list(play.world.sequencer.executions) == [play.the_only_id()]
+    assert play.ended(play.the_only_id(), within=60)["outcome"] == "first_leg_no_answer"
+    assert len(play.calls("A")) == 1
+
+
+# -- 4: the leg is claimed, and the process never sends, or much later ----------------------------
+
+
+def test_a_process_that_thaws_after_its_claim_was_given_up_does_not_send(play: Play):
+    """It had the claim, and slept: on waking, before it sends, it must notice."""
+    # The execution is there already: somebody else gives the claim up meanwhile.
+    play.world.faults.arm("after dynamodb.transact_write_items")
+    assert play.post("1000201") is None
+    # The minute's run starts the execution, whose first step writes its token, then its claim.
+    with play.whenever("after dynamodb.put_item", frozen_for(play, 150), skip=1):
+        play.let(180, step=5)
+    record = play.record(play.the_only_id())
+    assert (record["outcome"], record["leg_A"]["attempts"]) == ("first_leg_dial_outcome_unknown", 1)
+    assert play.calls() == []
+
+
+# -- 5: the carrier made the call, and its answer never came --------------------------------------
+
+
+TOLD = {
+    "by its webhooks": None,
+    "by its TwiML request": "^status",
+    "by asking the carrier": "^(status|conference)",
+}
+
+
+@pytest.mark.parametrize("told", ["by its webhooks", "by its TwiML request"])
+@pytest.mark.parametrize("how", LOST)
+def test_a_call_whose_creation_was_never_confirmed_is_adopted_and_not_made_again(
+    play: Play, how, told
+):
+    if TOLD[told]:
+        play.world.carrier_fault("drop", where=TOLD[told], event="queued|initiated|ringing|in-pro")
+    with lose_the_answer(play, how):
+        play.post("1000123", "1000218")
+    record = play.ended(play.the_only_id(), within=150)
+    assert record["outcome"] == "completed"
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+    assert record["leg_A"]["call_sid"] == play.calls("A")[0].sid
+    assert record["leg_A"]["seconds"] == play.call("A").duration
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_bs_call_whose_creation_was_never_confirmed_is_adopted(play: Play, how):
+    callback_id = play.accepted("1000201", "1000218")
+    with lose_the_answer(play, how):
+        record = play.ended(callback_id, within=60)
+    assert record["outcome"] == "completed"
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+# -- 6: the workflow runs a task again that had already run ---------------------------------------
+
+
+@pytest.mark.parametrize("error", ["Lambda.ServiceException", "Lambda.SdkClientException"])
+@pytest.mark.parametrize("step", ["first", "second"])
+def test_a_dial_task_run_again_after_it_had_run_dials_nobody_again(play: Play, step, error):
+    sequencer, invoke, told = play.world.sequencer, play.world.sequencer._invoke, []
+
+    def failing_once(name, payload):
+        answer = invoke(name, payload)
+        if payload.get("step") == step and not told:
+            told.append(step)
+            return None, error
+        return answer
+
+    sequencer._invoke = failing_once
+    callback_id = play.accepted("1000123", "1000218")
+    assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    assert told
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before dynamodb.get_item",
+        "before dynamodb.put_item",
+        "after dynamodb.put_item",
+        "after carrier.request",
+    ],
+)
+def test_a_dial_task_that_died_on_its_way_is_run_again_and_dials_once(play: Play, point):
+    """The second step's, so that what the task writes is all its own."""
+    callback_id = play.accepted("1000201", "1000218")
+    play.until(lambda: bool(play.world.sequencer.executions[callback_id].state), within=1)
+    while play.world.sequencer.executions[callback_id].state == "CallFirstParty":
+        play.world.carrier.advance(0.25)
+    play.world.faults.arm(point)
+    play.world.run()
+    assert play.world.faults.killed == [point]
+    assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+def test_a_dial_task_of_a_callback_that_was_posted_is_not_the_first_to_dial(play: Play):
+    """POST dials the first leg itself, so the workflow's first task only waits."""
+    answer = play.post("1000203")
+    assert json.loads(answer["body"])["leg_A"]["status"] == "queued"
+    play.let(5)
+    assert len(play.calls("A")) == 1
