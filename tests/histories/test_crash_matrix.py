@@ -1,0 +1,256 @@
+"""A process dies at every point that matters, and the carrier does everything it can do.
+
+A leg is called once or not at all, nothing is sent again unless it certainly never arrived, and
+the callback ends: whether its client comes back or not.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+
+from callback.addresses import user_part
+from tests.histories import world
+from tests.histories.faults import Killed
+from tests.scenarios.play import Play, tidy
+
+PARTIES = {"A": "1000219", "B": "1000218"}  # A never hangs up; B does 5 s after joining
+REFUSED = "1000207"
+RING_SECONDS = 30
+KEY = "key-of-the-crash-matrix"
+
+# When its client sends the request again: while it may still be answered, and later.
+RETURNS = {"client gone": (), "client back": (1, 35)}
+
+# What the carrier does with the leg's first create request: a fault of the simulator's, or what
+# the client library raises once the request went through.
+CARRIER = {
+    "accepted": None,
+    "429": "429",
+    "4xx": None,  # by the number that is called
+    "5xx-created": "500-after",
+    "5xx-not-created": "500-before",
+    "timeout-created": requests.ReadTimeout("no answer in time"),
+    "reset-created": "reset-after",
+}
+
+
+class Crash:
+    """A play in which one process dies, once, at one point of what becomes of one leg."""
+
+    def __init__(self, play: Play, point: "Point", carrier: str, leg: str) -> None:
+        self.play = play
+        self.died = False
+        self.sent: list[str] = []  # create requests that went over the wire: to whom
+        self._point = point
+        self._carrier = CARRIER[carrier]
+        self._leg = leg
+        self.parties = PARTIES | ({leg: REFUSED} if carrier == "4xx" else {})
+
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[None]:
+        faults, send = self.play.world.faults, requests.Session.send
+
+        def reach(name: str) -> None:
+            faults.calls += 1  # what the point asks of the table may have changed by this call
+            if not self.died and name == self._point.name and self._point.when(self):
+                self.died = True
+                raise Killed(name)
+
+        def sent(
+            session: requests.Session, request: requests.PreparedRequest, **how: object
+        ) -> requests.Response:
+            if request.method != "POST" or not str(request.url).endswith("/Calls.json"):
+                return send(session, request, **how)  # type: ignore[arg-type]
+            to = user_part(parse_qs(str(request.body))["To"][0])
+            try:
+                answer = send(session, request, **how)  # type: ignore[arg-type]
+            finally:
+                self.sent.append(to)
+            if isinstance(self._carrier, Exception) and to == self.party:
+                raise self._carrier
+            return answer
+
+        if isinstance(self._carrier, str):
+            self.play.world.carrier_fault(
+                self._carrier, where="POST .*/Calls.json", to=self.party, times=1
+            )
+        with (
+            mock.patch.object(faults, "reach", reach),
+            mock.patch.object(requests.Session, "send", sent),
+        ):
+            yield
+
+    @property
+    def party(self) -> str:
+        return self.parties[self._leg]
+
+    def asked(self) -> bool:
+        """The create request has come back, whatever it brought."""
+        return self.party in self.sent
+
+    def dialing(self) -> bool:
+        leg = f"leg_{self._leg.lower()}"
+        return any(r[leg]["M"]["status"]["S"] == "dialing" for r in self.records())
+
+    def recorded(self) -> bool:
+        return self.asked() and not self.dialing()
+
+    def ended(self) -> bool:
+        return any(record["status"]["S"] == "ended" for record in self.records())
+
+    def records(self) -> list[dict[str, Any]]:
+        return list(self.play.world.records().values())
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a process dies: at `name`, a fault point, as soon as `when` holds there."""
+
+    name: str
+    when: Callable[[Crash], bool] = lambda _: True
+
+
+# The crash points of the dial protocol, in this code; where two come to the same, both.
+CRASHES = {
+    "C0": {"nothing is written": Point("before dynamodb.transact_write_items")},
+    "C1": {"only the callback is stored": Point("after dynamodb.transact_write_items")},
+    "C2": {
+        "the leg is claimed": Point("after dynamodb.put_item", Crash.dialing),
+        "the request is about to go": Point("before carrier.request", Crash.dialing),
+    },
+    "C3": {"the answer is lost": Point("before dynamodb.get_item", Crash.asked)},
+    "C4": {"the answer is not recorded": Point("before dynamodb.put_item", Crash.asked)},
+    "C5": {
+        "nothing is done after the record": Point("after dynamodb.put_item", Crash.recorded),
+        "the token is not stored": Point("before dynamodb.put_item", Crash.recorded),
+    },
+    "C6": {"nobody is told of the end": Point("after dynamodb.put_item", Crash.ended)},
+}
+
+
+@dataclass(frozen=True)
+class Required:
+    """Of the leg: create requests sent, calls placed; and how the callback ends."""
+
+    sent: int
+    placed: int
+    outcome: str
+
+
+TALK = Required(sent=1, placed=1, outcome="completed")
+TRIED_AGAIN = Required(sent=2, placed=1, outcome="completed")  # certainly not sent the first time
+REJECTED = Required(sent=1, placed=0, outcome="{place}_leg_rejected")
+UNKNOWN = Required(sent=1, placed=0, outcome="{place}_leg_dial_outcome_unknown")
+NEVER_SENT = Required(sent=0, placed=0, outcome="{place}_leg_dial_outcome_unknown")
+
+_WHOLE_STORY = (TALK, TRIED_AGAIN, REJECTED, TALK, UNKNOWN, TALK, TALK)
+_NO_ANSWER_KEPT = (TALK, UNKNOWN, UNKNOWN, TALK, UNKNOWN, TALK, TALK)
+
+# One row for each crash point, in the order of CARRIER. The second leg has no C0 and no C1.
+REQUIRED = {
+    "C0": _WHOLE_STORY,
+    "C1": _WHOLE_STORY,
+    "C2": (NEVER_SENT,) * 7,
+    "C3": _NO_ANSWER_KEPT,
+    "C4": _NO_ANSWER_KEPT,
+    "C5": _WHOLE_STORY,
+    "C6": _WHOLE_STORY,
+}
+
+# From the POST; ringing that nobody answers, and what a lost process may cost.
+ENDED_WITHIN_SECONDS = RING_SECONDS + 90
+
+
+@pytest.fixture(scope="module")
+def the_world() -> Iterator[world.World]:
+    with world.running() as running:
+        yield running
+
+
+@pytest.fixture
+def play(the_world: world.World) -> Iterator[Play]:
+    yield Play(the_world)
+    tidy(the_world)
+
+
+def cells() -> Iterator[tuple[str, str, Required]]:
+    for crash, row in REQUIRED.items():
+        for carrier, required in zip(CARRIER, row, strict=True):
+            yield crash, carrier, required
+
+
+def plays(crash: str) -> Iterator[tuple[str, str, str]]:
+    """(leg, point, client) to play in a cell: every point, every leg, every client once."""
+    first, *others = CRASHES[crash]
+    yield "A", first, "client gone"
+    yield "A", first, "client back"
+    for other in others:
+        yield "A", other, "client gone"
+    if crash not in ("C0", "C1"):
+        yield "B", first, "client gone"
+
+
+PLAYS = [
+    pytest.param(crash, carrier, *how, required, id="-".join((crash, carrier, *how)))
+    for crash, carrier, required in cells()
+    for how in plays(crash)
+]
+
+
+@pytest.mark.parametrize(("crash", "carrier", "leg", "point", "client", "required"), PLAYS)
+def test_wherever_a_process_dies_a_leg_is_called_once_at_most_and_the_callback_ends(
+    play: Play,
+    crash: str,
+    carrier: str,
+    leg: str,
+    point: str,
+    client: str,
+    required: Required,
+):
+    story, returns = Crash(play, CRASHES[crash][point], carrier, leg), RETURNS[client]
+    with story.armed():
+        answers = [post(story)]
+        for second in returns:
+            play.let(second - play.now)
+            answers.append(post(story))
+        if crash == "C0" and not returns:
+            play.let(ENDED_WITHIN_SECONDS, step=5)
+            assert (story.died, play.world.records(), story.sent) == (True, {}, [])
+            return
+        play.until(story.ended, within=ENDED_WITHIN_SECONDS + 1)
+        record = play.record(play.the_only_id())
+        play.let(90, step=5)
+    assert story.died
+    assert play.record(play.the_only_id()) == record, "changed after its end"
+    assert play.at(record["ended_at"]) <= ENDED_WITHIN_SECONDS
+    place = {"A": "first", "B": "second"}[leg]
+    assert record["outcome"] == required.outcome.format(place=place)
+    assert story.sent.count(story.party) == required.sent
+    called = "AB" if required.placed else {"A": "", "B": "A"}[leg]
+    assert [(call.leg, call.joined_at is not None) for call in play.calls()] == [
+        (name, True) for name in called
+    ]
+    assert not any(call.live for call in play.calls())
+    if returns:
+        assert answers_are_one(answers, play.the_only_id())
+
+
+def post(story: Crash) -> dict[str, Any] | None:
+    a, b = story.parties["A"], story.parties["B"]
+    fields = {"max_duration_seconds": 60}
+    return story.play.post(a, b, key=KEY, **fields)
+
+
+def answers_are_one(answers: list[dict[str, Any] | None], callback_id: str) -> bool:
+    """Whatever else was said meanwhile, the last answer is the callback's."""
+    told = [json.loads(answer["body"]) for answer in answers if answer]
+    running = [body for body in told if body.get("code") == "request_in_progress"]
+    settled = [body["callback_id"] for body in told if body not in running]
+    return set(settled) == {callback_id} and told[-1] not in running
