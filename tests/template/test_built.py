@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,15 @@ import pytest
 from twilio.rest import Client
 
 from callback import transitions
-from callback.models import Callback, CloseReason, LegName, LegOutcome, LegStatus, Step
+from callback.models import (
+    Callback,
+    CallbackStatus,
+    CloseReason,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Step,
+)
 from callback.store import CallbackStore
 from events import sign
 from tests.local import aws, environment, template
@@ -33,7 +42,14 @@ EVENTS = document.ROOT / "events"
 HOST = "abcdef1234.execute-api.us-east-1.amazonaws.com"
 SIP_DOMAIN = "pbx.example.com"
 CALL_SID = "CA0123456789abcdef0123456789abcdef"
-SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSSM": "ssm", "AWSStepFunctions": "states"}
+SERVICES = {
+    "AWSStepFunctions": "states",
+    "AmazonSQS": "sqs",
+    "AmazonSSM": "ssm",
+    "DynamoDB_20120810": "dynamodb",
+}
+# These run by the clock on the wall, unlike the callbacks of the unit tests.
+A_WHILE_AGO = datetime.now(UTC) - timedelta(minutes=5)
 TOKEN = "not the token of a task that still runs"
 
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
@@ -174,7 +190,7 @@ def world(build: Path) -> Iterator[World]:
 
 
 def planned() -> Callback:
-    return callbacks.callback()
+    return callbacks.callback(created_at=A_WHILE_AGO)
 
 
 def waiting(before: Callback, step: Step) -> Callback:
@@ -183,7 +199,7 @@ def waiting(before: Callback, step: Step) -> Callback:
 
 def dialing() -> Callback:
     """Leg A is being called; the carrier has not said yet which call that is."""
-    return callbacks.allowed(transitions.claim(planned(), LegName.A, callbacks.NOON))
+    return callbacks.allowed(transitions.claim(planned(), LegName.A, A_WHILE_AGO))
 
 
 def over() -> Callback:
@@ -228,6 +244,16 @@ def test_a_client_creates_a_callback(world: World) -> None:
         stateMachineArn=machine["stateMachineArn"]
     )["executions"]
     assert [execution["name"] for execution in executions] == [body["callback_id"]]
+
+
+def test_a_client_who_repeats_a_request_gets_the_first_answer(world: World) -> None:
+    event = EVENTS / "callback_api/create_once.json"
+    first, again = (world.invoke("CallbackApi", event) for _ in range(2))
+
+    assert first["statusCode"] == 202
+    assert again["headers"].pop("Idempotent-Replayed") == "true"
+    assert again == first
+    assert len(world.calls_to("1000201")) == 1
 
 
 def test_a_client_lists_callbacks(world: World) -> None:
@@ -378,9 +404,55 @@ def test_closing_ends_the_call_that_still_rings(world: World, name: str, outcome
     assert world.store.get(callback_id(event)).outcome == outcome
 
 
+def executions(world: World) -> set[str]:
+    (machine,) = world.aws.stepfunctions.list_state_machines()["stateMachines"]
+    listed = world.aws.stepfunctions.list_executions(stateMachineArn=machine["stateMachineArn"])
+    return {execution["name"] for execution in listed["executions"]}
+
+
+def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) -> None:
+    """One callback never got its workflow, one was never closed, two were never woken."""
+    rings = replace(dialing().leg_a, status=LegStatus.QUEUED, call_sid=world.ring())
+    left = {
+        "without-workflow": planned(),
+        "never-closed": replace(over(), leg_a=rings),
+        "never-woken-first": waiting(over(), Step.FIRST),
+        "never-woken-second": waiting(over(), Step.SECOND),
+        "ended": replace(over(), status=CallbackStatus.ENDED),
+    }
+    for name, each in left.items():
+        world.store.add(replace(each, callback_id=name))
+    world.invoke("Reconcile", EVENTS / "reconcile/tick.json")
+
+    assert "without-workflow" in executions(world)
+    closed = [world.store.get(name) for name in left if name.startswith("never")]
+    assert [each.status for each in closed] == [CallbackStatus.ENDED] * 3
+    assert "ended" not in [each.callback_id for each in world.store.open()]
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_settling_from_the_queue_is_done(world: World, tmp_path: Path, step: Step) -> None:
+    event = another(EVENTS / "settle_callback/settling.json", tmp_path)
+    world.seed(event, waiting(over(), step))
+
+    assert world.invoke("SettleCallback", event) == {"batchItemFailures": []}
+
+
+def test_a_settling_of_nobodys_callback_stays_in_the_queue(world: World, tmp_path: Path) -> None:
+    event = another(EVENTS / "settle_callback/settling.json", tmp_path)
+    (record,) = json.loads(event.read_text(encoding="utf-8"))["Records"]
+
+    assert world.invoke("SettleCallback", event) == {
+        "batchItemFailures": [{"itemIdentifier": record["messageId"]}]
+    }
+
+
 @pytest.fixture
 def granted(deployed: dict[str, Any]) -> dict[str, set[str]]:
-    """The actions of each function's own policy, on callbacks, executions and secrets."""
+    """The actions of each function's own policy, on callbacks, executions and secrets.
+
+    Not on queues: the embedded AWS never throttles, so nobody puts a settling there.
+    """
     services = ("dynamodb:", "states:", "ssm:")
     actions: dict[str, set[str]] = {}
     for name, statement in document.statements(deployed):

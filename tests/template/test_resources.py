@@ -230,6 +230,27 @@ def test_callbacks_outlive_the_stack_and_can_be_restored(deployed: dict[str, Any
     assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
 
 
+def events_may_invoke(deployed: dict[str, Any], function: str) -> set[str]:
+    """The rules that may invoke the function."""
+    return {
+        rule
+        for permission in of_type(deployed, "AWS::Lambda::Permission").values()
+        if permission["Principal"] == "events.amazonaws.com"
+        and function in set(document.references(permission["FunctionName"]))
+        for rule in document.references(permission["SourceArn"])
+    }
+
+
+def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
+    """The roles and policies by which somebody may put a message into the queue."""
+    return {
+        name
+        for name, statement in document.statements(deployed)
+        if "sqs:SendMessage" in as_list(statement["Action"])
+        and queue in set(document.references(statement["Resource"]))
+    }
+
+
 def test_an_execution_that_was_stopped_has_its_callback_closed(
     deployed: dict[str, Any], local: Template
 ) -> None:
@@ -247,33 +268,56 @@ def test_an_execution_that_was_stopped_has_its_callback_closed(
     }
     assert [target.function for target in rule.targets] == [closing.name]
     assert workflow.arn == (f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STACK_NAME}-callback")
-    (source,) = [
-        set(document.references(permission["SourceArn"]))
-        for permission in of_type(deployed, "AWS::Lambda::Permission").values()
-        if permission["Principal"] == "events.amazonaws.com"
-    ]
-    assert source == {rule.logical_id}
+    assert events_may_invoke(deployed, "CloseCallback") == {rule.logical_id}
+
+
+def test_open_callbacks_are_looked_at_every_minute(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (schedule,) = local.schedules
+    (reconcile,) = [f for f in local.functions if f.logical_id == "Reconcile"]
+
+    assert schedule.seconds == 60
+    assert [target.function for target in schedule.targets] == [reconcile.name]
+    assert reconcile.timeout < schedule.seconds
+    assert events_may_invoke(deployed, "Reconcile") == {schedule.logical_id}
+
+
+def test_what_was_not_settled_is_tried_again_and_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (source,) = local.queue_sources
+    (settle,) = [f for f in local.functions if f.logical_id == "SettleCallback"]
+    queues = of_type(deployed, "AWS::SQS::Queue")
+    (mapping,) = of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+    redrive = queues["SettleQueue"]["RedrivePolicy"]
+
+    assert source.queue_url.endswith("-SettleQueue")
+    assert source.function == settle.name
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert queues["SettleQueue"]["VisibilityTimeout"] >= 6 * settle.timeout
+    assert set(document.references(redrive)) == {"UnsettledCallbacks"}
+    assert redrive["maxReceiveCount"] > 1
+    assert senders_to(deployed, "SettleQueue") == {"CallbackApiRole", "CarrierWebhookRole"}
+    for name in ("SettleQueue", "UnsettledCallbacks"):
+        assert queues[name]["SqsManagedSseEnabled"] is True
+    assert queues["UnsettledCallbacks"]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
     """Not delivered by the rule, or delivered and failed: the same queue."""
-    ((queue, properties),) = of_type(deployed, "AWS::SQS::Queue").items()
-    (rule,) = of_type(deployed, "AWS::Events::Rule").values()
+    queue = "UnclosedCallbacks"
+    properties = of_type(deployed, "AWS::SQS::Queue")[queue]
+    rule = of_type(deployed, "AWS::Events::Rule")["StoppedExecutionRule"]
     (target,) = rule["Targets"]
     (invoke,) = of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
-    senders = {
-        name
-        for name, statement in document.statements(deployed)
-        if "sqs:SendMessage" in as_list(statement["Action"])
-        and queue in set(document.references(statement["Resource"]))
-    }
 
     assert properties["SqsManagedSseEnabled"] is True
     assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
     assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
     assert set(document.references(target["DeadLetterConfig"])) == {queue}
     assert set(document.references(invoke["DestinationConfig"]["OnFailure"])) == {queue}
-    assert senders == {f"{queue}Policy", "CloseCallbackRole"}
+    assert senders_to(deployed, queue) == {f"{queue}Policy", "CloseCallbackRole"}
 
 
 def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def callback(order: Order = Order.SEQUENTIAL, **fields: Any) -> Callback:
             order=order,
             room="room-1",
             created_at=NOON,
-            expires_at=NOON + timedelta(days=30),
+            expires_at=NOON + timedelta(days=36_500),
             max_duration_seconds=600,
             leg_a=Leg(to="1000123", caller_id="1000125", ring_timeout_seconds=30),
             leg_b=Leg(to="1000125", caller_id="1000123", ring_timeout_seconds=30),

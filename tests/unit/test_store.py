@@ -226,7 +226,7 @@ def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, 
 
 
 def test_an_expired_callback_is_not_seen_though_its_row_is_still_there(store, client, monkeypatch):
-    store.add(callback())
+    store.add(callback(expires_at=NOON + timedelta(days=30)))
     monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=30))
     with pytest.raises(CallbackNotFound):
         store.get("cb-1")
@@ -236,10 +236,12 @@ def test_an_expired_callback_is_not_seen_though_its_row_is_still_there(store, cl
 
 def test_every_row_tells_dynamodb_when_to_delete_it(store, client):
     key = Key("key-of-the-client-0001", "fingerprint")
-    store.add(callback(), key, allow_parallel=False)
+    month = NOON + timedelta(days=30)
+    store.add(callback(expires_at=month), key, allow_parallel=False)
     rows = client.scan(TableName="callbacks")["Items"]
-    month = str(int((NOON + timedelta(days=30)).timestamp()))
     day = str(int((NOON + timedelta(hours=24)).timestamp()))
     by_kind = {row["pk"]["S"].partition("#")[0]: row["ttl"]["N"] for row in rows}
     assert by_kind.pop("IDEMPOTENCY") == day
-    assert by_kind == dict.fromkeys(["CALLBACK", "OPEN", "PAIR", "TENANT"], month)
+    assert by_kind == dict.fromkeys(
+        ["CALLBACK", "OPEN", "PAIR", "TENANT"], str(int(month.timestamp()))
+    )
