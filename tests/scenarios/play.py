@@ -169,4 +169,4 @@ def tidy(world: World) -> None:
         exchange.scripts.rules, exchange.scripts.default = Scripts().rules, Scripts().default
 
     world.carrier.call(hang_up_all)
-    world.carrier.advance(1)
+    world.carrier.advance(3)
