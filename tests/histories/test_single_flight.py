@@ -54,12 +54,6 @@ def test_a_pair_that_is_being_called_is_not_called_again(play: Play, pair: tuple
     assert len(play.calls()) == 1
 
 
-@pytest.mark.parametrize("written", ["+1 202-555-0123", "(202) 555-0123", "202.555.0123"])
-def test_a_pair_is_the_same_however_its_numbers_are_written(play: Play, written: str):
-    first = play.accepted("+12025550123", B)
-    assert refused_for(asked(play, written, B), first)
-
-
 def test_a_pair_stays_taken_until_its_callback_has_ended(play: Play):
     first = play.accepted(A, B)
     refusals = 0
