@@ -1,0 +1,131 @@
+"""How soon B is called once A is there: PYTHONPATH=layers/shared python -m tests.bench.second_leg
+
+Real milliseconds on this machine, from A's answer, and from A's joining the room, to the moment
+at which B's create request reaches the carrier; the whole service runs in this process, with
+moto's Step Functions between the two. Everything else (ringing, talking) runs on a fast clock.
+"""
+
+import argparse
+import statistics
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from tests.local import loopback
+from tests.local.carrier import Settings
+from tests.local.stack import LocalStack
+
+SPEED = 20.0  # virtual seconds in a real one
+PARALLEL = 2  # callbacks at a time
+PATIENCE_SECONDS = 60.0  # real ones, for one callback
+
+BODY = {
+    "leg_A": {"to": "1000201"},  # stays
+    "leg_B": {"to": "1000208"},  # hangs up after 1 s
+    "max_duration_seconds": 60,
+    "allow_parallel": True,
+}
+ANSWERED, JOINED, CREATED, OVER = "A answered", "A joined", "B created", "B over"
+_MOMENTS = {
+    ("A", "call.in-progress"): ANSWERED,
+    ("A", "conference.join"): JOINED,
+    ("B", "call.queued"): CREATED,
+    ("B", "call.completed"): OVER,
+}
+
+
+class NotMeasured(Exception):
+    """A callback did not get as far as B's call in time."""
+
+
+class Moments:
+    """When what happened at the carrier, by callback, in real seconds."""
+
+    def __init__(self, url_of: Callable[[str], str | None]) -> None:
+        self._url_of = url_of
+        self._at: dict[str, dict[str, float]] = defaultdict(dict)
+        self._changed = threading.Condition()
+
+    def heard(self, event: dict[str, Any]) -> None:
+        """On the simulator's own thread, as it happens."""
+        now = time.perf_counter()
+        url = self._url_of(event["subject"])
+        if url is None:
+            return
+        callback_id, leg, _ = urlsplit(url).path.split("/")[-3:]  # as it was dialed with
+        if moment := _MOMENTS.get((leg, event["kind"])):
+            with self._changed:
+                self._at[callback_id].setdefault(moment, now)
+                self._changed.notify_all()
+
+    def of(self, callback_id: str) -> dict[str, float]:
+        """All of them, once the callback is over. Raises NotMeasured."""
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: OVER in self._at[callback_id], timeout=PATIENCE_SECONDS
+            ):
+                raise NotMeasured(f"{callback_id}: only {sorted(self._at[callback_id])}")
+            return self._at.pop(callback_id)
+
+
+def measured(
+    callbacks: int, speed: float = SPEED, parallel: int = PARALLEL
+) -> list[dict[str, float]]:
+    """The moments of so many callbacks. Raises NotMeasured, and NotLoopback before any call."""
+    settings = Settings(calls_per_second=1000.0, keep_ended=200)
+    with LocalStack(speed=speed, environ={}, carrier_settings=settings) as stack:
+        assert stack.carrier is not None
+        for url in (stack.url, stack.carrier_url):
+            if not loopback.is_loopback_url(url):
+                raise loopback.NotLoopback(url)
+        calls = stack.carrier.exchange.calls
+        moments = Moments(lambda sid: calls[sid].options.source.url if sid in calls else None)
+        stack.carrier.call(lambda: stack.carrier.subscribe(moments.heard))
+
+        def one(_: int) -> dict[str, float]:
+            answer = requests.post(f"{stack.url}/voice/call/callback", json=BODY, timeout=30)
+            answer.raise_for_status()
+            return moments.of(answer.json()["callback_id"])
+
+        with ThreadPoolExecutor(parallel) as clients:
+            return list(clients.map(one, range(callbacks)))
+
+
+def milliseconds(seen: list[dict[str, float]], since: str) -> list[float]:
+    return sorted(1000 * (moments[CREATED] - moments[since]) for moments in seen)
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="How soon B is called once A is there.")
+    parser.add_argument("--callbacks", type=int, default=1000)
+    parser.add_argument("--speed", type=float, default=SPEED)
+    parser.add_argument("--parallel", type=int, default=PARALLEL)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    seen = measured(arguments.callbacks, arguments.speed, arguments.parallel)
+    for since in (ANSWERED, JOINED):
+        values = milliseconds(seen, since)
+        print(
+            f"{since} -> {CREATED}: p50 {percentile(values, 50):.0f} ms,"
+            f" p99 {percentile(values, 99):.0f} ms, slowest {values[-1]:.0f} ms"
+        )
+    print(
+        f"{len(seen)} callbacks, {arguments.parallel} at a time, clock x{arguments.speed:g},"
+        f" {time.monotonic() - began:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
