@@ -1,5 +1,6 @@
 """The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
 
+from types import MappingProxyType
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -8,7 +9,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, carrier_events, http, ringback, settings, twiml
 from callback.credentials import CredentialStore
 from callback.models import LegName
-from callback.signature import Form, genuine_form
+from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes, genuine_form
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -20,12 +21,13 @@ workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.se
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 
 
-def verified(event: http.Event) -> Form:
+def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
     return genuine_form(
         PUBLIC_URL + http.route_path(event),
         http.body(event),
         http.header(event, "x-twilio-signature"),
         credentials,
+        shapes,
     )
 
 
@@ -36,19 +38,19 @@ def leg_of(event: http.Event) -> tuple[str, LegName, int]:
 
 
 def answered(event: http.Event) -> http.Answer:
-    form = verified(event)
+    form = verified(event, OF_A_CALL)
     document = carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL)
     return http.twiml_reply(document)
 
 
 def status_changed(event: http.Event) -> http.Answer:
-    form = verified(event)
+    form = verified(event, OF_A_CALL)
     carrier_events.status_changed(store, workflow, *leg_of(event), form)
     return http.no_content()
 
 
 def conference_changed(event: http.Event) -> http.Answer:
-    form = verified(event)
+    form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
     carrier_events.conference_changed(store, workflow, callback_id, form)
     return http.no_content()

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from aws_lambda_powertools import Logger
 
 from callback import clock, transitions, twiml
-from callback.errors import CallbackNotFound
+from callback.errors import CallbackNotFound, Forbidden
 from callback.models import Callback, LegName, LegOutcome, LegStatus
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
@@ -85,8 +85,8 @@ def conference_changed(
     at = _time(form)
     match form.get("StatusCallbackEvent"):
         case "participant-join":
-            name = LegName(form["ParticipantLabel"])
-            event = LegEvent(LegStatus.JOINED, at=at, call_sid=form["CallSid"])
+            name, call_sid = _participant(form)
+            event = LegEvent(LegStatus.JOINED, at=at, call_sid=call_sid)
             _change(
                 store,
                 workflow,
@@ -113,6 +113,14 @@ def _change(
         logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
         return
     workflow.settle(callback)
+
+
+def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:
+    """Raises Forbidden: no carrier leaves out what it was told to send."""
+    name, call_sid = form.get("ParticipantLabel", ""), form.get("CallSid", "")
+    if name not in tuple(LegName) or not call_sid:
+        raise Forbidden("The participant is not one of ours.")
+    return LegName(name), call_sid
 
 
 def _progress(form: Mapping[str, str]) -> LegEvent:

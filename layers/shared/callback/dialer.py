@@ -32,9 +32,6 @@ logger = Logger(child=True)
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 8.0
 _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 
-# Ask the carrier to repeat a webhook that was not taken (Twilio docs, connection overrides).
-_WEBHOOK_RETRIES = "#rc=3&rp=all"
-
 _LIVE = ("queued", "ringing", "in-progress")
 _PAGE = 1000  # Twilio's largest page
 
@@ -137,10 +134,10 @@ class Dialer:
             call = self._carrier().calls.create(
                 to=addresses.dial_target(leg.to, self._sip_domain),
                 from_=addresses.user_part(leg.caller_id),
-                url=f"{self._public_url}/carrier/twiml/{place}",
+                url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
                 method="POST",
                 fallback_url=f"{self._public_url}/carrier/fallback",
-                status_callback=f"{self._public_url}/carrier/status/{place}{_WEBHOOK_RETRIES}",
+                status_callback=f"{self._public_url}/carrier/status/{place}{twiml.RETRIES}",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
                 timeout=leg.ring_timeout_seconds,
                 time_limit=int(plan.time_limit(callback, name).total_seconds()),

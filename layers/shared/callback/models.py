@@ -76,7 +76,8 @@ class Leg:
 
     `to` and `caller_id` are addresses as `addresses.parse` writes them. `call_sid` is the
     carrier's id of the one call that may join. Times are the carrier's where it told one,
-    else ours. `seconds` is the carrier's count of answered seconds.
+    else ours; `admitted_at` is when we sent the call into the room. `seconds` is the carrier's
+    count of answered seconds.
     """
 
     to: str
@@ -92,6 +93,7 @@ class Leg:
     dialed_at: datetime | None = None
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
+    admitted_at: datetime | None = None
     joined_at: datetime | None = None
     ended_at: datetime | None = None
     seconds: int | None = None
@@ -99,6 +101,11 @@ class Leg:
     @property
     def ended(self) -> bool:
         return self.status is LegStatus.ENDED
+
+    @property
+    def in_room_from(self) -> datetime | None:
+        """When it joined; or, that word lost, when it was sent there."""
+        return self.joined_at or self.admitted_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +193,11 @@ def from_record(record: dict[str, Any]) -> Callback:
     )
 
 
+_LEG_TIMES = ("dialed_at", "ringing_at", "answered_at", "admitted_at", "joined_at", "ended_at")
+
+
 def _leg(record: dict[str, Any]) -> Leg:
-    times = {
-        name: datetime.fromisoformat(record[name])
-        for name in ("dialed_at", "ringing_at", "answered_at", "joined_at", "ended_at")
-        if name in record
-    }
+    times = {name: datetime.fromisoformat(record[name]) for name in _LEG_TIMES if name in record}
     return Leg(
         to=record["to"],
         caller_id=record["caller_id"],

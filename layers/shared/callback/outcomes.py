@@ -60,13 +60,16 @@ def _why_talk_ended(callback: Callback) -> str:
 
 
 def were_connected(callback: Callback) -> bool:
-    """The carrier told that the room opened; or, that word lost, the two stays overlap."""
+    """The carrier told that the room opened; or, that word lost, the two stays overlap.
+
+    A stay begins when the call was sent into the room, where nobody told that it got there.
+    """
     if callback.connected_at:
         return True
     a, b = callback.legs
-    if not (a.joined_at and b.joined_at):
+    if not (a.in_room_from and b.in_room_from):
         return False
-    both_in = max(a.joined_at, b.joined_at)
+    both_in = max(a.in_room_from, b.in_room_from)
     return all(leg.ended_at is None or both_in < leg.ended_at for leg in callback.legs)
 
 
@@ -75,7 +78,7 @@ def bridged_seconds(callback: Callback) -> int | None:
     a, b = callback.legs
     if not were_connected(callback) or not any(leg.ended_at for leg in callback.legs):
         return 0 if a.ended and b.ended else None
-    began = callback.connected_at or max(leg.joined_at for leg in (a, b) if leg.joined_at)
+    began = callback.connected_at or max(leg.in_room_from for leg in (a, b) if leg.in_room_from)
     ended = min(leg.ended_at for leg in (a, b) if leg.ended_at)
     return max(0, round((ended - began) / timedelta(seconds=1)))
 

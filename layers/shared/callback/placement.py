@@ -46,8 +46,8 @@ def _dial(store: CallbackStore, dialer: Dialer, callback: Callback, name: LegNam
     callback, _ = store.change(
         callback.callback_id, lambda c: _with_result(c, name, attempt, result)
     )
-    if result.call_sid and transitions.over(callback) and not callback.leg(name).ended:
-        # Closed while the request was under way: nobody else knows this call yet.
+    if result.call_sid and transitions.over(callback):
+        # Closed while the request was under way: nobody else may know this call.
         ended = dialer.end(result.call_sid)
         callback, _ = store.change(
             callback.callback_id, lambda c: transitions.record(c, name, attempt, ended)

@@ -14,9 +14,12 @@ STEPS: dict[Order, dict[Step, tuple[LegName, ...]]] = {
 # What the carrier adds to a ring timeout (Twilio docs, call-resource, Timeout).
 _RING_BUFFER = timedelta(seconds=5)
 
-# A step may outlast its legs' own limits by this much before the workflow gives up on it: the
-# carrier may hold a call in its queue for a while, and its last webhook may be on its way.
-_RING_SLACK = timedelta(seconds=30)
+# The carrier may hold a call in its queue for a while, but nobody wants it much later.
+_QUEUE_SLACK = timedelta(seconds=30)
+
+# A step may outlast its legs' own limits by this much before the workflow gives up on it: where
+# the carrier's webhooks are lost, reconcile finds out within a minute what became of a call.
+_STEP_SLACK = timedelta(seconds=90)
 _TALK_SLACK = timedelta(seconds=60)
 
 
@@ -30,9 +33,14 @@ def by_order(callback: Callback) -> tuple[Leg, Leg]:
     return callback.leg(first), callback.leg(first.other)
 
 
+def ring_deadline(leg: Leg) -> timedelta:
+    """From dialing to the moment at which a call that still rings, or waits, is stopped."""
+    return timedelta(seconds=leg.ring_timeout_seconds) + _QUEUE_SLACK
+
+
 def ring_bound(leg: Leg) -> timedelta:
-    """From dialing to the moment at which a leg that was not answered is given up."""
-    return timedelta(seconds=leg.ring_timeout_seconds) + _RING_SLACK
+    """From dialing to the moment at which the workflow gives up on a leg that nobody answered."""
+    return timedelta(seconds=leg.ring_timeout_seconds) + _STEP_SLACK
 
 
 def step_bound(callback: Callback, step: Step) -> timedelta:

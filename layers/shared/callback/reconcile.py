@@ -16,12 +16,16 @@ from callback.dialer import Dialer
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
 from callback.store import CallbackStore
+from callback.transitions import LegEvent
 from callback.workflow import Workflow
 
 logger = Logger(child=True)
 
-# A callback that changed a moment ago is in good hands.
+# A callback that changed a moment ago is in good hands, if there is an execution to hold it.
 _QUIET = timedelta(seconds=15)
+
+# A call that the carrier does not list so long after its create request was never made.
+_ABSENT_AFTER = timedelta(seconds=45)
 
 # Two legs ringing, the conversation, and what the workflow adds: nothing lives longer.
 _SLACK = timedelta(minutes=5)
@@ -54,7 +58,7 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
         tally.open += 1
         if callback.status is CallbackStatus.ENDED:
             store.forget_open(callback)
-        elif clock.now() - _last_change(callback) > _QUIET:
+        elif callback.waiting is None or transitions.over(callback) or _quiet(callback):
             tally.mended += 1
             try:
                 _mend(store, carrier, workflow, callback)
@@ -70,7 +74,7 @@ def _mend(
     callback: Callback,
 ) -> None:
     now = clock.now()
-    for name in LegName:
+    for name in LegName if _quiet(callback) else ():
         callback = _ask_about(store, carrier, callback, name, now)
     if transitions.over(callback) or now > _must_be_over_by(callback):
         reason = None if transitions.over(callback) else CloseReason.TIMED_OUT
@@ -86,20 +90,37 @@ def _ask_about(
     leg = callback.leg(name)
     if leg.ended or leg.status is LegStatus.PLANNED:
         return callback
-    call_sid = leg.call_sid or _adoptable(store, carrier, callback, leg)
-    if call_sid is None:
-        return callback
-    if call_sid not in carrier.live:
-        event = carrier.dialer.fetch(call_sid)
-    elif leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
-        # The carrier may hold a call in its queue for hours; nobody wants it by then.
-        event = carrier.dialer.end(call_sid)
-    elif leg.call_sid is None:
-        event = carrier.dialer.fetch(call_sid)
-    else:
+    event = _news(store, carrier, callback, leg, now)
+    if event is None:
         return callback
     change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
     return store.change(callback.callback_id, change)[0]
+
+
+def _news(
+    store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg, now: datetime
+) -> LegEvent | None:
+    """What the carrier's side of a leg tells that its webhooks did not."""
+    call_sid = leg.call_sid or _adoptable(store, carrier, callback, leg)
+    if call_sid is None:
+        return transitions.never_made(now) if _absent(leg, now) else None
+    if call_sid not in carrier.live or leg.call_sid is None:
+        return carrier.dialer.fetch(call_sid)
+    if leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
+        # The carrier may hold a call in its queue for hours; nobody wants it by then.
+        return carrier.dialer.end(call_sid)
+    if leg.status is LegStatus.ANSWERED and leg.admitted_at and now - leg.admitted_at > _QUIET:
+        # We sent it into the room, and it is live: that it joined is what nobody told.
+        return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
+    return None
+
+
+def _absent(leg: Leg, now: datetime) -> bool:
+    return leg.dialed_at is not None and now - leg.dialed_at > _ABSENT_AFTER
+
+
+def _quiet(callback: Callback) -> bool:
+    return clock.now() - _last_change(callback) > _QUIET
 
 
 def _adoptable(store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg) -> str | None:
@@ -135,7 +156,7 @@ def _told_at(leg: Leg) -> datetime | None:
 
 
 def _ring_deadline(leg: Leg) -> datetime:
-    return (leg.dialed_at or clock.now()) + plan.ring_bound(leg)
+    return (leg.dialed_at or clock.now()) + plan.ring_deadline(leg)
 
 
 def _must_be_over_by(callback: Callback) -> datetime:

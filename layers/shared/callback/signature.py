@@ -5,7 +5,9 @@ webhooks-security). The URL is built from our configured public URL and the rout
 never from Host or X-Forwarded-*, which anybody can set.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 from aws_lambda_powertools import Logger
@@ -15,6 +17,12 @@ from callback.credentials import CredentialStore
 from callback.errors import Forbidden
 
 logger = Logger(child=True)
+
+Shapes = Mapping[str, re.Pattern[str]]
+_WORD = re.compile(r"[a-z][a-z-]{0,31}")
+_CALL_SID = re.compile(r"CA[0-9a-f]{32}")
+OF_A_CALL: Shapes = {"CallSid": _CALL_SID, "CallStatus": _WORD}
+OF_A_ROOM: Shapes = {"StatusCallbackEvent": _WORD}
 
 _MAX_BODY_BYTES = 64 * 1024  # a carrier's form is about 1 kB
 
@@ -36,15 +44,23 @@ def is_genuine(url: str, form: Form | str, signature: str, tokens: Iterable[str]
 
 
 def genuine_form(
-    url: str, body: bytes, signature: str | None, credentials: CredentialStore
+    url: str,
+    body: bytes,
+    signature: str | None,
+    credentials: CredentialStore,
+    shapes: Shapes = MappingProxyType({}),
 ) -> Form:
     """The form of a webhook that our own carrier account sent to this very URL.
 
-    Raises Forbidden otherwise. A token that was just rotated is fetched anew, once.
+    `shapes` are the fields that are acted upon. What is signed runs names and values together,
+    so a genuine request with the boundary moved carries a right signature, and only the shape
+    of its fields tells. Raises Forbidden. A token that was just rotated is fetched anew, once.
     """
     form = _form(body)
     known = credentials.get()
     if form is None or not signature or form.get("AccountSid") != known.account_sid:
+        raise _forged()
+    if not all(shape.fullmatch(form.get(field, "")) for field, shape in shapes.items()):
         raise _forged()
     if is_genuine(url, form, signature, known.accepted_tokens):
         return form

@@ -66,11 +66,14 @@ class CallbackStore:
         """
         for _ in range(_ATTEMPTS):
             puts = [_put(_row(callback)), *(_put(row) for row in _listing_rows(callback))]
+            holder = None if allow_parallel else self._read_row(_pair_key(callback))
             if key:
+                # After the pair was read: whoever took the pair with this very key is the first
+                # request of a repetition, not another callback in the way.
                 self._refuse_used(callback, key)
                 puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
             if not allow_parallel:
-                puts.append(self._pair(callback))
+                puts.append(self._pair(callback, holder))
             if self._written_together(puts):
                 return
         raise StoreContended("Too many requests at once; nothing was done, send it again.")
@@ -95,14 +98,13 @@ class CallbackStore:
                 )
             )
 
-    def _pair(self, callback: Callback) -> dict[str, Any]:
+    def _pair(self, callback: Callback, holder: dict[str, Any] | None) -> dict[str, Any]:
         """The write that takes the pair. Raises CallbackInProgress while another has it."""
         row = {
             **_pair_key(callback),
             "callback_id": _serialize(callback.callback_id),
             **_until(callback.expires_at),
         }
-        holder = self._read_row(_pair_key(callback))
         if holder is None:
             return _put(row)
         try:

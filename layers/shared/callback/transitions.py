@@ -6,8 +6,8 @@ answers the changed Callback, or None where the change is not allowed: losing is
 
 Carrier events may come late, twice, shuffled or never, so `record` is a merge: whatever the
 order, the same set of events gives the same record. Statuses only move forward, times keep
-the earliest telling, durations the largest, and of two contradicting outcomes the one that
-stands earlier in LegOutcome wins.
+the earliest telling, durations the largest, and of two contradicting outcomes the one with
+precedence wins.
 """
 
 from dataclasses import dataclass, replace
@@ -75,7 +75,17 @@ CARRIER_STATUS: dict[str, tuple[LegStatus, LegOutcome | None]] = {
     "canceled": (LegStatus.ENDED, LegOutcome.CANCELED),
 }
 
-_OUTCOME_PRECEDENCE = {outcome: place for place, outcome in enumerate(LegOutcome)}
+# Of two outcomes of one leg the one that stands earlier here wins. Our own verdicts come first:
+# what was told to the client as the end is not taken back.
+_OUTCOME_PRECEDENCE = (
+    LegOutcome.DIAL_OUTCOME_UNKNOWN,
+    LegOutcome.REJECTED,
+    LegOutcome.COMPLETED,
+    LegOutcome.BUSY,
+    LegOutcome.NO_ANSWER,
+    LegOutcome.FAILED,
+    LegOutcome.CANCELED,
+)
 
 _TIME_OF: dict[LegStatus, str] = {
     LegStatus.RINGING: "ringing_at",
@@ -165,7 +175,10 @@ def _with_end(leg: Leg, event: LegEvent) -> Leg:
         leg = replace(leg, seconds=max(event.seconds, leg.seconds or 0))
     if event.outcome is None or leg.outcome == event.outcome:
         return leg
-    if leg.outcome and _OUTCOME_PRECEDENCE[leg.outcome] < _OUTCOME_PRECEDENCE[event.outcome]:
+    if (
+        leg.outcome
+        and min(leg.outcome, event.outcome, key=_OUTCOME_PRECEDENCE.index) is leg.outcome
+    ):
         return leg
     return replace(leg, outcome=event.outcome, cause=event.cause, carrier_code=event.carrier_code)
 
@@ -179,7 +192,12 @@ def answer(
         return None
     if not _may_call_second(callback, name):
         return None
-    return record(callback, name, attempt, LegEvent(LegStatus.ANSWERED, at=now, call_sid=call_sid))
+    event = LegEvent(LegStatus.ANSWERED, at=now, call_sid=call_sid)
+    admitted = record(callback, name, attempt, event)
+    if admitted is None:
+        return None
+    leg = admitted.leg(name)
+    return _with_leg(admitted, name, replace(leg, admitted_at=_earliest(leg.admitted_at, now)))
 
 
 def connect(callback: Callback, at: datetime) -> Callback | None:
@@ -216,16 +234,21 @@ def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Call
                 LegStatus.ENDED, at=now, outcome=LegOutcome.CANCELED, cause="not_dialed"
             )
         elif _given_up(leg, now):
-            event = LegEvent(
-                LegStatus.ENDED,
-                at=now,
-                outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
-                cause="carrier_did_not_answer",
-            )
+            event = never_made(now)
         else:
             continue
         callback = record(callback, name, leg.attempt, event) or callback
     return callback
+
+
+def never_made(now: datetime) -> LegEvent:
+    """Nothing was ever heard of a create request, and nothing more is expected."""
+    return LegEvent(
+        LegStatus.ENDED,
+        at=now,
+        outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
+        cause="carrier_did_not_answer",
+    )
 
 
 def claim_expired(leg: Leg, now: datetime) -> bool:

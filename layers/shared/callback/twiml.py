@@ -4,6 +4,10 @@ from twilio.twiml.voice_response import Dial, VoiceResponse
 
 from callback.models import LegName
 
+# Asks the carrier to repeat a request that was not taken (Twilio docs, connection overrides).
+# A fragment is neither sent nor signed.
+RETRIES = "#rc=3&rp=all"
+
 SORRY = "We are sorry, something went wrong with this call. Goodbye."
 
 
@@ -17,9 +21,9 @@ def join_room(room: str, name: LegName, *, conference_url: str, wait_url: str) -
         start_conference_on_enter=True,
         end_conference_on_exit=True,
         max_participants=2,
-        wait_url=wait_url,
+        wait_url=wait_url + RETRIES,
         wait_method="POST",
-        status_callback=conference_url,
+        status_callback=conference_url + RETRIES,
         status_callback_event="start join",
         status_callback_method="POST",
     )
