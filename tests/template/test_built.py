@@ -6,6 +6,8 @@ carrier's simulator.
 """
 
 import base64
+import contextlib
+import hashlib
 import json
 import re
 import subprocess
@@ -20,6 +22,7 @@ from unittest import mock
 
 import pytest
 from twilio.rest import Client
+from werkzeug import Response
 
 from callback import transitions
 from callback.models import (
@@ -76,13 +79,16 @@ class World:
     aws: aws.EmbeddedAws
     store: CallbackStore
     carrier: Client
+    parameters: dict[str, str]
     definitions: dict[str, template.FunctionDefinition]
     build: Path
     used: dict[str, set[str]] = field(default_factory=dict)
 
-    def invoke(self, function: str, event: Path) -> Any:
-        """The handler's answer to an event."""
+    def invoke(self, function: str, event: Path, **parameters: str) -> Any:
+        """The handler's answer to an event, where the template is deployed with `parameters`."""
         definition = self.definitions[function]
+        if parameters:
+            definition = definitions(self.parameters | parameters)[function]
         done = subprocess.run(
             [
                 *(sys.executable, "-I", "-S", "-c", RUN),
@@ -119,13 +125,19 @@ class World:
 
 
 def another(event: Path, folder: Path) -> Path:
-    """The same event about another callback; not for signed events."""
-    copy = folder / event.name
+    """The same event about another callback, signed anew if the carrier signs it."""
+    copy = folder / f"{uuid.uuid4()}.json"
     text = event.read_text(encoding="utf-8")
-    copy.write_text(
-        text.replace(callback_id(event), f"1b1f6a0e-{str(uuid.uuid4())[9:]}"), encoding="utf-8"
-    )
+    changed = json.loads(text.replace(callback_id(event), f"1b1f6a0e-{str(uuid.uuid4())[9:]}"))
+    if "x-twilio-signature" in changed.get("headers", {}):
+        sign.sign(changed, sign.form_of(changed))
+    copy.write_text(json.dumps(changed), encoding="utf-8")
     return copy
+
+
+def records(event: Path) -> list[dict[str, Any]]:
+    """Of an event from a queue."""
+    return list(json.loads(event.read_text(encoding="utf-8"))["Records"])
 
 
 def callback_id(event: Path) -> str:
@@ -137,6 +149,7 @@ class Recorder(aws.DomainDispatcherApplication):
     """moto's application, noting which action each function asked for."""
 
     used: dict[str, set[str]]
+    throttles_settlings = False
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         signed = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
@@ -145,7 +158,28 @@ class Recorder(aws.DomainDispatcherApplication):
             # A transaction of puts needs the permission to put, and has none of its own.
             action = "PutItem" if action == "TransactWriteItems" else action
             self.used.setdefault(signed[1], set()).add(f"{SERVICES[prefix]}:{action}")
+        if self.throttles_settlings and action.startswith("SendTask"):
+            return THROTTLED(environ, start_response)
         return super().__call__(environ, start_response)
+
+
+# As Step Functions says it (its API reference, "Common Errors"), which moto never does.
+THROTTLED = Response(
+    json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}),
+    status=400,
+    content_type="application/x-amz-json-1.0",
+)
+
+
+@contextlib.contextmanager
+def settlings_throttled() -> Iterator[None]:
+    with mock.patch.object(Recorder, "throttles_settlings", new=True):
+        yield
+
+
+def definitions(parameters: dict[str, str]) -> dict[str, template.FunctionDefinition]:
+    loaded = template.load(document.TEMPLATE, parameters)
+    return {function.logical_id: function for function in loaded.functions}
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +215,8 @@ def world(build: Path) -> Iterator[World]:
                 aws=cloud,
                 store=CallbackStore(cloud.dynamodb, resources.tables[0]["TableName"]),
                 carrier=client,
-                definitions={f.logical_id: f for f in resources.functions},
+                parameters=parameters,
+                definitions=definitions(parameters),
                 build=build,
                 used=Recorder.used,
             )
@@ -229,6 +264,34 @@ def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
     assert sign.url_of(event).startswith(f"https://{HOST}/carrier/")
 
 
+def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, Any]) -> None:
+    """Resources without a name of their own are named <stack>-<logical id>-<anything>."""
+    tick, stopped, settlings = (
+        json.loads((EVENTS / name).read_text(encoding="utf-8"))
+        for name in (
+            "reconcile/tick.json",
+            "close_callback/failed_execution.json",
+            "settle_callback/settling.json",
+        )
+    )
+    (rule,) = tick["resources"]
+    (mapping,) = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+    (queue,) = document.references(mapping["EventSourceArn"])
+
+    assert rule.startswith("arn:aws:events:us-east-1:123456789012:rule/voice-callback-Reconcile")
+    assert rule.rpartition("/")[2].split("-")[2] in document.of_type(deployed, "AWS::Events::Rule")
+    assert set(tick) == set(stopped)
+    assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
+    assert tick["detail"] == {}
+    for record in settlings["Records"]:
+        assert record["eventSourceARN"].startswith(
+            f"arn:aws:sqs:us-east-1:123456789012:voice-callback-{queue}-"
+        )
+        # SQS has a hash of what it delivers: not for security.
+        body = record["body"].encode()
+        assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
 def test_a_client_creates_a_callback(world: World) -> None:
     answer = world.invoke("CallbackApi", EVENTS / "callback_api/create.json")
     body = json.loads(answer["body"])
@@ -239,11 +302,7 @@ def test_a_client_creates_a_callback(world: World) -> None:
     assert body["leg_A"]["status"] == "queued"
     assert body["leg_B"]["status"] == "planned"
     assert [call.sid for call in world.calls_to("1000123")] == [body["leg_A"]["call_sid"]]
-    (machine,) = world.aws.stepfunctions.list_state_machines()["stateMachines"]
-    executions = world.aws.stepfunctions.list_executions(
-        stateMachineArn=machine["stateMachineArn"]
-    )["executions"]
-    assert [execution["name"] for execution in executions] == [body["callback_id"]]
+    assert executions(world) == {body["callback_id"]}
 
 
 def test_a_client_who_repeats_a_request_gets_the_first_answer(world: World) -> None:
@@ -254,6 +313,17 @@ def test_a_client_who_repeats_a_request_gets_the_first_answer(world: World) -> N
     assert again["headers"].pop("Idempotent-Replayed") == "true"
     assert again == first
     assert len(world.calls_to("1000201")) == 1
+
+
+def test_a_request_without_a_key_is_refused_where_one_is_required(world: World) -> None:
+    before = len(world.carrier.calls.list())
+    answer = world.invoke(
+        "CallbackApi", EVENTS / "callback_api/create.json", RequireIdempotencyKey="true"
+    )
+
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "idempotency_key_missing"
+    assert len(world.carrier.calls.list()) == before
 
 
 def test_a_client_lists_callbacks(world: World) -> None:
@@ -430,6 +500,29 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
     assert "ended" not in [each.callback_id for each in world.store.open()]
 
 
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        ("CallbackApi", "callback_api/cancel.json"),
+        ("CarrierWebhook", "carrier_webhook/status.json"),
+    ],
+)
+def test_a_settling_that_is_throttled_waits_in_the_queue_and_its_sender_is_answered(
+    world: World, tmp_path: Path, function: str, name: str
+) -> None:
+    event = another(EVENTS / name, tmp_path)
+    world.seed(event, waiting(dialing(), Step.FIRST))
+    with settlings_throttled():
+        answer = world.invoke(function, event)
+    queue = world.definitions[function].environment["SETTLE_QUEUE_URL"]
+    received = world.aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)
+    (message,) = received["Messages"]
+    world.aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+    assert answer["statusCode"] in (202, 204)
+    assert message["Body"] == callback_id(event)
+
+
 @pytest.mark.parametrize("step", Step)
 def test_a_settling_from_the_queue_is_done(world: World, tmp_path: Path, step: Step) -> None:
     event = another(EVENTS / "settle_callback/settling.json", tmp_path)
@@ -438,38 +531,69 @@ def test_a_settling_from_the_queue_is_done(world: World, tmp_path: Path, step: S
     assert world.invoke("SettleCallback", event) == {"batchItemFailures": []}
 
 
-def test_a_settling_of_nobodys_callback_stays_in_the_queue(world: World, tmp_path: Path) -> None:
+def test_a_settling_that_is_throttled_again_stays_in_the_queue(
+    world: World, tmp_path: Path
+) -> None:
     event = another(EVENTS / "settle_callback/settling.json", tmp_path)
-    (record,) = json.loads(event.read_text(encoding="utf-8"))["Records"]
+    world.seed(event, waiting(over(), Step.FIRST))
+    (record,) = records(event)
+    with settlings_throttled():
+        answer = world.invoke("SettleCallback", event)
 
-    assert world.invoke("SettleCallback", event) == {
-        "batchItemFailures": [{"itemIdentifier": record["messageId"]}]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+
+
+def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not(
+    world: World, tmp_path: Path
+) -> None:
+    event = EVENTS / "settle_callback/settling.json"
+    done, nobodys = another(event, tmp_path), another(event, tmp_path)
+    world.seed(done, waiting(over(), Step.FIRST))
+    batch = [
+        record | {"messageId": name}
+        for name, each in (("nobody's", nobodys), ("done", done))
+        for record in records(each)
+    ]
+    both = tmp_path / "both.json"
+    both.write_text(json.dumps({"Records": batch}), encoding="utf-8")
+
+    assert world.invoke("SettleCallback", both) == {
+        "batchItemFailures": [{"itemIdentifier": "nobody's"}]
     }
+
+
+def done_by_lambda(deployed: dict[str, Any]) -> dict[str, set[str]]:
+    """What Lambda itself does in a function's name (Lambda Developer Guide, "Execution role",
+    "Using Lambda with Amazon SQS", "Capturing records of asynchronous invocations")."""
+    functions = document.of_type(deployed, "AWS::Lambda::Function")
+    done = {name: {"logs:CreateLogStream", "logs:PutLogEvents"} for name in functions}
+    for mapping in document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values():
+        done[mapping["FunctionName"]["Ref"]] |= {
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+        }
+    for invocation in document.of_type(deployed, "AWS::Lambda::EventInvokeConfig").values():
+        if "DestinationConfig" in invocation:
+            done[invocation["FunctionName"]["Ref"]].add("sqs:SendMessage")
+    return done
 
 
 @pytest.fixture
 def granted(deployed: dict[str, Any]) -> dict[str, set[str]]:
-    """The actions of each function's own policy, on callbacks, executions and secrets.
-
-    Not on queues: the embedded AWS never throttles, so nobody puts a settling there.
-    """
-    services = ("dynamodb:", "states:", "ssm:")
-    actions: dict[str, set[str]] = {}
-    for name, statement in document.statements(deployed):
-        if name.removesuffix("Role") in document.of_type(deployed, "AWS::Lambda::Function"):
-            asked = actions.setdefault(name.removesuffix("Role"), set())
-            asked |= {
-                action
-                for action in document.as_list(statement["Action"])
-                if action.startswith(services)
-            }
+    """The actions of each function's own policy."""
+    functions = document.of_type(deployed, "AWS::Lambda::Function")
+    actions: dict[str, set[str]] = {name: set() for name in functions}
+    for role, statement in document.statements(deployed):
+        if role.removesuffix("Role") in functions and "Principal" not in statement:
+            actions[role.removesuffix("Role")] |= set(document.as_list(statement["Action"]))
     return actions
 
 
 def test_a_function_may_do_what_it_did_above_and_nothing_else(
-    world: World, granted: dict[str, set[str]]
+    world: World, deployed: dict[str, Any], granted: dict[str, set[str]]
 ) -> None:
     """Needs every test above: what none of them does, no function needs."""
-    used = {name: world.used[name] for name in world.definitions}
+    by_lambda = done_by_lambda(deployed)
 
-    assert used == granted
+    assert granted == {name: world.used[name] | by_lambda[name] for name in world.definitions}
