@@ -574,7 +574,7 @@ def done_by_lambda(deployed: dict[str, Any]) -> dict[str, set[str]]:
             "sqs:GetQueueAttributes",
         }
     for invocation in document.of_type(deployed, "AWS::Lambda::EventInvokeConfig").values():
-        if "DestinationConfig" in invocation:
+        if invocation.get("DestinationConfig"):  # SAM writes an empty one where there is none
             done[invocation["FunctionName"]["Ref"]].add("sqs:SendMessage")
     return done
 

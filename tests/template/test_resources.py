@@ -10,6 +10,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
+from callback import idempotency
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -208,6 +209,8 @@ def test_a_function_ends_before_whoever_waits_for_it_gives_up(local: Template) -
     closing = json.loads(workflow.definition)["States"]["CloseCallback"]["TimeoutSeconds"]
 
     assert timeouts["CallbackApi"] < 29  # the gateway
+    # Whoever repeats a request takes over from a process that cannot be running any more.
+    assert timeouts["CallbackApi"] < idempotency._STILL_RUNNING.total_seconds()
     assert timeouts["CarrierWebhook"] < 15  # the carrier
     assert timeouts["CloseCallback"] < closing
 
@@ -239,6 +242,16 @@ def events_may_invoke(deployed: dict[str, Any], function: str) -> set[str]:
         and function in set(document.references(permission["FunctionName"]))
         for rule in document.references(permission["SourceArn"])
     }
+
+
+def invocation_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
+    """How Lambda goes about the function's asynchronous invocations."""
+    (found,) = [
+        config
+        for config in of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
+        if set(document.references(config["FunctionName"])) == {function}
+    ]
+    return found
 
 
 def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
@@ -283,25 +296,85 @@ def test_open_callbacks_are_looked_at_every_minute(
     assert events_may_invoke(deployed, "Reconcile") == {schedule.logical_id}
 
 
+def test_a_look_at_open_callbacks_that_fails_is_left_to_the_next_minute(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    """Neither EventBridge nor Lambda does it again, or keeps it for longer."""
+    (schedule,) = local.schedules
+    rule = of_type(deployed, "AWS::Events::Rule")[schedule.logical_id]
+    (target,) = rule["Targets"]
+    once = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": schedule.seconds}
+
+    assert rule.get("State", "ENABLED") == "ENABLED"
+    assert target["RetryPolicy"] == once
+    assert invocation_of(deployed, "Reconcile").items() >= once.items()
+
+
 def test_what_was_not_settled_is_tried_again_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
     (source,) = local.queue_sources
     (settle,) = [f for f in local.functions if f.logical_id == "SettleCallback"]
     queues = of_type(deployed, "AWS::SQS::Queue")
+    queue, dead_letters = queues["SettleQueue"], queues["UnsettledCallbacks"]
     (mapping,) = of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-    redrive = queues["SettleQueue"]["RedrivePolicy"]
+    redrive = queue["RedrivePolicy"]
 
     assert source.queue_url.endswith("-SettleQueue")
     assert source.function == settle.name
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert queues["SettleQueue"]["VisibilityTimeout"] >= 6 * settle.timeout
-    assert set(document.references(redrive)) == {"UnsettledCallbacks"}
-    assert redrive["maxReceiveCount"] > 1
+    assert mapping.get("Enabled", True) is True
+    assert queue["VisibilityTimeout"] >= 6 * settle.timeout
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["UnsettledCallbacks", "Arn"]}
+    # Lambda's least, because its pollers take messages that then find no function free.
+    assert redrive["maxReceiveCount"] >= 5
+    # A message that outlives its queue is deleted and never becomes a dead letter.
+    all_tries = redrive["maxReceiveCount"] * queue["VisibilityTimeout"]
+    assert 60 < all_tries < queue["MessageRetentionPeriod"]
     assert senders_to(deployed, "SettleQueue") == {"CallbackApiRole", "CarrierWebhookRole"}
-    for name in ("SettleQueue", "UnsettledCallbacks"):
-        assert queues[name]["SqsManagedSseEnabled"] is True
-    assert queues["UnsettledCallbacks"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert senders_to(deployed, "UnsettledCallbacks") == set()
+    for each in (queue, dead_letters):
+        assert each["SqsManagedSseEnabled"] is True
+    assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_only_lambda_takes_settlings_from_their_queue_and_nobody_takes_dead_letters(
+    deployed: dict[str, Any],
+) -> None:
+    """In the name of the function that settles; dead letters are for a person."""
+    takers = {
+        (name, json.dumps(statement["Resource"]))
+        for name, statement in document.statements(deployed)
+        for action in as_list(statement["Action"])
+        if action.startswith("sqs:") and action != "sqs:SendMessage"
+    }
+
+    assert takers == {
+        ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
+    }
+
+
+def test_those_who_settle_for_a_client_or_the_carrier_know_the_queue_and_no_others(
+    deployed: dict[str, Any],
+) -> None:
+    """The others are tried again as a whole, so that theirs fails."""
+    told = {
+        f"{name}Role": function["Environment"]["Variables"]["SETTLE_QUEUE_URL"]
+        for name, function in of_type(deployed, "AWS::Lambda::Function").items()
+        if "SETTLE_QUEUE_URL" in function["Environment"]["Variables"]
+    }
+
+    assert set(told) == senders_to(deployed, "SettleQueue")
+    assert all(url == {"Ref": "SettleQueue"} for url in told.values())
+
+
+def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
+    deployed: dict[str, Any],
+) -> None:
+    queues = of_type(deployed, "AWS::SQS::Queue")
+
+    assert set(queues) == {"SettleQueue", "UnsettledCallbacks", "UnclosedCallbacks"}
+    assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
 def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
@@ -310,15 +383,29 @@ def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) ->
     properties = of_type(deployed, "AWS::SQS::Queue")[queue]
     rule = of_type(deployed, "AWS::Events::Rule")["StoppedExecutionRule"]
     (target,) = rule["Targets"]
-    (invoke,) = of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
+    invoke = invocation_of(deployed, "CloseCallback")
+    (from_rule,) = [
+        statement for name, statement in document.statements(deployed) if name == f"{queue}Policy"
+    ]
 
     assert properties["SqsManagedSseEnabled"] is True
     assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
     assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
     assert set(document.references(target["DeadLetterConfig"])) == {queue}
     assert set(document.references(invoke["DestinationConfig"]["OnFailure"])) == {queue}
+    assert invoke["MaximumRetryAttempts"] > 0
+    assert from_rule["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["StoppedExecutionRule", "Arn"]}}
+    }
     assert senders_to(deployed, queue) == {f"{queue}Policy", "CloseCallbackRole"}
 
 
 def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
-    assert {"ApiUrl", "TableName", "StateMachineName"} <= set(deployed["Outputs"])
+    """Dead letters as well: somebody has to look at them."""
+    assert set(deployed["Outputs"]) == {
+        "ApiUrl",
+        "TableName",
+        "StateMachineName",
+        "UnclosedCallbacksUrl",
+        "UnsettledCallbacksUrl",
+    }
