@@ -1,0 +1,151 @@
+"""Small things that a record must not get wrong, and that only broken code has shown to be
+untested: each of these kills a mutant (`make mutants`)."""
+
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+from twilio.base.exceptions import TwilioRestException
+
+from callback import outcomes, transitions
+from callback.dialer import classify
+from callback.errors import Forbidden
+from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
+from callback.signature import OF_A_CALL, OF_A_ROOM, genuine_form
+from callback.transitions import LegEvent
+from tests.unit.build import SIDS, allowed, at, callback, dialed, ended, event, joined, recorded
+from tests.unit.test_signature import FIELDS, URL, Stored, signed
+
+A, B = LegName.A, LegName.B
+
+
+def claimed(seconds=0):
+    return allowed(transitions.claim(callback(), A, at(seconds)))
+
+
+# -- dialing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, 20429), (503, 20503)])
+def test_a_request_that_was_not_taken_keeps_the_carriers_own_code(status, code):
+    error = TwilioRestException(status, "/Calls.json", msg="no", code=code)
+    assert classify(error).carrier_code == code
+
+
+def test_a_claim_given_back_was_never_dialed():
+    leg = allowed(transitions.release(claimed(), A, 1)).leg_a
+    assert (leg.status, leg.dialed_at) == (LegStatus.PLANNED, None)
+
+
+def test_a_claim_that_nobody_heard_of_is_given_up_at_that_moment_and_says_why():
+    leg = allowed(transitions.close(claimed(), None, at(100))).leg_a
+    assert (leg.outcome, leg.cause, leg.ended_at) == (
+        LegOutcome.DIAL_OUTCOME_UNKNOWN,
+        "carrier_did_not_answer",
+        at(100),
+    )
+
+
+def test_a_claim_whose_call_was_heard_of_is_not_given_up():
+    """Whatever the carrier's word meant, there is a call."""
+    word = LegEvent(None, at=at(1), call_sid=SIDS[A], word="musing")
+    heard_of = recorded(claimed(), A, word)
+    assert heard_of.leg_a.status is LegStatus.DIALING
+    assert not allowed(transitions.close(heard_of, None, at(100))).leg_a.ended
+
+
+# -- merging -------------------------------------------------------------------------------------
+
+
+def test_a_time_told_twice_is_the_earlier_one():
+    ringing = [event(LegStatus.RINGING, seconds) for seconds in (5, 8, 3, 4)]
+    assert recorded(dialed(callback(), A), A, *ringing).leg_a.ringing_at == at(3)
+
+
+def test_the_start_of_the_conversation_told_twice_is_the_earlier_one():
+    both = joined(joined(callback(), A), B, 20)
+    for seconds in (21, 25, 20):
+        both = allowed(transitions.connect(both, at(seconds)))
+    assert both.connected_at == at(20)
+
+
+def test_the_carriers_word_that_they_talk_may_come_before_the_word_that_b_joined():
+    alone = recorded(dialed(joined(callback(), A), B, 6), B, event(LegStatus.ANSWERED, 9, B))
+    talking = allowed(transitions.connect(alone, at(9)))
+    assert talking.status is CallbackStatus.CONNECTED
+
+
+def test_an_end_tells_its_code_and_no_seconds_are_no_seconds():
+    end = ended(LegOutcome.REJECTED, 5, A, carrier_code=21211, seconds=0)
+    leg = recorded(dialed(callback(), A), A, end).leg_a
+    assert (leg.carrier_code, leg.seconds) == (21211, 0)
+
+
+def test_an_end_told_again_without_its_cause_keeps_the_cause():
+    told = [ended(LegOutcome.BUSY, 5, A, cause=cause) for cause in ("sip_486", None)]
+    assert recorded(dialed(callback(), A), A, *told).leg_a.cause == "sip_486"
+
+
+# -- the fence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LegName)
+def test_who_was_let_in_was_let_in_at_that_moment_and_once(name):
+    ringing = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
+    for seconds in (7, 9):
+        ringing = allowed(transitions.answer(ringing, name, 1, SIDS[name], at(seconds)))
+    leg = ringing.leg(name)
+    assert (leg.answered_at, leg.admitted_at) == (at(7), at(7))
+    assert ringing.leg(name.other).admitted_at is None
+
+
+# -- how it came out -----------------------------------------------------------------------------
+
+
+def test_how_long_they_talked_is_not_known_before_both_have_ended():
+    gone = recorded(dialed(joined(callback(), A), B, 6), A, ended(LegOutcome.COMPLETED, 8, A))
+    assert outcomes.bridged_seconds(gone) is None
+
+
+def test_a_conversation_may_have_lasted_no_second():
+    both = joined(joined(callback(), A), B, 20)
+    both = allowed(transitions.connect(both, at(20)))
+    over = recorded(both, B, ended(LegOutcome.COMPLETED, 20.2, B))
+    assert outcomes.bridged_seconds(over) == 0
+
+
+def test_whose_telephone_only_rings_is_told_nothing():
+    both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
+    busy = recorded(both, B, ended(LegOutcome.BUSY, 5, B))
+    ringing = recorded(busy, A, event(LegStatus.RINGING, 4))
+    assert outcomes.parting_sentence(ringing, ringing.leg_a, ringing.leg_b) is None
+    answered = replace(ringing.leg_a, status=LegStatus.ANSWERED)
+    assert outcomes.parting_sentence(ringing, answered, ringing.leg_b)
+
+
+# -- whose webhook it is ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shapes", "field"), [(OF_A_CALL, "CallSid"), (OF_A_CALL, "CallStatus"), (OF_A_ROOM, None)]
+)
+def test_a_genuine_webhook_without_a_field_that_is_acted_upon_is_refused(shapes, field):
+    fields = {name: value for name, value in FIELDS.items() if name != field}
+    with pytest.raises(Forbidden):
+        genuine_form(URL, urlencode(fields).encode(), signed(fields), Stored(), shapes)
+
+
+def test_a_genuine_webhook_with_every_field_that_is_acted_upon_is_taken():
+    assert genuine_form(URL, urlencode(FIELDS).encode(), signed(FIELDS), Stored(), OF_A_CALL)
+
+
+@pytest.mark.parametrize(("spare", "taken"), [(0, True), (-1, False)])
+def test_a_form_may_be_64_kib_long_and_no_longer(spare, taken):
+    room = 64 * 1024 - len(urlencode({**FIELDS, "Extra": ""})) - spare
+    fields = {**FIELDS, "Extra": "x" * room}
+    body, signature = urlencode(fields).encode(), signed(fields)
+    if taken:
+        assert genuine_form(URL, body, signature, Stored())["Extra"]
+    else:
+        with pytest.raises(Forbidden):
+            genuine_form(URL, body, signature, Stored())
