@@ -25,7 +25,7 @@ SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-
 REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 	tests/requirements.txt tests/constraints.txt
 
-.PHONY: help demo run test check pytest format build deploy lock clean
+.PHONY: help demo run test check pytest format build deploy soak bench mutants lock clean
 help:
 	@echo "make demo     one callback between two simulated parties, as it happens"
 	@echo "make run      the whole service on this machine until interrupted"
@@ -33,6 +33,9 @@ help:
 	@echo "make check    formatting, lint, types, template and workflow"
 	@echo "make build    what is deployed: four functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
+	@echo "make soak     very many long histories (N=20000 STEPS=100 SEED=), hours"
+	@echo "make bench    how soon the second party is called once the first is there, minutes"
+	@echo "make mutants  break the code in every small way and see which tests notice, minutes"
 	@echo "make lock     look for newer versions within requirements.txt and pin them all"
 
 demo: $(INSTALLED)
@@ -45,7 +48,8 @@ run: $(INSTALLED)
 test: check pytest
 
 pytest: $(INSTALLED)
-	$(RUN) python -m pytest $(ARGS)
+	@# A file's tests stay together: those that share a stack, or a build, share it.
+	$(RUN) python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(RUN) ruff format --check .
@@ -86,6 +90,32 @@ $(INSTALLED): $(REQUIREMENTS)
 		exit 1; }
 	@$(call pip_install,$(VENV),--constraint tests/constraints.txt --requirement tests/requirements.txt)
 	@touch $@
+
+soak: $(INSTALLED)
+	$(RUN) IDEMPOTENCY_KEYS=200 python -m pytest tests/histories/test_idempotency.py
+	$(RUN) PYTHONPATH=layers/shared python -m tests.histories.soak --histories $(or $(N),20000) \
+		--steps $(or $(STEPS),100) $(if $(SEED),--seed $(SEED))
+
+bench: $(INSTALLED)
+	$(RUN) PYTHONPATH=layers/shared python -m tests.bench.second_leg $(ARGS)
+
+# mutmut needs an older pytest than ours, so both lie in a folder of their own. It knows the
+# package by its name only where the package lies in the folder that it is run in.
+MUTATED := transitions signature outcomes dialer.x_classify dialer.x__never_connected
+mutants: $(INSTALLED)
+	rm -rf build/mutants
+	mkdir -p build/mutants/tests
+	cp -r layers/shared/callback build/mutants
+	cp -r tests/__init__.py tests/unit build/mutants/tests
+	printf '%s\n' '[mutmut]' 'source_paths=callback' 'also_copy=callback' \
+		'only_mutate=' $(addprefix '    callback/,$(addsuffix .py',transitions signature outcomes dialer)) \
+		'use_git_change_detection=false' 'pytest_add_cli_args_test_selection=tests/unit' \
+		>build/mutants/setup.cfg
+	$(call pip_install,$(VENV),--target build/mutants/tool mutmut==3.7.0 pytest==8.4.2)
+	cd build/mutants && $(RUN) PYTHONPATH="$(CURDIR)/build/mutants/tool" python -m mutmut run --max-children 2 \
+		$(addprefix 'callback.,$(addsuffix *',$(MUTATED)))
+	@cd build/mutants && $(RUN) PYTHONPATH="$(CURDIR)/build/mutants/tool" python -m mutmut results \
+		| grep -v 'not checked' || echo "every mutant was killed"
 
 lock:
 	rm -rf build/lock
