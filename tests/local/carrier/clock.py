@@ -14,6 +14,7 @@ import asyncio
 import heapq
 import itertools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,8 @@ class Clock:
         self._wakeup: asyncio.Handle | None = None
         self._wakeup_due = math.inf
         self._busy = 0
+        self._latest = 0.0
+        self._reading = threading.Lock()
         self._idle: asyncio.Event | None = None
 
     # -- reading -------------------------------------------------------------------------------
@@ -81,7 +84,14 @@ class Clock:
         return self.start + timedelta(seconds=self.seconds())
 
     def seconds(self) -> float:
-        """Virtual seconds since `start`; never goes back."""
+        """Virtual seconds since `start`; never goes back, whichever threads ask."""
+        read = self._read()
+        # The loop may have moved its anchor, horizon and pin between two of the looks at them.
+        with self._reading:
+            self._latest = max(self._latest, read)
+            return self._latest
+
+    def _read(self) -> float:
         pinned = self._pinned  # read once: this may be another thread
         if pinned is not None:
             return pinned
