@@ -76,7 +76,6 @@ def _refusal(callback: Callback, name: LegName) -> CarrierRejected:
     leg = callback.leg(name)
     return CarrierRejected(
         f"The carrier refused to call leg_{name}.",
-        headers={"Location": f"/voice/call/callback/{callback.callback_id}"},
         callback_id=callback.callback_id,
         leg=str(name),
         carrier_code=leg.carrier_code,

@@ -10,7 +10,7 @@ class CallbackError(Exception):
     """Base of every refusal a client may see.
 
     `detail` is a sentence for a person; `members` are extra problem+json members and
-    `headers` extra response headers.
+    `headers` extra response headers. A member `callback_id` also makes a Location.
     """
 
     status = 500
@@ -30,6 +30,9 @@ class InvalidRequest(CallbackError):
     status = 400
     code = "invalid_request"
     title = "The request is not valid"
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__("See errors for every field that is wrong.", errors=errors)
 
 
 class BodyNotJson(CallbackError):

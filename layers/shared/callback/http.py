@@ -38,7 +38,10 @@ def problem(error: CallbackError) -> Answer:
         "code": error.code,
         **error.members,
     }
-    return _reply(error.status, json.dumps(body), "application/problem+json", error.headers)
+    headers = dict(error.headers)
+    if "callback_id" in error.members:
+        headers |= _location(error.members["callback_id"])
+    return _reply(error.status, json.dumps(body), "application/problem+json", headers)
 
 
 def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
@@ -46,8 +49,11 @@ def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) ->
 
 
 def accepted(callback: Callback) -> Answer:
-    location = {"Location": f"/voice/call/callback/{callback.callback_id}"}
-    return json_reply(202, views.of(callback), location)
+    return json_reply(202, views.of(callback), _location(callback.callback_id))
+
+
+def _location(callback_id: str) -> dict[str, str]:
+    return {"Location": f"/voice/call/callback/{callback_id}"}
 
 
 def replayed(reply: Answer) -> Answer:

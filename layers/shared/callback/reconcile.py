@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
-from aws_lambda_powertools import Logger
-
 from callback import clock, closing, plan, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierUnavailable
@@ -18,8 +16,6 @@ from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName,
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
-
-logger = Logger(child=True)
 
 # A callback that changed a moment ago is in good hands, if there is an execution to hold it.
 _QUIET = timedelta(seconds=15)

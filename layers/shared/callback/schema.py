@@ -185,4 +185,4 @@ def _named(invalid: ValidationError) -> InvalidRequest:
         }
         for error in invalid.errors(include_url=False, include_context=False, include_input=False)
     ]
-    return InvalidRequest("See errors for every field that is wrong.", errors=errors)
+    return InvalidRequest(errors)

@@ -115,7 +115,6 @@ class CallbackStore:
         if live and live.status is not CallbackStatus.ENDED:
             raise CallbackInProgress(
                 "Wait until it has ended, cancel it, or send allow_parallel.",
-                headers={"Location": f"/voice/call/callback/{live.callback_id}"},
                 callback_id=live.callback_id,
             )
         return {
@@ -152,14 +151,12 @@ class CallbackStore:
         answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         if "Item" not in answer:
             return None
-        return {name: _deserialize(value) for name, value in answer["Item"].items()}
+        return _plain(answer["Item"])
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(callback_id), ConsistentRead=True
-        )
-        callback = _callback(answer["Item"]) if "Item" in answer else None
+        row = self._read_row(_key(callback_id))
+        callback = from_record(row) if row else None
         if callback is None or _expired(callback):
             raise CallbackNotFound("No callback has this id.")
         return callback
@@ -220,15 +217,11 @@ class CallbackStore:
             callbacks = self._read(keys)
             for place, key in enumerate(keys, 1):
                 examined += 1
-                position = key
                 callback = callbacks.get(_listed_id(key))
                 if callback and wanted(callback):
                     found.append(callback)
-                full = len(found) == limit or examined == _EXAMINED_AT_MOST
-                if full and (more or place < len(keys)):
-                    return Page(found, _cursor(position))
-                if full:
-                    return Page(found, None)
+                if len(found) == limit or examined == _EXAMINED_AT_MOST:
+                    return Page(found, _cursor(key) if more or place < len(keys) else None)
         return Page(found, None)
 
     def _listed(
@@ -268,7 +261,7 @@ class CallbackStore:
         while listed and requested:
             answer = self._client.batch_get_item(RequestItems=requested)
             for item in answer["Responses"].get(self._table, []):
-                callback = _callback(item)
+                callback = from_record(_plain(item))
                 if not _expired(callback):
                     callbacks[callback.callback_id] = callback
             requested = answer.get("UnprocessedKeys")
@@ -354,8 +347,8 @@ def _expired(callback: Callback) -> bool:
     return callback.expires_at <= clock.now()
 
 
-def _callback(item: dict[str, Any]) -> Callback:
-    return from_record({name: _deserialize(value) for name, value in item.items()})
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: _deserialize(value) for name, value in item.items()}
 
 
 def _cursor(position: str) -> str:
@@ -380,12 +373,11 @@ def _position(cursor: str | None) -> str | None:
 
 def _invalid_cursor() -> InvalidRequest:
     return InvalidRequest(
-        "See errors for every field that is wrong.",
-        errors=[
+        [
             {
                 "field": "cursor",
                 "code": "invalid_cursor",
                 "message": "Use a cursor as the previous page gave it.",
             }
-        ],
+        ]
     )
