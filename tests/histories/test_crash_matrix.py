@@ -171,12 +171,6 @@ WORST_MINUTE = 14
 ENDED_WITHIN_SECONDS = RING_SECONDS + 90
 
 
-@pytest.fixture(scope="module")
-def the_world() -> Iterator[world.World]:
-    with world.running() as running:
-        yield running
-
-
 @pytest.fixture
 def play(the_world: world.World) -> Iterator[Play]:
     yield Play(the_world, first_minute=WORST_MINUTE)

@@ -1,9 +1,7 @@
 """Whatever happens in whatever order: one call per leg, and every callback ends."""
 
 import os
-from collections.abc import Iterator
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -12,12 +10,6 @@ from tests.histories.machine import Histories
 
 EXAMPLES = int(os.environ.get("HISTORIES", "300"))
 STEPS = int(os.environ.get("HISTORY_STEPS", "50"))
-
-
-@pytest.fixture(scope="module")
-def the_world() -> Iterator[world.World]:
-    with world.running() as running:
-        yield running
 
 
 def test_promises_hold_in_every_history(the_world: world.World) -> None:

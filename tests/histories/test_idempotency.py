@@ -19,7 +19,6 @@ import pytest
 
 from callback import clock
 from callback.idempotency import LIFETIME
-from tests.histories import world
 from tests.histories.world import World
 from tests.scenarios.play import tidy
 
@@ -29,12 +28,6 @@ KEYS = int(os.environ.get("IDEMPOTENCY_KEYS", "40"))
 
 KEY = "key-of-a-client-1"
 BODY = {"leg_A": {"to": "1000201"}, "leg_B": {"to": "1000218"}}
-
-
-@pytest.fixture(scope="module")
-def the_world() -> Iterator[World]:
-    with world.running() as running:
-        yield running
 
 
 @pytest.fixture

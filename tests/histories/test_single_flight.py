@@ -16,12 +16,6 @@ A, B = "1000201", "1000218"  # A stays; B hangs up 5 s after joining
 OTHERS = "1000123", "1000125"
 
 
-@pytest.fixture(scope="module")
-def the_world() -> Iterator[World]:
-    with world.running() as running:
-        yield running
-
-
 @pytest.fixture
 def play(the_world: World) -> Iterator[Play]:
     yield Play(the_world)

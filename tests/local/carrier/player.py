@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from .calls import Call, Source
+from .clock import Clock
 from .conferences import EVENTS, JoinRefused, Terms
 from .dialing import Dialing
 from .recordings import RecordingTerms
@@ -28,6 +29,22 @@ XML_TYPES = ("text/xml", "application/xml", "text/html")
 
 # What a verb may answer instead of None (go on): another document, or the end of the call.
 HANG_UP = object()
+
+
+class _Endless:
+    """Counts the documents of one moment: so many without any time passing are a loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._moment = -1.0
+        self._at_once = 0
+
+    def another(self) -> bool:
+        """One more document; True when there have been too many at this moment."""
+        if self._clock.seconds() != self._moment:
+            self._moment, self._at_once = self._clock.seconds(), 0
+        self._at_once += 1
+        return self._at_once > MAX_DOCUMENTS_AT_ONCE
 
 
 class Player:
@@ -66,12 +83,9 @@ class Player:
         `loaded` is told after each fetch, whatever came of it.
         """
         following: Source | None = source
-        moment, at_once = -1.0, 0
+        endless = _Endless(self.exchange.clock)
         while following is not None:
-            if self.exchange.clock.seconds() != moment:
-                moment, at_once = self.exchange.clock.seconds(), 0
-            at_once += 1
-            if at_once > MAX_DOCUMENTS_AT_ONCE:
+            if endless.another():
                 self._error(11215, "documents redirect to each other without end", following.url)
                 return False
             document = await self._load(following)
@@ -90,12 +104,9 @@ class Player:
     async def listen(self, source: Source) -> bool:
         """Play a wait, hold or announce document; False when it cannot be played."""
         following: Source | None = source
-        moment, at_once = -1.0, 0
+        endless = _Endless(self.exchange.clock)
         while following is not None:
-            if self.exchange.clock.seconds() != moment:
-                moment, at_once = self.exchange.clock.seconds(), 0
-            at_once += 1
-            if at_once > MAX_DOCUMENTS_AT_ONCE:
+            if endless.another():
                 self._error(11215, "documents redirect to each other without end", following.url)
                 return False
             try:

@@ -1,0 +1,13 @@
+"""A world for each file: its histories begin with an empty table of their own accord."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.histories import world
+
+
+@pytest.fixture(scope="module")
+def the_world() -> Iterator[world.World]:
+    with world.running() as running:
+        yield running
