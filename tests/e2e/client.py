@@ -31,7 +31,7 @@ class Client:
     """`key` is an API key as `Authorization: Bearer` takes it."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.url = url
+        self.url, self.key = url, key
         self._http = requests.Session()
         self._http.headers["Authorization"] = f"Bearer {key}"
 

@@ -99,18 +99,18 @@ def test_secrets_travel_by_name(deployed: dict[str, Any]) -> None:
 
 
 def test_a_role_may_read_exactly_the_secret_that_is_named(deployed: dict[str, Any]) -> None:
-    readable = {
+    readable = [
         (role, statement["Resource"]["Fn::Sub"].partition(":parameter")[2])
         for role, statement in document.statements(deployed)
         if any(action.startswith("ssm:") for action in document.as_list(statement["Action"]))
-    }
-    told = {
+    ]
+    told = [
         (f"{function}Role", f"${{{value['Ref']}}}")
         for function in FUNCTIONS
         for name, value in variables(deployed, function).items()
         if name in ("CARRIER_SECRET_NAME", "KEY_PEPPER_NAME")
-    }
+    ]
 
-    assert readable == told
+    assert sorted(readable) == sorted(told)
     assert ("AuthorizerRole", "${KeyPepperName}") in told
     assert ("AuthorizerRole", "${CarrierSecretName}") not in told

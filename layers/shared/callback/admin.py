@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from callback import aws, tenants
 from callback.models import Scope, to_text
 from callback.tenants import ApiKey, Pepper, TenantStore
 
 _REFUSALS = (
+    BotoCoreError,
+    ClientError,
     GetParameterError,
     tenants.InvalidTenant,
     tenants.NoSuchKey,
