@@ -164,6 +164,9 @@ REQUIRED = {
     "C6": _WHOLE_STORY,
 }
 
+# The run at this second finds that too little time has passed; the next one is a minute later.
+WORST_MINUTE = 14
+
 # From the POST; ringing that nobody answers, and what a lost process may cost.
 ENDED_WITHIN_SECONDS = RING_SECONDS + 90
 
@@ -176,7 +179,7 @@ def the_world() -> Iterator[world.World]:
 
 @pytest.fixture
 def play(the_world: world.World) -> Iterator[Play]:
-    yield Play(the_world)
+    yield Play(the_world, first_minute=WORST_MINUTE)
     tidy(the_world)
 
 
@@ -243,9 +246,7 @@ def test_wherever_a_process_dies_a_leg_is_called_once_at_most_and_the_callback_e
 
 
 def post(story: Crash) -> dict[str, Any] | None:
-    a, b = story.parties["A"], story.parties["B"]
-    fields = {"max_duration_seconds": 60}
-    return story.play.post(a, b, key=KEY, **fields)
+    return story.play.post(story.parties["A"], story.parties["B"], key=KEY)
 
 
 def answers_are_one(answers: list[dict[str, Any] | None], callback_id: str) -> bool:

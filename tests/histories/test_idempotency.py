@@ -81,7 +81,6 @@ def posted(service: World, number: int) -> dict[str, Any]:
     body = {
         "leg_A": {"to": f"2{number:05d}"},
         "leg_B": {"to": f"3{number:05d}"},
-        "allow_parallel": True,
     }
     answer, error = service.invoke(
         "CallbackApi",
