@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from callback.tenants import TenantStore
 from tests.e2e.client import DEADLINE_SECONDS, PATH, SEED, Client, between, has_ended
 from tests.local.stack import PROJECT, LocalStack
 
@@ -282,6 +283,20 @@ def test_a_key_is_made_rotated_and_revoked_by_the_operators_command(running):
         assert secret not in "".join(listed.values())
     for client in clients:
         client.close()
+
+
+def test_a_key_revoked_in_the_moment_it_was_let_in_is_worthless_within_a_minute(running, tenant):
+    client = Client(running.url, running.make_key(tenant))
+    assert client.list().status_code == 200
+    store = TenantStore(running.aws.dynamodb, running.table_name)
+    store.revoke(client.key.partition(".")[0])
+    revoked_at = running.clock.now()
+    give_up = time.monotonic() + DEADLINE_SECONDS
+    while client.list().status_code != 403:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert (running.clock.now() - revoked_at).total_seconds() <= 60
+    client.close()
 
 
 def test_the_command_says_what_is_wrong_and_fails(running, tenant):

@@ -94,6 +94,11 @@ def test_what_is_stored_lets_nobody_in_who_lacks_the_pepper(store, made):
     assert len(key.hash) == 64
 
 
+def test_a_hash_is_worth_nothing_in_another_keys_row(made):
+    key, secret = made
+    assert tenants.hash_of(PEPPER, "key_another", secret) != key.hash
+
+
 def refused_headers():
     good = ("key_1", "secret")
     b64 = base64.b64encode
@@ -115,6 +120,7 @@ def refused_headers():
         "over-long": f"Bearer key_1.{'s' * 129}",
         "not base64": "Basic key_1:secret",
         "not base64 at all": "Basic é",
+        "base64 with something else in it": "Basic !" + b64(b"key_1:secret").decode(),
         "not UTF-8": "Basic " + b64(b"key_1:\xff").decode(),
         "no colon": "Basic " + b64(b"key_1secret").decode(),
         "a colon too many": "Basic " + b64(b"key_1:secret:").decode(),
