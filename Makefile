@@ -3,7 +3,7 @@
 #   PYTHON=python3.13     the interpreter .venv is made with, 3.11 or newer
 #   PORT, CARRIER_PORT    for `make run`: where to listen; free ports without them
 #   STACK                 for `make deploy`: a section of samconfig.toml (default, dev, prod)
-#   ARGS                  further arguments of the command behind demo, run or deploy; for
+#   ARGS                  further arguments of the command behind demo, run, deploy or admin; for
 #                         `make pytest`, pytest's
 PYTHON ?= python3
 PORT ?=
@@ -25,7 +25,7 @@ SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-
 REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 	tests/requirements.txt tests/constraints.txt
 
-.PHONY: help demo run test check pytest format build deploy soak bench mutants lock clean
+.PHONY: help demo run test check pytest format build deploy admin soak bench mutants lock clean
 help:
 	@echo "make demo     one callback between two simulated parties, as it happens"
 	@echo "make run      the whole service on this machine until interrupted"
@@ -33,6 +33,7 @@ help:
 	@echo "make check    formatting, lint, types, template and workflow"
 	@echo "make build    what is deployed: the functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
+	@echo "make admin    tenants and their API keys (ARGS='--help')"
 	@echo "make soak     very many long histories (N=20000 STEPS=100 SEED=), hours"
 	@echo "make bench    how soon the second party is called once the first is there, minutes"
 	@echo "make mutants  break the code in every small way and see which tests notice, minutes"
@@ -90,6 +91,9 @@ $(INSTALLED): $(REQUIREMENTS)
 		exit 1; }
 	@$(call pip_install,$(VENV),--constraint tests/constraints.txt --requirement tests/requirements.txt)
 	@touch $@
+
+admin: $(INSTALLED)
+	@$(RUN) PYTHONPATH=layers/shared python -m callback.admin $(ARGS)
 
 soak: $(INSTALLED)
 	$(RUN) IDEMPOTENCY_KEYS=200 python -m pytest tests/histories/test_idempotency.py

@@ -31,6 +31,7 @@ dialer = Dialer(
 
 
 def create(event: http.Event) -> http.Answer:
+    tenant = http.tenant(event)
     request = schema.parse_callback(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
@@ -43,7 +44,7 @@ def create(event: http.Event) -> http.Answer:
         store,
         dialer,
         workflow,
-        tenant=http.tenant(event),
+        tenant=tenant,
         request=request,
         retention=RETENTION,
         key=key,
@@ -56,7 +57,8 @@ def show(event: http.Event) -> http.Answer:
 
 
 def show_many(event: http.Event) -> http.Answer:
-    page = lookup.page(store, http.tenant(event), schema.parse_list(http.query(event)))
+    tenant = http.tenant(event)
+    page = lookup.page(store, tenant, schema.parse_list(http.query(event)))
     return http.json_reply(
         200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
     )

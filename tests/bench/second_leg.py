@@ -97,7 +97,9 @@ def measured(
         stack.carrier.call(lambda: stack.carrier.subscribe(moments.heard))
 
         def one(_: int) -> dict[str, float]:
-            answer = requests.post(f"{stack.url}/voice/call/callback", json=BODY, timeout=30)
+            key = {"Authorization": f"Bearer {stack.key}"}
+            url = f"{stack.url}/voice/call/callback"
+            answer = requests.post(url, json=BODY, headers=key, timeout=30)
             answer.raise_for_status()
             callback_id = answer.json()["callback_id"]
             try:

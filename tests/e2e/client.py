@@ -28,9 +28,12 @@ def _leg(to: str) -> dict[str, Any]:
 
 
 class Client:
-    def __init__(self, url: str) -> None:
-        self.url = url
+    """`key` is an API key as `Authorization: Bearer` takes it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
         self._http = requests.Session()
+        self._http.headers["Authorization"] = f"Bearer {key}"
 
     def close(self) -> None:
         self._http.close()

@@ -29,6 +29,6 @@ def stack(running: LocalStack) -> Iterator[Observer]:
 
 @pytest.fixture
 def client(running: LocalStack) -> Iterator[Client]:
-    client = Client(running.url)
+    client = Client(running.url, running.key)
     yield client
     client.close()

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "TABLE_NAME": "callbacks",
     "CARRIER_SECRET_NAME": "/carrier",
+    "KEY_PEPPER_NAME": "/pepper",
     "PUBLIC_URL": "https://callback.example.com",
     "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -21,15 +22,19 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
 
 
 @pytest.mark.parametrize("module", HEAVY)
-def test_the_webhook_path_does_not_import(module):
+@pytest.mark.parametrize(
+    ("function", "doing"),
+    [("carrier_webhook", "callback.carrier_events"), ("authorizer", "callback.tenants")],
+)
+def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):
     code = (
         "import runpy, sys; runpy.run_path(sys.argv[1]);"
-        "assert 'callback.carrier_events' in sys.modules;"
+        "assert sys.argv[3] in sys.modules;"
         "sys.exit(sys.argv[2] in sys.modules)"
     )
-    handler = ROOT / "functions" / "carrier_webhook" / "handler.py"
+    handler = ROOT / "functions" / function / "handler.py"
     ran = subprocess.run(
-        [sys.executable, "-c", code, str(handler), module],
+        [sys.executable, "-c", code, str(handler), module, doing],
         env=ENVIRONMENT,
         check=False,
         capture_output=True,

@@ -19,7 +19,8 @@ import pytest
 
 from callback import clock
 from callback.idempotency import LIFETIME
-from tests.histories.world import World
+from tests.histories import world
+from tests.histories.world import World, caller
 from tests.scenarios.play import tidy
 
 CLIENTS = 50
@@ -81,6 +82,7 @@ def posted(service: World, number: int) -> dict[str, Any]:
             "version": "2.0",
             "routeKey": "POST /voice/call/callback",
             "headers": {"idempotency-key": f"key-of-a-client-{number}"},
+            "requestContext": caller(),
             "pathParameters": None,
             "body": json.dumps(body),
         },

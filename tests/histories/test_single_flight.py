@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.histories import world
-from tests.histories.world import World
+from tests.histories.world import World, caller
 from tests.scenarios.play import Play, tidy
 
 A, B = "1000201", "1000218"  # A stays; B hangs up 5 s after joining
@@ -132,6 +132,7 @@ def test_of_two_posts_for_a_pair_that_race_one_is_taken(
             {
                 "routeKey": "POST /voice/call/callback",
                 "headers": {},
+                "requestContext": caller(),
                 "pathParameters": None,
                 "body": json.dumps({"leg_A": {"to": pair[0]}, "leg_B": {"to": pair[1]}}),
             },

@@ -36,6 +36,13 @@ PATH = "/voice/call/callback"
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "token-of-the-histories"
 SIP_DOMAIN = "pbx.example"
 TABLE = "local-CallbackTable"
+TENANT = "tenant-of-the-histories"
+
+
+def caller(tenant: str = TENANT) -> dict[str, Any]:
+    """A request's context behind the gateway, where the authorizer has let the tenant in."""
+    scopes = "callbacks:read callbacks:write"
+    return {"authorizer": {"lambda": {"tenant": tenant, "key_id": "key_1", "scopes": scopes}}}
 
 
 class KillableFunctions(functions.Functions):
@@ -94,7 +101,7 @@ class World:
         stack.enter_context(mock.patch.object(service_clock, "now", self.clock.now))
         self._define()
         self._load(stack)
-        door = front.Front(listening, self.template.routes, self.functions)
+        door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
         stack.callback(door.close)
 
@@ -187,6 +194,7 @@ class World:
                 "version": "2.0",
                 "routeKey": route,
                 "headers": headers,
+                "requestContext": caller(),
                 "pathParameters": {"callback_id": callback_id} if callback_id else None,
                 "body": json.dumps(body) if body is not None else None,
             },

@@ -82,12 +82,15 @@ API        {url}
 carrier    {stack.carrier_url} ({simulated})
 account    {stack.account_sid}
 token      {stack.auth_token}
+API key    {stack.key}
+AWS        {stack.aws.url} (table {stack.table_name})
 time       {stack.clock.speed:g} virtual seconds in a real one
 
 Call two parties, then see what became of it:
-  curl -i {url} -H 'Content-Type: application/json' \\
+  curl -i {url} -H 'Authorization: Bearer {stack.key}' \\
+    -H 'Content-Type: application/json' \\
     -d '{_EXAMPLE}'
-  curl {url}
+  curl {url} -H 'Authorization: Bearer {stack.key}'
 
 Ctrl-C stops it.""",
         flush=True,

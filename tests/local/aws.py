@@ -8,7 +8,7 @@ import logging
 import socket
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
@@ -58,9 +58,10 @@ class EmbeddedAws:
         self.ssm: SSMClient = client("ssm")
         self.stepfunctions: SFNClient = client("stepfunctions")
 
-    def create(self, template: Template, secrets: dict[str, dict[str, str]]) -> None:
+    def create(self, template: Template, secrets: Mapping[str, Any]) -> None:
         """Create the template's tables, queues and state machines, and the parameters `secrets`
-        (name to JSON object), which the template expects to be there before it."""
+        (name to text, or to what is stored as JSON), which the template expects to be there
+        before it."""
         for table in template.tables:
             self.dynamodb.create_table(**table)
         for name, attribute in template.time_to_live.items():
@@ -71,7 +72,7 @@ class EmbeddedAws:
         for queue in template.queues:
             self.sqs.create_queue(QueueName=queue)
         for name, value in secrets.items():
-            self.ssm.put_parameter(Name=name, Type="SecureString", Value=json.dumps(value))
+            self.ssm.put_parameter(Name=name, Type="SecureString", Value=_as_text(value))
         for workflow in template.workflows:
             self._create_state_machine(workflow)
 
@@ -91,6 +92,10 @@ class EmbeddedAws:
     def close(self) -> None:
         for client in (self.dynamodb, self.sqs, self.ssm, self.stepfunctions):
             client.close()
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def billed_transitions(history: list[dict[str, Any]]) -> int:

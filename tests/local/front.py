@@ -14,7 +14,8 @@ import socket
 import sys
 import threading
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -22,8 +23,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tests.local import loopback
-from tests.local.functions import Functions
-from tests.local.template import ACCOUNT, API_ID, Route
+from tests.local.functions import Functions, Invocation
+from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
 
 # Quotas of HTTP APIs: the payload of a request, and of Lambda's synchronous invocation.
 _LARGEST_BODY = 10 * 1024 * 1024
@@ -50,6 +51,16 @@ _IAM_CALLER = {
 
 class NonsenseError(Exception):
     """A function's answer is not one the gateway understands."""
+
+
+class Refused(Exception):
+    """The request goes no further; `trouble` says what went wrong behind the gateway, if so."""
+
+    def __init__(self, status: int, message: str, trouble: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.trouble = trouble
 
 
 class Routes:
@@ -152,6 +163,30 @@ def event_of(
     return event
 
 
+def authorizer_event_of(event: dict[str, Any], identity: list[str]) -> dict[str, Any]:
+    """What a Lambda authorizer is asked about the request of `event`: all but its body."""
+    kept = {key: value for key, value in event.items() if key not in ("body", "isBase64Encoded")}
+    method, path = event["requestContext"]["http"]["method"], event["rawPath"]
+    return {
+        **kept,
+        "type": "REQUEST",
+        "routeArn": f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{API_ID}/$default/{method}{path}",
+        "identitySource": identity,
+    }
+
+
+def identity_of(authorizer: Authorizer, event: dict[str, Any]) -> list[str] | None:
+    """The values of the identity sources; None if one is missing or empty."""
+    values = []
+    for source in authorizer.identity_sources:
+        if source == "$context.routeKey":
+            values.append(event["routeKey"])
+        else:
+            name = source.removeprefix("$request.header.").lower()
+            values.append(event["headers"].get(name, ""))
+    return values if all(values) else None
+
+
 def _joined(pairs: list[tuple[str, str]], key: Any = str.lower) -> dict[str, str]:
     joined: dict[str, str] = {}
     for given, value in pairs:
@@ -219,14 +254,24 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 class Front:
-    """Serves `routes` on the socket `listening`, each request on a thread of its own."""
+    """Serves `routes` on the socket `listening`, each request on a thread of its own.
+
+    `now` is the clock by which an authorizer's answers grow old.
+    """
 
     def __init__(
-        self, listening: socket.socket, routes: tuple[Route, ...], functions: Functions
+        self,
+        listening: socket.socket,
+        routes: tuple[Route, ...],
+        functions: Functions,
+        now: Callable[[], datetime],
     ) -> None:
         self._listening = listening
         self._routes = Routes(routes)
         self._functions = functions
+        self._now = now
+        # Until when an authorizer's answer counts, and the answer. Only the loop's thread uses it.
+        self._remembered: dict[Any, tuple[datetime, dict[str, Any]]] = {}
         self._loop = asyncio.new_event_loop()
         self._workers = concurrent.futures.ThreadPoolExecutor(_THREADS, "front")
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
@@ -277,10 +322,13 @@ class Front:
             request.remote or "127.0.0.1",
             parameters,
         )
-        payload = json.dumps(event).encode()
-        invocation = await self._loop.run_in_executor(
-            self._workers, self._functions.invoke, route.function, payload
-        )
+        try:
+            await self._authorize(route, event)
+        except Refused as refused:
+            if refused.trouble:
+                print(f"{route.key} failed:\n{refused.trouble}", end="", file=sys.stderr)
+            return _refusal(refused.status, refused.message, request_id)
+        invocation = await self._invoke(route.function, event)
         trouble = invocation.trace
         if invocation.error is None:
             try:
@@ -292,6 +340,46 @@ class Front:
                 return web.Response(status=status, headers=headers, body=content)
         print(f"{route.key} failed in {route.function}:\n{trouble}", end="", file=sys.stderr)
         return _refusal(500, "Internal Server Error", request_id)
+
+    async def _invoke(self, function: str, event: dict[str, Any]) -> Invocation:
+        payload = json.dumps(event).encode()
+        return await self._loop.run_in_executor(
+            self._workers, self._functions.invoke, function, payload
+        )
+
+    async def _authorize(self, route: Route, event: dict[str, Any]) -> None:
+        """Put the authorizer's context into the event, or raise Refused with what the gateway
+        says (API Gateway Developer Guide, "Control access to HTTP APIs with Lambda authorizers").
+        """
+        authorizer = route.authorizer
+        if authorizer is None:
+            return
+        identity = identity_of(authorizer, event)
+        if identity is None:
+            raise Refused(401, "Unauthorized")
+        answer = await self._asked(authorizer, event, identity)
+        if not answer["isAuthorized"]:
+            raise Refused(403, "Forbidden")
+        event["requestContext"]["authorizer"] = {"lambda": answer.get("context", {})}
+
+    async def _asked(
+        self, authorizer: Authorizer, event: dict[str, Any], identity: list[str]
+    ) -> dict[str, Any]:
+        """The authorizer's answer, or the one that is remembered: refusals are as well."""
+        remembered_by = (authorizer, *identity)
+        until, answer = self._remembered.get(remembered_by, (self._now(), {}))
+        if answer and self._now() < until:
+            return answer
+        asked_at = self._now()
+        question = authorizer_event_of(event, identity)
+        invocation = await self._invoke(authorizer.function, question)
+        if invocation.error is not None:
+            raise Refused(500, "Internal Server Error", invocation.trace)
+        answer = json.loads(invocation.payload)
+        if not isinstance(answer, dict) or not isinstance(answer.get("isAuthorized"), bool):
+            raise Refused(500, "Internal Server Error", f"the authorizer answered {answer!r}\n")
+        self._remembered[remembered_by] = (asked_at + timedelta(seconds=authorizer.ttl), answer)
+        return answer
 
 
 async def _read(request: web.BaseRequest) -> bytes | None:

@@ -1,6 +1,7 @@
 """The whole service on this machine: embedded AWS, HTTP front, carrier, virtual clock."""
 
 import contextlib
+import importlib
 import os
 import secrets
 import sys
@@ -18,6 +19,7 @@ from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
 PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
 SIP_DOMAIN = "pbx.example"
+TENANT = "demo"
 
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
@@ -33,7 +35,8 @@ class LocalStack:
     speed: virtual seconds in a real one; or give a `clock` of your own. Ports: 0 takes a free
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
-    hears each line that a function logs.
+    hears each line that a function logs. There is one tenant, TENANT, whose API key is `key`,
+    as `Authorization: Bearer` takes it.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
@@ -41,6 +44,7 @@ class LocalStack:
     """
 
     url: str
+    key: str
     clock: Clock
     carrier: CarrierSimulator | None
     carrier_url: str
@@ -70,6 +74,7 @@ class LocalStack:
         self.clock = clock or Clock(speed)
         self.account_sid = environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
         self.auth_token = environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
+        self._pepper = secrets.token_hex(32)
         self._address = (host, port)
         self._carrier_port = carrier_port
         self._carrier_settings = carrier_settings
@@ -120,8 +125,9 @@ class LocalStack:
         exit_stack.callback(self.bus.close)
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
+        self.key = self.make_tenant(TENANT)
         enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
-        door = front.Front(listening, self.template.routes, self.functions)
+        door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
         exit_stack.callback(door.close)
         if self.carrier is not None:
@@ -168,13 +174,36 @@ class LocalStack:
         if not self._chosen_carrier and not loopback.is_loopback_url(self.carrier_url):
             raise CarrierNotRedirected(f"{self.carrier_url} is not on this machine")
 
-    def _secrets(self) -> dict[str, dict[str, str]]:
-        secret = {"account_sid": self.account_sid, "auth_token": self.auth_token}
+    def _secrets(self) -> dict[str, Any]:
+        credentials = {"account_sid": self.account_sid, "auth_token": self.auth_token}
+        values = {"CARRIER_SECRET_NAME": credentials, "KEY_PEPPER_NAME": self._pepper}
         return {
-            function.environment["CARRIER_SECRET_NAME"]: secret
+            function.environment[variable]: value
             for function in self.template.functions
-            if "CARRIER_SECRET_NAME" in function.environment
+            for variable, value in values.items()
+            if variable in function.environment
         }
+
+    @property
+    def table_name(self) -> str:
+        """Of the one table."""
+        (table,) = self.template.tables
+        return str(table["TableName"])
+
+    def make_key(self, tenant: str, *scopes: str) -> str:
+        """A new API key of a tenant that exists; without scopes it may do everything."""
+        # The package is on the path once the functions are loaded.
+        tenants = importlib.import_module("callback.tenants")
+        store = tenants.TenantStore(self.aws.dynamodb, self.table_name)
+        chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
+        key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
+        return f"{key.key_id}.{secret}"
+
+    def make_tenant(self, tenant: str) -> str:
+        """A new tenant's first key, which may do everything."""
+        tenants = importlib.import_module("callback.tenants")
+        tenants.TenantStore(self.aws.dynamodb, self.table_name).add_tenant(tenant)
+        return self.make_key(tenant)
 
     def history(self, callback_id: str) -> list[dict[str, Any]]:
         """Every event of a callback's execution, oldest first."""

@@ -51,6 +51,13 @@ _LOCAL_BUCKET = "local"
 _FUNCTION_IN_ARN = re.compile(r":function:([^/:]+)")
 
 
+# The one kind of authorizer that is run locally, and where it may find who is asking.
+_AUTHORIZER = {
+    "AuthorizerType": "REQUEST",
+    "AuthorizerPayloadFormatVersion": "2.0",
+    "EnableSimpleResponses": True,
+}
+_IDENTITY_SOURCE = re.compile(r"\$request\.header\.[A-Za-z0-9-]+|\$context\.routeKey")
 _RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
 _SECONDS_IN = {"minute": 60, "hour": 3600, "day": 86_400}
 
@@ -87,13 +94,26 @@ class FunctionDefinition:
 
 
 @dataclass(frozen=True)
+class Authorizer:
+    """A Lambda authorizer: the function's name, what its answers are remembered by, and for how
+    many seconds (0: not at all)."""
+
+    function: str
+    identity_sources: tuple[str, ...]
+    ttl: int
+
+
+@dataclass(frozen=True)
 class Route:
-    """One route of the HTTP API: `method` (or ANY), `path` with {names}, the function's name."""
+    """One route of the HTTP API: `method` (or ANY), `path` with {names}, the function's name.
+
+    `authorizer` is given where `authorization` is CUSTOM."""
 
     method: str
     path: str
     function: str
     authorization: str
+    authorizer: Authorizer | None = None
 
     @property
     def key(self) -> str:
@@ -236,13 +256,17 @@ class _Resolver:
             logical_id: self._function_named_in(properties["IntegrationUri"])
             for logical_id, properties in self._of_type("AWS::ApiGatewayV2::Integration")
         }
+        authorizers = {
+            logical_id: self._authorizer(logical_id, properties)
+            for logical_id, properties in self._of_type("AWS::ApiGatewayV2::Authorizer")
+        }
         return Template(
             functions=tuple(
                 self._function(logical_id, properties)
                 for logical_id, properties in self._of_type("AWS::Lambda::Function")
             ),
             routes=tuple(
-                self._route(properties, integrations)
+                self._route(properties, integrations, authorizers)
                 for _, properties in self._of_type("AWS::ApiGatewayV2::Route")
             ),
             tables=tuple(
@@ -316,7 +340,27 @@ class _Resolver:
             return self._root / str(self._resolve(content)["S3Key"])
         return None
 
-    def _route(self, properties: dict[str, Any], integrations: dict[str, str]) -> Route:
+    def _authorizer(self, logical_id: str, properties: dict[str, Any]) -> Authorizer:
+        resolved = self._resolve(properties)
+        for name, expected in _AUTHORIZER.items():
+            if resolved.get(name) != expected:
+                raise TemplateError(f"{logical_id}: {name} other than {expected} is not run")
+        sources = tuple(resolved.get("IdentitySource", ()))
+        for source in sources:
+            if not _IDENTITY_SOURCE.fullmatch(source):
+                raise TemplateError(f"{logical_id}: identity source {source} is not run locally")
+        return Authorizer(
+            function=self._function_named_in(properties["AuthorizerUri"]),
+            identity_sources=sources,
+            ttl=int(resolved.get("AuthorizerResultTtlInSeconds", 300)),
+        )
+
+    def _route(
+        self,
+        properties: dict[str, Any],
+        integrations: dict[str, str],
+        authorizers: dict[str, Authorizer],
+    ) -> Route:
         method, _, path = self._resolve(properties["RouteKey"]).partition(" ")
         target = self._resolve(properties["Target"]).removeprefix("integrations/")
         return Route(
@@ -324,6 +368,11 @@ class _Resolver:
             path=path,
             function=integrations[target],
             authorization=self._resolve(properties.get("AuthorizationType", "NONE")),
+            authorizer=(
+                authorizers[self._resolve(properties["AuthorizerId"])]
+                if "AuthorizerId" in properties
+                else None
+            ),
         )
 
     def _table(self, logical_id: str, properties: dict[str, Any]) -> dict[str, Any]:

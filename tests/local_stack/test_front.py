@@ -7,16 +7,25 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.local import front
 from tests.local.functions import Function, Functions
-from tests.local.template import Route
+from tests.local.template import Authorizer, Route
 from tests.local_stack.conftest import definition_of
 
+BY_HEADER = Authorizer("keeper", ("$request.header.Authorization",), ttl=30)
+BY_ROUTE = Authorizer("keeper", ("$request.header.Authorization", "$context.routeKey"), ttl=30)
+UNREMEMBERED = Authorizer("keeper", (), ttl=0)
 ROUTES = (
+    Route("POST", "/kept", "echo", "CUSTOM", BY_HEADER),
+    Route("GET", "/kept", "echo", "CUSTOM", BY_HEADER),
+    Route("GET", "/kept-by-route", "echo", "CUSTOM", BY_ROUTE),
+    Route("GET", "/kept-by-route/{id}", "echo", "CUSTOM", BY_ROUTE),
+    Route("GET", "/unremembered", "echo", "CUSTOM", UNREMEMBERED),
     Route("POST", "/echo", "echo", "AWS_IAM"),
     Route("GET", "/things/{thing_id}", "echo", "NONE"),
     Route("GET", "/things/special", "special", "NONE"),
@@ -47,13 +56,29 @@ class Door:
         return json.loads(content)
 
 
+class Noon:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def move(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+ALWAYS_NOON = Noon()
+
+
 @contextlib.contextmanager
-def served(**handlers: Callable[[Any, Any], Any]) -> Iterator[Door]:
+def served(clock: Noon = ALWAYS_NOON, **handlers: Callable[[Any, Any], Any]) -> Iterator[Door]:
     functions = Functions(
         Function(definition_of(name), handler) for name, handler in handlers.items()
     )
     listening = front.bound("127.0.0.1", 0)
-    server = front.Front(listening, ROUTES, functions)
+    server = front.Front(listening, ROUTES, functions, clock.now)
     server.start()
     door = Door(listening.getsockname()[1])
     try:
@@ -227,6 +252,121 @@ def test_requests_are_answered_side_by_side():
 
         with ThreadPoolExecutor(50) as pool:
             assert set(pool.map(ask, range(50))) == {200}
+
+
+class Keeper:
+    """An authorizer that lets in whoever says `open`, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answer: Any = None
+
+    def __call__(self, event: Any, _: Any) -> Any:
+        self.asked.append(event)
+        if self.answer is not None:
+            return self.answer
+        is_authorized = event["headers"].get("authorization") == "open"
+        return {"isAuthorized": is_authorized, "context": {"tenant": "t", "asked": len(self.asked)}}
+
+
+@pytest.fixture
+def keeper() -> Keeper:
+    return Keeper()
+
+
+@pytest.fixture
+def noon() -> Noon:
+    return Noon()
+
+
+@pytest.fixture
+def kept(keeper: Keeper, noon: Noon) -> Iterator[Door]:
+    with served(noon, echo=lambda event, _: event, keeper=keeper) as door:
+        yield door
+
+
+OPEN = [("Authorization", "open")]
+
+
+def test_an_authorizer_is_asked_without_the_body_and_its_context_goes_on(kept, keeper):
+    event = kept.event("POST", "/kept?a=1", b"secret", OPEN)
+    assert event["requestContext"]["authorizer"] == {"lambda": {"tenant": "t", "asked": 1}}
+    assert base64.b64decode(event["body"]) == b"secret"
+    (asked,) = keeper.asked
+    assert (asked["version"], asked["type"]) == ("2.0", "REQUEST")
+    assert asked["routeArn"].endswith("/$default/POST/kept")
+    assert (asked["routeKey"], asked["rawQueryString"]) == ("POST /kept", "a=1")
+    assert asked["identitySource"] == ["open"]
+    assert "authorizer" not in asked["requestContext"]
+    assert "body" not in asked
+
+
+@pytest.mark.parametrize("headers", [[], [("Authorization", "")]])
+def test_without_the_identity_source_a_request_is_unauthorized_and_nobody_is_asked(
+    kept, keeper, headers
+):
+    status, answered, content = kept.request("GET", "/kept", headers=headers)
+    assert (status, json.loads(content)) == (401, {"message": "Unauthorized"})
+    assert answered["apigw-requestid"]
+    assert keeper.asked == []
+
+
+def test_who_is_not_authorized_is_forbidden_and_reaches_no_function(kept):
+    status, _, content = kept.request("GET", "/kept", headers=[("Authorization", "no")])
+    assert (status, json.loads(content)) == (403, {"message": "Forbidden"})
+
+
+@pytest.mark.parametrize(("word", "status"), [("open", 200), ("no", 403)])
+def test_an_answer_is_remembered_for_its_time_whatever_the_route(kept, keeper, noon, word, status):
+    headers = [("Authorization", word)]
+    for method in ("GET", "POST", "GET"):
+        noon.move(10)
+        assert kept.request(method, "/kept", headers=headers)[0] == status
+    assert len(keeper.asked) == 1
+    noon.move(10)
+    assert kept.request("GET", "/kept", headers=headers)[0] == status
+    assert len(keeper.asked) == 2
+
+
+def test_an_answer_is_remembered_by_every_identity_source(kept, keeper):
+    for target in ("/kept-by-route", "/kept-by-route/1", "/kept-by-route/2"):
+        assert kept.request("GET", target, headers=OPEN)[0] == 200
+    assert [asked["routeKey"] for asked in keeper.asked] == [
+        "GET /kept-by-route",
+        "GET /kept-by-route/{id}",
+    ]
+    assert kept.request("GET", "/kept-by-route", headers=[("Authorization", "no")])[0] == 403
+
+
+def test_an_answer_that_lives_no_time_is_not_remembered(kept, keeper):
+    for _ in range(2):
+        assert kept.request("GET", "/unremembered", headers=OPEN)[0] == 200
+    assert len(keeper.asked) == 2
+
+
+@pytest.mark.parametrize("answer", ["yes", {"isAuthorized": "true"}, {"context": {}}])
+def test_an_authorizer_that_answers_nonsense_lets_nobody_in(kept, keeper, answer, capsys):
+    keeper.answer = answer
+    status, _, content = kept.request("GET", "/kept", headers=OPEN)
+    assert (status, json.loads(content)) == (500, {"message": "Internal Server Error"})
+    assert "the authorizer answered" in capsys.readouterr().err
+
+
+def test_an_authorizer_that_fails_lets_nobody_in_and_is_asked_again(capsys):
+    failing = [RuntimeError("by hand")]
+
+    def keeper(_: Any, __: Any) -> Any:
+        if failing:
+            raise failing.pop()
+        return {"isAuthorized": True}
+
+    with served(echo=lambda event, _: event, keeper=keeper) as door:
+        status, _, content = door.request("GET", "/kept", headers=OPEN)
+        assert (status, json.loads(content)) == (500, {"message": "Internal Server Error"})
+        assert "RuntimeError: by hand" in capsys.readouterr().err
+        assert door.event("GET", "/kept", headers=OPEN)["requestContext"]["authorizer"] == {
+            "lambda": {}
+        }
 
 
 def test_only_loopback_is_listened_on():

@@ -27,7 +27,11 @@ NEVER_ANSWERS = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000201"}}
 @pytest.fixture
 def api() -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
-        yield lambda url: stack.enter_context(contextlib.closing(demo.Api(url)))
+
+        def of(url: str, key: str) -> demo.Api:
+            return stack.enter_context(contextlib.closing(demo.Api(url, key)))
+
+        yield of
 
 
 def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
@@ -48,7 +52,9 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
     assert "A and B: connected: they hear each other" in events
     assert events[-1] == "service: callback is ended"
     assert '"outcome": "completed"' in told
-    assert re.search(r"Lambda invocations +\d+ \(CallbackApi 1, CarrierWebhook \d+", told)
+    assert re.search(
+        r"Lambda invocations +\d+ \(Authorizer 1, CallbackApi 1, CarrierWebhook \d+", told
+    )
     assert re.search(r"billed transitions +3\n", told)
 
 
@@ -58,7 +64,7 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
     with LocalStack(clock=clock, carrier_settings=settings) as stack:
 
         def carry(_: int) -> str:
-            with contextlib.closing(demo.Api(stack.url)) as api:
+            with contextlib.closing(demo.Api(stack.url, stack.key)) as api:
                 body = {
                     "leg_A": {"to": "+14155550118"},
                     "leg_B": {"to": "+14155550101"},
@@ -80,7 +86,7 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
 
 def test_a_stopped_execution_has_its_callback_closed_by_the_rule(api):
     with LocalStack(10) as stack:
-        client = api(stack.url)
+        client = api(stack.url, stack.key)
         _, location, answer = client.create(NEVER_ANSWERS)
         (workflow,) = stack.template.workflows
         until(lambda: stack.invocations().get("PlaceLeg"))
@@ -148,9 +154,9 @@ def test_one_stack_at_a_time_and_the_next_starts_empty(api):
     with LocalStack(10) as stack:
         with pytest.raises(RuntimeError, match="already running"), LocalStack(10):
             pass
-        assert api(stack.url).create(NEVER_ANSWERS)[0] == 202
+        assert api(stack.url, stack.key).create(NEVER_ANSWERS)[0] == 202
     with LocalStack(10) as stack:
-        assert api(stack.url).read(demo.PATH)["callbacks"] == []
+        assert api(stack.url, stack.key).read(demo.PATH)["callbacks"] == []
 
 
 def test_nothing_is_left_behind():
@@ -191,10 +197,12 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
     port = free_port()
     with command("--port", str(port), "--speed", "10") as process:
         assert process.stdout is not None
-        introduction = [process.stdout.readline() for _ in range(5)]
+        introduction = [process.stdout.readline() for _ in range(6)]
         assert introduction[0] == f"API        http://127.0.0.1:{port}/voice/call/callback\n"
         assert re.match(r"account    AC[0-9a-f]{32}\n", introduction[2])
-        status, _, _ = api(f"http://127.0.0.1:{port}").create(demo.REQUEST)
+        key = re.fullmatch(r"API key    (key_[0-9a-f]{20}\.[\w-]{43})\n", introduction[4])
+        assert key is not None
+        status, _, _ = api(f"http://127.0.0.1:{port}", key[1]).create(demo.REQUEST)
         assert status == 202
         process.send_signal(number)
         out, err = process.communicate(timeout=20)

@@ -74,6 +74,25 @@ Resources:
       ApiId: !Ref Api
       IntegrationType: AWS_PROXY
       IntegrationUri: !Sub "arn:aws:apigateway:x:lambda:path/functions/${Step.Arn}/invocations"
+  Keeper:
+    Type: AWS::ApiGatewayV2::Authorizer
+    Properties:
+      ApiId: !Ref Api
+      Name: keeper
+      AuthorizerType: REQUEST
+      AuthorizerUri: !Sub "arn:aws:apigateway:x:lambda:path/functions/${Step.Arn}/invocations"
+      AuthorizerPayloadFormatVersion: "2.0"
+      EnableSimpleResponses: true
+      IdentitySource: [$request.header.Authorization, $context.routeKey]
+      AuthorizerResultTtlInSeconds: 7
+  KeptRoute:
+    Type: AWS::ApiGatewayV2::Route
+    Properties:
+      ApiId: !Ref Api
+      RouteKey: GET /things
+      AuthorizationType: CUSTOM
+      AuthorizerId: !Ref Keeper
+      Target: !Sub "integrations/${Integration}"
   Route:
     Type: AWS::ApiGatewayV2::Route
     Properties:
@@ -128,12 +147,40 @@ def test_a_state_machine_has_its_substitutions_made(path):
 
 def test_routes_and_rules_name_their_function(path):
     loaded = template.load(path, {"Needed": "x"})
-    (route,) = loaded.routes
+    _, route = loaded.routes
     assert (route.key, route.function) == ("POST /things/{id}", "local-step")
     assert route.authorization == "AWS_IAM"
     (rule,) = loaded.rules
     assert rule.pattern["detail"]["stateMachineArn"] == [loaded.workflows[0].arn]
     assert [target.function for target in rule.targets] == ["local-step"]
+
+
+def test_a_route_knows_its_authorizer(path):
+    kept, route = template.load(path, {"Needed": "x"}).routes
+    assert (kept.authorization, kept.authorizer) == (
+        "CUSTOM",
+        template.Authorizer(
+            function="local-step",
+            identity_sources=("$request.header.Authorization", "$context.routeKey"),
+            ttl=7,
+        ),
+    )
+    assert route.authorizer is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("AuthorizerType: REQUEST", "AuthorizerType: JWT"), "AuthorizerType other than"),
+        (("EnableSimpleResponses: true", "EnableSimpleResponses: false"), "EnableSimpleResponses"),
+        (('FormatVersion: "2.0"', 'FormatVersion: "1.0"'), "AuthorizerPayloadFormatVersion"),
+        (("$context.routeKey", "$request.querystring.key"), "identity source"),
+    ],
+)
+def test_an_authorizer_that_is_not_run_locally_is_named(path, change, message):
+    path.write_text(SOURCE.replace(*change))
+    with pytest.raises(template.TemplateError, match=message):
+        template.load(path, {"Needed": "x"})
 
 
 def test_a_table_is_what_create_table_takes(path):

@@ -26,7 +26,7 @@ def invisible(stack: LocalStack) -> str:
 
 
 def finished_callback(stack: LocalStack) -> str:
-    api = demo.Api(stack.url)
+    api = demo.Api(stack.url, stack.key)
     _, location, _ = api.create(demo.REQUEST)
     until(lambda: api.read(location)["status"] == "ended")
     api.close()

@@ -6,21 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from callback import http
-from tests.histories.world import PATH, World
+from tests.histories.world import PATH, TENANT, World, caller
 from tests.scenarios.play import Play
 
 KEY = "a-key-of-a-client"
 BODY = {"leg_A": {"to": "1000201"}, "leg_B": {"to": "1000218"}}
 
 
-def sent(world: World, body=BODY, **headers):
+def sent(world: World, body=BODY, tenant=TENANT):
     """An event as API Gateway makes it, for posting from a thread of one's own."""
     return world.invoke(
         "CallbackApi",
         {
             "routeKey": f"POST {PATH}",
-            "headers": {"idempotency-key": KEY, **headers},
+            "headers": {"idempotency-key": KEY},
+            "requestContext": caller(tenant),
             "body": json.dumps(body),
         },
     )[0]
@@ -96,8 +96,7 @@ def test_fifty_identical_posts_at_once_make_one_callback(play: Play, monkeypatch
     assert len(play.calls()) == 1
 
 
-def test_the_same_key_from_two_tenants_makes_two_callbacks(play: Play, monkeypatch):
-    monkeypatch.setattr(http, "tenant", lambda event: event["headers"]["tenant"])
+def test_the_same_key_from_two_tenants_makes_two_callbacks(play: Play):
     answers = [sent(play.world, tenant=tenant) for tenant in ("one", "other", "one")]
     assert [answer["statusCode"] for answer in answers] == [202] * 3
     ids = [json.loads(answer["body"])["callback_id"] for answer in answers]

@@ -32,9 +32,11 @@ from callback.models import (
     LegName,
     LegOutcome,
     LegStatus,
+    Scope,
     Step,
 )
 from callback.store import CallbackStore
+from callback.tenants import ApiKey, TenantStore, hash_of
 from events import sign
 from tests.local import aws, environment, template
 from tests.local.carrier import CarrierSimulator, Clock
@@ -54,6 +56,8 @@ SERVICES = {
 # These run by the clock on the wall, unlike the callbacks of the unit tests.
 A_WHILE_AGO = datetime.now(UTC) - timedelta(minutes=5)
 TOKEN = "not the token of a task that still runs"
+PEPPER = "made up: 0123456789abcdef0123456789abcdef"
+SECRET = "made-up-and-meant-to-be-known-0123456789abcd"
 
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
 RUN = """
@@ -207,7 +211,8 @@ def world(build: Path) -> Iterator[World]:
             }
             idle_workflow = replace(workflow, definition=json.dumps(idle))
             cloud.create(
-                replace(resources, workflows=(idle_workflow,)), {"/voice-callback/carrier": secret}
+                replace(resources, workflows=(idle_workflow,)),
+                {"/voice-callback/carrier": secret, "/voice-callback/key-pepper": PEPPER},
             )
             client = Client(sign.ACCOUNT_SID, sign.TOKEN)
             client.api.base_url = carrier.url
@@ -290,6 +295,35 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
         # SQS has a hash of what it delivers: not for security.
         body = record["body"].encode()
         assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["authorizer/bearer.json", "authorizer/basic.json"])
+def test_a_key_lets_its_tenant_in_until_it_is_revoked(world: World, name: str) -> None:
+    """The key is the made-up one of the events."""
+    store = TenantStore(world.aws.dynamodb, world.store._table)
+    tenant = f"tenant-{Path(name).stem}"
+    key = ApiKey(
+        key_id="key_0123456789abcdef0123",
+        tenant=tenant,
+        scopes=frozenset({Scope.READ}),
+        hash=hash_of(PEPPER, "key_0123456789abcdef0123", SECRET),
+        created_at=A_WHILE_AGO,
+    )
+    world.aws.dynamodb.delete_item(
+        TableName=world.store._table,
+        Key={"pk": {"S": f"APIKEY#{key.key_id}"}, "sk": {"S": "APIKEY"}},
+    )
+    assert world.invoke("Authorizer", EVENTS / name) == {"isAuthorized": False}
+
+    store.add_tenant(tenant)
+    store.add_key(key)
+    assert world.invoke("Authorizer", EVENTS / name) == {
+        "isAuthorized": True,
+        "context": {"tenant": tenant, "key_id": key.key_id, "scopes": "callbacks:read"},
+    }
+
+    store.revoke(key.key_id)
+    assert world.invoke("Authorizer", EVENTS / name) == {"isAuthorized": False}
 
 
 def test_a_client_creates_a_callback(world: World) -> None:

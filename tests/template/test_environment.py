@@ -13,6 +13,7 @@ from tests.template import document
 from tests.template.document import LAYER, ROOT, of_type
 
 FUNCTIONS = (
+    "Authorizer",
     "CallbackApi",
     "CarrierWebhook",
     "PlaceLeg",
@@ -91,7 +92,9 @@ def test_secrets_travel_by_name(deployed: dict[str, Any]) -> None:
         given = variables(deployed, function)
         assert "{{resolve:" not in json.dumps(given)
         for name in given:
-            is_secret = any(word in name for word in ("SECRET", "TOKEN", "PASSWORD", "SID"))
+            is_secret = any(
+                word in name for word in ("SECRET", "TOKEN", "PASSWORD", "SID", "PEPPER")
+            )
             assert not is_secret or name.endswith("_NAME"), name
 
 
@@ -101,6 +104,13 @@ def test_a_role_may_read_exactly_the_secret_that_is_named(deployed: dict[str, An
         for role, statement in document.statements(deployed)
         if any(action.startswith("ssm:") for action in document.as_list(statement["Action"]))
     ]
-    readers = [f for f in FUNCTIONS if "CARRIER_SECRET_NAME" in variables(deployed, f)]
+    told = [
+        (f"{function}Role", f"${{{value['Ref']}}}")
+        for function in FUNCTIONS
+        for name, value in variables(deployed, function).items()
+        if name in ("CARRIER_SECRET_NAME", "KEY_PEPPER_NAME")
+    ]
 
-    assert readable == [(f"{reader}Role", "${CarrierSecretName}") for reader in readers]
+    assert sorted(readable) == sorted(told)
+    assert ("AuthorizerRole", "${KeyPepperName}") in told
+    assert ("AuthorizerRole", "${CarrierSecretName}") not in told

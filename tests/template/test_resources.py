@@ -129,7 +129,7 @@ def test_each_function_logs_where_its_role_may_write(deployed: dict[str, Any]) -
 def test_the_access_log_has_no_place_for_a_number(deployed: dict[str, Any]) -> None:
     """A client may put a number into the path, the query, a header or its user agent."""
     (stage,) = of_type(deployed, "AWS::ApiGatewayV2::Stage").values()
-    told = set(re.findall(r"\$context\.([A-Za-z.]+)", stage["AccessLogSettings"]["Format"]))
+    told = set(re.findall(r"\$context\.([A-Za-z._]+)", stage["AccessLogSettings"]["Format"]))
 
     assert told == {
         "requestId",
@@ -142,9 +142,10 @@ def test_the_access_log_has_no_place_for_a_number(deployed: dict[str, Any]) -> N
         "responseLatency",
         "integrationLatency",
         "responseLength",
-        "identity.caller",
+        "authorizer.tenant",
+        "authorizer.key_id",
     }
-    json.loads(re.sub(r"\$context\.[A-Za-z.]+", "x", stage["AccessLogSettings"]["Format"]))
+    json.loads(re.sub(r"\$context\.[A-Za-z._]+", "x", stage["AccessLogSettings"]["Format"]))
 
 
 def test_the_workflow_logs_no_data(deployed: dict[str, Any]) -> None:
@@ -155,12 +156,48 @@ def test_the_workflow_logs_no_data(deployed: dict[str, Any]) -> None:
     assert workflow["TracingConfiguration"] == {"Enabled": True}
 
 
-def test_clients_sign_and_only_the_carrier_may_come_unsigned(local: Template) -> None:
+def test_clients_show_a_key_and_only_the_carrier_may_come_without(local: Template) -> None:
     authorization = {route.path.split("/")[1]: route.authorization for route in local.routes}
     kinds = {(route.path.split("/")[1], route.authorization) for route in local.routes}
 
-    assert authorization == {"voice": "AWS_IAM", "carrier": "NONE"}
+    assert authorization == {"voice": "CUSTOM", "carrier": "NONE"}
     assert kinds == set(authorization.items())
+
+
+def test_a_revoked_key_is_worthless_within_a_minute_on_every_route(local: Template) -> None:
+    (authorizer,) = {route.authorizer for route in local.routes if route.authorizer}
+    (function,) = [f for f in local.functions if f.logical_id == "Authorizer"]
+
+    assert authorizer.function == function.name
+    # Nobody is asked about a request without a key, and no answer is given to another key's.
+    assert authorizer.identity_sources == ("$request.header.Authorization",)
+    assert authorizer.ttl + function.timeout <= 60
+    for route in local.routes:
+        assert (route.authorizer == authorizer) == (route.authorization == "CUSTOM"), route.key
+
+
+def test_the_api_and_nobody_else_may_ask_the_authorizer(deployed: dict[str, Any]) -> None:
+    (asking,) = [
+        permission
+        for permission in of_type(deployed, "AWS::Lambda::Permission").values()
+        if permission["FunctionName"] == {"Ref": "Authorizer"}
+    ]
+
+    assert asking["Principal"] == "apigateway.amazonaws.com"
+    assert asking["SourceArn"]["Fn::Sub"].endswith(":${HttpApi}/authorizers/${KeyAuthorizer}")
+
+
+def test_the_authorizer_may_read_keys_and_no_callbacks(deployed: dict[str, Any]) -> None:
+    (reading,) = [
+        statement
+        for name, statement in document.statements(deployed)
+        if name == "AuthorizerRole" and "dynamodb" in json.dumps(statement["Action"])
+    ]
+
+    assert as_list(reading["Action"]) == ["dynamodb:GetItem"]
+    assert reading["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["APIKEY#*"]}
+    }
 
 
 def test_the_api_may_call_the_function_behind_each_route(
@@ -211,6 +248,7 @@ def test_a_function_ends_before_whoever_waits_for_it_gives_up(local: Template) -
     assert timeouts["CallbackApi"] < 29  # the gateway
     # Whoever repeats a request takes over from a process that cannot be running any more.
     assert timeouts["CallbackApi"] < idempotency._STILL_RUNNING.total_seconds()
+    assert timeouts["Authorizer"] < 10  # the gateway, of an authorizer
     assert timeouts["CarrierWebhook"] < 15  # the carrier
     assert timeouts["CloseCallback"] < closing
 

@@ -53,6 +53,14 @@ class Forbidden(CallbackError):
     title = "Not allowed"
 
 
+class ScopeMissing(CallbackError):
+    """The API key is right, but may not do this; `scope` is the one that it lacks."""
+
+    status = 403
+    code = "scope_missing"
+    title = "This API key may not do that"
+
+
 class CallbackNotFound(CallbackError):
     status = 404
     code = "callback_not_found"

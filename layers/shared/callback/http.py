@@ -2,22 +2,19 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from callback import views
-from callback.errors import CallbackError
-from callback.models import Callback
+from callback.errors import CallbackError, ScopeMissing
+from callback.models import Callback, Scope
 
 logger = Logger(child=True)
 
 Event = dict[str, Any]
 Answer = dict[str, Any]
-
-# Until API keys arrive, whoever may call the API at all is the one tenant.
-_TENANT = "default"
 
 
 def answer(routes: Mapping[str, Callable[[Event], Answer]], event: Event) -> Answer:
@@ -103,8 +100,22 @@ def path(event: Event, name: str) -> str:
     return str(event["pathParameters"][name])
 
 
-def tenant(event: Event) -> str:  # noqa: ARG001  (the authorizer's context will tell it)
-    return _TENANT
+def authorized(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str, str]:
+    """What the authorizer tells of a caller, for `tenant` to read behind the gateway."""
+    return {"tenant": tenant, "key_id": key_id, "scopes": " ".join(sorted(scopes))}
+
+
+def tenant(event: Event) -> str:
+    """Whose request this is, by the authorizer's word and nobody else's.
+
+    Raises ScopeMissing for a key that may not do what the route does.
+    """
+    caller = event["requestContext"]["authorizer"]["lambda"]
+    method = event["routeKey"].partition(" ")[0]
+    needed = Scope.READ if method == "GET" else Scope.WRITE
+    if needed not in caller["scopes"].split():
+        raise ScopeMissing(f"This needs a key with the scope {needed}.", scope=needed)
+    return str(caller["tenant"])
 
 
 def header(event: Event, name: str) -> str | None:

@@ -19,6 +19,13 @@ class LegName(StrEnum):
         return LegName.B if self is LegName.A else LegName.A
 
 
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    READ = "callbacks:read"
+    WRITE = "callbacks:write"
+
+
 class Order(StrEnum):
     SEQUENTIAL = "sequential"
     REVERSE = "reverse"

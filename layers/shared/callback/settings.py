@@ -51,6 +51,12 @@ class CallbackApi(DialSettings):
 
 
 @dataclass(frozen=True)
+class Authorizer(_FromEnvironment):
+    table_name: str
+    key_pepper_name: str
+
+
+@dataclass(frozen=True)
 class CarrierWebhook(_FromEnvironment):
     table_name: str
     carrier_secret_name: str

@@ -1,0 +1,327 @@
+"""Scenario 24: a key opens its own tenant's callbacks and nobody else's, until it is revoked."""
+
+import base64
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from callback.tenants import TenantStore
+from tests.e2e.client import DEADLINE_SECONDS, PATH, SEED, Client, between, has_ended
+from tests.local.stack import PROJECT, LocalStack
+
+ROUTES = [
+    ("POST", PATH),
+    ("GET", PATH),
+    ("GET", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+    ("DELETE", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+]
+# Whoever is called here is called by these tests only, so that lists hold nobody else.
+NUMBER = "+14155550103"  # rings and never answers
+
+
+def name() -> str:
+    return f"tenant-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def tenant(running: LocalStack) -> str:
+    """One that exists."""
+    made = name()
+    running.make_tenant(made)
+    return made
+
+
+@pytest.fixture
+def one(running: LocalStack, tenant: str) -> Iterator[Client]:
+    client = Client(running.url, running.make_key(tenant))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def other(running: LocalStack) -> Iterator[Client]:
+    client = Client(running.url, running.make_tenant(name()))
+    yield client
+    client.close()
+
+
+def ask(
+    stack: LocalStack, method: str, path: str, authorization: str | None = None
+) -> requests.Response:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    body = SEED if method == "POST" else None
+    return requests.request(method, stack.url + path, json=body, headers=headers, timeout=30)
+
+
+# -- who gets in ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_without_a_key_every_route_is_401_and_leaves_no_trace(running, stack, method, path):
+    calls, stored = len(stack.calls()), stack.row_count()
+    for authorization in (None, ""):
+        answer = ask(running, method, path, authorization)
+        assert (answer.status_code, answer.json()) == (401, {"message": "Unauthorized"})
+    assert (len(stack.calls()), stack.row_count()) == (calls, stored)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_wrong_key_is_refused_alike_and_leaves_no_trace(running, stack, tenant, method, path):
+    """No answer tells whether an id exists, or what is wrong with the secret."""
+    right = running.make_key(tenant)
+    key_id, _, secret = right.partition(".")
+    others_secret = running.make_key(tenant).partition(".")[2]
+    calls, stored = len(stack.calls()), stack.row_count()
+    answers = [
+        ask(running, method, path, authorization)
+        for authorization in (
+            f"Bearer {key_id}.{others_secret}",
+            f"Bearer {key_id}.{secret[:-1]}",
+            f"Bearer key_00000000000000000000.{secret}",
+            f"Bearer {key_id}",
+            f"Bearer {key_id}.",
+            f"Token {right}",
+            right,
+            "Basic " + base64.b64encode(f"{key_id}:{others_secret}".encode()).decode(),
+            "Basic no-base64",
+            f"Bearer {right}, Bearer {right}",
+        )
+    ]
+    assert {answer.status_code for answer in answers} == {403}
+    assert {answer.text for answer in answers} == {'{"message": "Forbidden"}'}
+    assert len({tuple(sorted(answer.headers)) for answer in answers}) == 1
+    assert (len(stack.calls()), stack.row_count()) == (calls, stored)
+
+
+def test_bearer_and_basic_are_the_same_tenant(running, one):
+    callback_id = one.accepted(between(NUMBER, "1000125"))
+    key_id, _, secret = one.key.partition(".")
+    basic = base64.b64encode(f"{key_id}:{secret}".encode()).decode()
+    for authorization in (f"Bearer {one.key}", f"bearer {one.key}", f"Basic {basic}"):
+        answer = ask(running, "GET", f"{PATH}/{callback_id}", authorization)
+        assert (answer.status_code, answer.json()["callback_id"]) == (200, callback_id)
+    one.delete(callback_id)
+
+
+def test_the_carriers_door_asks_for_no_key_and_takes_none(running, one):
+    url = f"{running.url}/carrier/status/x/A/1"
+    answer = requests.post(url, headers={"Authorization": f"Bearer {one.key}"}, timeout=30)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_a_tenant_named_by_the_client_itself_is_not_believed(running, one, other):
+    callback_id = one.accepted(between(NUMBER, "1000125"))
+    tenant = running.aws.dynamodb.get_item(
+        TableName=running.table_name,
+        Key={"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": "CALLBACK"}},
+    )["Item"]["tenant"]["S"]
+    answer = requests.get(
+        f"{running.url}{PATH}/{callback_id}",
+        params={"tenant": tenant},
+        headers={"Authorization": f"Bearer {other.key}", "tenant": tenant, "X-Tenant": tenant},
+        timeout=30,
+    )
+    assert answer.status_code == 404
+    one.delete(callback_id)
+
+
+# -- what a key may do ---------------------------------------------------------------------------
+
+
+def test_a_key_that_only_reads_dials_nobody_and_cancels_nothing(running, stack, one, tenant):
+    callback_id = one.accepted(between(NUMBER, "1000125"))
+    reader = Client(running.url, running.make_key(tenant, "callbacks:read"))
+    assert reader.get(callback_id).status_code == 200
+    assert reader.list(limit=1).status_code == 200
+    calls, stored = len(stack.calls()), stack.row_count()
+    # The gateway remembers the reader by now; a body that is wrong is not looked at.
+    for answer in (
+        reader.post(between(NUMBER, "1000125")),
+        reader.post({}),
+        reader.delete(callback_id),
+    ):
+        assert answer.status_code == 403
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert (answer.json()["code"], answer.json()["scope"]) == (
+            "scope_missing",
+            "callbacks:write",
+        )
+    assert (len(stack.calls()), stack.row_count()) == (calls, stored)
+    assert one.get(callback_id).json()["status"] == "calling_first"
+    one.delete(callback_id)
+    reader.close()
+
+
+def test_a_key_that_only_writes_reads_nothing(running, tenant):
+    writer = Client(running.url, running.make_key(tenant, "callbacks:write"))
+    callback_id = writer.accepted(between(NUMBER, "1000125"))
+    for answer in (writer.get(callback_id), writer.list()):
+        assert (answer.status_code, answer.json()["scope"]) == (403, "callbacks:read")
+    assert writer.delete(callback_id).status_code == 202
+    writer.close()
+
+
+# -- another tenant's ----------------------------------------------------------------------------
+
+
+def test_another_tenants_callback_does_not_exist_and_goes_on_as_it_was(one, other):
+    callback_id = one.accepted(between(NUMBER, "1000125"))
+    for method in ("get", "delete"):
+        theirs = getattr(other, method)(callback_id)
+        nobodys = getattr(other, method)("00000000-0000-4000-8000-000000000000")
+        assert theirs.status_code == 404
+        assert theirs.json() == nobodys.json(), "as if it had never been"
+    assert one.get(callback_id).json()["status"] == "calling_first"
+    assert one.delete(callback_id).status_code == 202
+
+
+def test_lists_and_cursors_show_a_tenant_its_own_callbacks_only(one, other):
+    ours = [one.accepted(between(NUMBER, "1000125")) for _ in range(3)]
+    theirs = [other.accepted(between(NUMBER, "1000125")) for _ in range(3)]
+
+    def listed(client: Client, **query: Any) -> list[str]:
+        return [c["callback_id"] for c in client.list(**query).json()["callbacks"]]
+
+    for query in ({}, {"number": NUMBER}):
+        assert listed(one, **query) == ours[::-1]
+        assert listed(other, **query) == theirs[::-1]
+    cursor = one.list(limit=1).json()["next_cursor"]
+    assert listed(one, cursor=cursor) == ours[1::-1]
+    assert set(listed(other, cursor=cursor)) <= set(theirs)
+    assert set(listed(other, cursor=cursor, number=NUMBER)) <= set(theirs)
+    for client, ids in ((one, ours), (other, theirs)):
+        for callback_id in ids:
+            client.delete(callback_id)
+
+
+def test_an_idempotency_key_is_its_tenants(one, other):
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    body = between(NUMBER, "1000125")
+    first, again = one.post(body, **key), one.post(body, **key)
+    theirs = other.post({**body, "order": "reverse"}, **key)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json() == first.json()
+    assert theirs.status_code == 202, "neither a replay nor a conflict"
+    assert theirs.json()["callback_id"] != first.json()["callback_id"]
+    for client, answer in ((one, first), (other, theirs)):
+        client.delete(answer.json()["callback_id"])
+
+
+def test_two_tenants_may_call_the_same_two_parties_and_learn_nothing_of_each_other(one, other):
+    body = {**between(NUMBER, "1000125"), "allow_parallel": False}
+    first = one.accepted(body)
+    assert one.post(body).json()["callback_id"] == first
+    theirs = other.accepted(body)
+    one.delete(first)
+    other.delete(theirs)
+    assert one.record_when(first, has_ended)["outcome"] == "canceled"
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+
+def admin(stack: LocalStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The operator's command, against the embedded AWS."""
+    command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PROJECT / "layers" / "shared"),
+        "AWS_ENDPOINT_URL": stack.aws.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def done(stack: LocalStack, *arguments: str) -> str:
+    ran = admin(stack, *arguments)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+def key_in(said: str) -> str:
+    (line,) = (line for line in said.splitlines() if line.startswith("send"))
+    return line.removeprefix("send     Authorization: Bearer ")
+
+
+def test_a_key_is_made_rotated_and_revoked_by_the_operators_command(running):
+    """Revoked means worthless within 60 s, though the gateway remembers who was let in."""
+    tenant = name()
+    done(running, "create-tenant", tenant)
+    old = key_in(done(running, "create-key", tenant))
+    new = key_in(done(running, "create-key", tenant, "--scope", "callbacks:read"))
+    clients = [Client(running.url, key) for key in (old, new)]
+    assert [client.list().status_code for client in clients] == [200, 200]
+
+    old_id, old_secret = old.split(".")
+    new_id, new_secret = new.split(".")
+    done(running, "revoke-key", old_id)
+    revoked_at = running.clock.now()
+    give_up = time.monotonic() + DEADLINE_SECONDS
+    while clients[0].list().status_code != 403:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert (running.clock.now() - revoked_at).total_seconds() <= 60
+    assert clients[0].post(between(NUMBER, "1000125")).status_code == 403
+    assert clients[1].list().status_code == 200
+
+    listed = {line.split()[0]: line for line in done(running, "list-keys", tenant).splitlines()}
+    assert set(listed) == {old_id, new_id}
+    assert "callbacks:read callbacks:write  revoked 20" in listed[old_id]
+    assert listed[new_id].endswith("callbacks:read  valid")
+    for secret in (old_secret, new_secret):
+        assert secret not in "".join(listed.values())
+    for client in clients:
+        client.close()
+
+
+def test_a_key_revoked_in_the_moment_it_was_let_in_is_worthless_within_a_minute(running, tenant):
+    client = Client(running.url, running.make_key(tenant))
+    assert client.list().status_code == 200
+    store = TenantStore(running.aws.dynamodb, running.table_name)
+    store.revoke(client.key.partition(".")[0])
+    revoked_at = running.clock.now()
+    give_up = time.monotonic() + DEADLINE_SECONDS
+    while client.list().status_code != 403:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert (running.clock.now() - revoked_at).total_seconds() <= 60
+    client.close()
+
+
+def test_the_command_says_what_is_wrong_and_fails(running, tenant):
+    for arguments, said in (
+        (("create-tenant", tenant), f"There is a tenant {tenant} already.\n"),
+        (("create-tenant", "A#B"), "'A#B': use a-z, 0-9 and -, at most 63 of them.\n"),
+        (("create-key", "nobody"), "There is no tenant nobody.\n"),
+        (("list-keys", "nobody"), "There is no tenant nobody.\n"),
+        (("revoke-key", "key_unknown"), "There is no key key_unknown.\n"),
+    ):
+        ran = admin(running, *arguments)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", said)
+    ran = admin(running, "create-key", tenant, "--pepper", "/not/there")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "/not/there" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_no_secret_of_a_key_is_logged_or_stored(running, stack, one):
+    secret = one.key.partition(".")[2]
+    callback_id = one.accepted(between(NUMBER, "1000125"))
+    assert ask(running, "GET", PATH, f"Bearer key_unknown.{secret}").status_code == 403
+    one.delete(callback_id)
+    one.record_when(callback_id, has_ended)
+    rows = running.aws.dynamodb.scan(TableName=running.table_name, ConsistentRead=True)["Items"]
+    for seen in (stack.logged(), str(rows), stack.execution_text(callback_id)):
+        assert seen
+        assert secret not in seen
