@@ -31,7 +31,7 @@ help:
 	@echo "make run      the whole service on this machine until interrupted"
 	@echo "make test     every check and every test"
 	@echo "make check    formatting, lint, types, template and workflow"
-	@echo "make build    what is deployed: four functions and their layer"
+	@echo "make build    what is deployed: the functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
 	@echo "make lock     look for newer versions within requirements.txt and pin them all"
 

@@ -447,6 +447,15 @@ def test_a_settling_of_nobodys_callback_stays_in_the_queue(world: World, tmp_pat
     }
 
 
+def test_everybody_reads_what_the_api_is(world: World) -> None:
+    document = world.invoke("ApiDocs", EVENTS / "api_docs/openapi.json")
+    page = world.invoke("ApiDocs", EVENTS / "api_docs/docs.json")
+
+    assert document["statusCode"] == page["statusCode"] == 200
+    assert json.loads(document["body"])["servers"] == [{"url": f"https://{HOST}"}]
+    assert page["body"].startswith("<!doctype html>")
+
+
 @pytest.fixture
 def granted(deployed: dict[str, Any]) -> dict[str, set[str]]:
     """The actions of each function's own policy, on callbacks, executions and secrets.
@@ -470,6 +479,6 @@ def test_a_function_may_do_what_it_did_above_and_nothing_else(
     world: World, granted: dict[str, set[str]]
 ) -> None:
     """Needs every test above: what none of them does, no function needs."""
-    used = {name: world.used[name] for name in world.definitions}
+    used = {name: world.used.get(name, set()) for name in world.definitions}
 
     assert used == granted

@@ -19,6 +19,7 @@ FUNCTIONS = (
     "CloseCallback",
     "Reconcile",
     "SettleCallback",
+    "ApiDocs",
 )
 
 # Read by libraries: Powertools' logger, and pydantic.
