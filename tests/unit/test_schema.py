@@ -1,6 +1,7 @@
 """What a client may send, and how it is told what is wrong."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -130,6 +131,7 @@ def test_every_wrong_field_is_named():
         ("ring_timeout_seconds", 4),
         ("ring_timeout_seconds", 601),
         ("ring_timeout_seconds", 30.5),
+        ("ring_timeout_seconds", float("inf")),
         ("ring_timeout_seconds", "30"),
         ("ring_timeout_seconds", True),
     ],
@@ -166,6 +168,23 @@ def test_a_body_over_16_kilobytes_is_not_even_read():
         parsed(b" " * (16 * 1024 + 1))
 
 
+def test_a_whole_number_may_be_written_with_a_decimal_point():
+    """JSON has one kind of number, and some clients write every one of them like this."""
+    leg = {"to": "+14155550123", "ring_timeout_seconds": 45.0}
+    asked = parsed({**NUMBERS, "leg_A": leg, "max_duration_seconds": 90.0})
+    assert (asked.leg_a.ring_timeout_seconds, asked.max_duration_seconds) == (45, 90)
+    assert isinstance(asked.leg_a.ring_timeout_seconds, int)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-24T12:00:00Z", "2026-11-24t13:00:00.000+01:00", "2026-11-24 12:00:00z"]
+)
+def test_times_are_rfc_3339(text):
+    assert schema.parse_list({"created_after": text}).created_after == datetime(
+        2026, 11, 24, 12, tzinfo=UTC
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -174,6 +193,11 @@ def test_a_body_over_16_kilobytes_is_not_even_read():
         ("number", "nobody"),
         ("created_after", "yesterday"),
         ("created_before", "2026-11-24T12:00:00"),
+        ("created_after", "0"),
+        ("created_after", "1793534401.5"),
+        ("created_after", "2026-11-24"),
+        ("created_after", "0001-01-01T00:00:00+14:00"),
+        ("created_before", "9999-12-31T23:59:59-14:00"),
         ("limit", "0"),
         ("limit", "101"),
         ("colour", "red"),

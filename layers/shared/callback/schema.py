@@ -5,6 +5,7 @@ and their meaning in the use case that needs them.
 """
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -66,6 +68,14 @@ def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
 _MetadataKey = Annotated[str, Field(min_length=1)]  # DynamoDB has no empty attribute names
 
 
+def _whole(value: Any) -> Any:
+    """30.0 is an integer in JSON Schema, as some clients write it; 30.5 and "30" are not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 # What is told to clients; `addresses` and `guards` decide.
 _ADDRESS = WithJsonSchema(
     {
@@ -85,7 +95,7 @@ class LegRequest(BaseModel):
     caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
         None, alias="from", description="The caller ID shown; without it, the other leg's `to`."
     )
-    ring_timeout_seconds: int = Field(30, ge=5, le=600)
+    ring_timeout_seconds: _Whole = Field(30, ge=5, le=600)
 
 
 class CallbackRequest(BaseModel):
@@ -97,7 +107,7 @@ class CallbackRequest(BaseModel):
     leg_a: LegRequest = Field(alias="leg_A")
     leg_b: LegRequest = Field(alias="leg_B")
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
-    max_duration_seconds: int = Field(3600, ge=60, le=14400)
+    max_duration_seconds: _Whole = Field(3600, ge=60, le=14400)
     allow_parallel: bool = False
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict,
@@ -113,8 +123,33 @@ class CallbackRequest(BaseModel):
         return self
 
 
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]"
+    r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _no_time() -> PydanticCustomError:
+    return PydanticCustomError(
+        "invalid_time", "Give an RFC 3339 time with its offset, such as 2026-11-01T12:00:00Z."
+    )
+
+
+def _rfc_3339(text: str) -> str:
+    """pydantic would also take a number, as seconds since 1970."""
+    if not _RFC_3339.fullmatch(text):
+        raise _no_time()
+    return text
+
+
 def _utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # in UTC it is before year 1 or after year 9999
+        raise _no_time() from None
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 
 class ListRequest(BaseModel):
@@ -127,8 +162,8 @@ class ListRequest(BaseModel):
     number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
         None, description="Either party's `to`."
     )
-    created_after: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
-    created_before: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
+    created_after: _Time | None = None
+    created_before: _Time | None = None
     limit: int = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
