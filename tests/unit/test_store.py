@@ -1,7 +1,8 @@
 """The table: one winner per race, listings that show at once what was accepted."""
 
+import base64
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -10,7 +11,7 @@ from moto import mock_aws
 from callback import clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import Key
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step
+from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step, to_text
 from callback.store import CallbackStore
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
@@ -245,3 +246,56 @@ def test_every_row_tells_dynamodb_when_to_delete_it(store, client):
     assert by_kind == dict.fromkeys(
         ["CALLBACK", "OPEN", "PAIR", "TENANT"], str(int(month.timestamp()))
     )
+
+
+@pytest.fixture
+def strict(store, client, monkeypatch):
+    """A store whose client refuses what DynamoDB does and moto does not (DynamoDB's
+    ValidationException: bounds the wrong way round, a starting key outside of them)."""
+    query = client.query
+
+    def checked(**asked):
+        values = asked["ExpressionAttributeValues"]
+        first, last = values[":first"]["S"], values[":last"]["S"]
+        start = asked.get("ExclusiveStartKey", {}).get("sk", {}).get("S", first)
+        assert first <= start <= last, "ValidationException"
+        assert len(start.encode()) <= 1024, "ValidationException"
+        return query(**asked)
+
+    monkeypatch.setattr(client, "query", checked)
+    return store
+
+
+def test_nothing_was_created_after_the_end_and_before_the_start(strict):
+    strict.add(callback())
+    assert listed(strict, after=at(1), before=at(0)) == [[]]
+
+
+def test_a_cursor_of_another_list_is_refused(strict):
+    for number in range(2):
+        strict.add(replace(callback(), callback_id=str(number), created_at=at(number)))
+    everything = {"wanted": lambda _: True, "number": None, "before": None, "limit": 1}
+    cursor = strict.page("default", after=None, cursor=None, **everything).cursor
+    assert strict.page("default", after=None, cursor=cursor, **everything).callbacks
+    with pytest.raises(InvalidRequest):
+        strict.page("default", after=at(2), cursor=cursor, **everything)
+
+
+def test_a_cursor_longer_than_any_key_is_refused(strict):
+    cursor = base64.urlsafe_b64encode(b"2026#" + b"1" * 1024).decode()
+    with pytest.raises(InvalidRequest):
+        strict.page(
+            "default",
+            wanted=lambda _: True,
+            number=None,
+            after=None,
+            before=None,
+            limit=1,
+            cursor=cursor,
+        )
+
+
+def test_times_of_any_year_are_in_the_order_of_their_text():
+    years = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 999, 2026, 9999)]
+    assert sorted(map(to_text, years)) == list(map(to_text, years))
+    assert to_text(years[1]) == "0999-01-01T00:00:00.000Z"

@@ -143,7 +143,8 @@ class Callback:
 
 def to_text(at: datetime) -> str:
     """RFC 3339 UTC with milliseconds, so that text order is time order."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def to_record(value: Any) -> dict[str, Any]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 12
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
+_LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 _OPEN = "OPEN"
@@ -136,7 +137,7 @@ class CallbackStore:
 
     def open(self) -> Iterator[Callback]:
         """Every callback that `reconcile` has not yet seen ended."""
-        for keys, _ in self._listed(_OPEN, None, None, None):
+        for keys, _ in self._listed(_OPEN, to_text(_FIRST), to_text(_LAST), None):
             yield from self._read(keys).values()
 
     def forget_open(self, callback: Callback) -> None:
@@ -203,11 +204,17 @@ class CallbackStore:
         limit: int,
         cursor: str | None,
     ) -> Page:
-        """Newest first. Raises InvalidRequest for a cursor that no page gave."""
+        """Newest first. Raises InvalidRequest for a cursor that no page of this list gave."""
         found: list[Callback] = []
         examined = 0
         position = _position(cursor)
-        for keys, more in self._listed(_listing(tenant, number), after, before, position):
+        first, last = to_text(after or _FIRST), to_text(before or _LAST)
+        # DynamoDB refuses both of these as invalid queries.
+        if first > last:
+            return Page([], None)
+        if position and not first <= position <= last:
+            raise _invalid_cursor()
+        for keys, more in self._listed(_listing(tenant, number), first, last, position):
             callbacks = self._read(keys)
             for place, key in enumerate(keys, 1):
                 examined += 1
@@ -223,7 +230,7 @@ class CallbackStore:
         return Page(found, None)
 
     def _listed(
-        self, listing: str, after: datetime | None, before: datetime | None, position: str | None
+        self, listing: str, first: str, last: str, position: str | None
     ) -> Iterator[tuple[list[str], bool]]:
         """Pages of sort keys, newest first, and whether more follow."""
         start: Any = {"pk": _serialize(listing), "sk": _serialize(position)} if position else None
@@ -231,11 +238,11 @@ class CallbackStore:
             resume: Any = {"ExclusiveStartKey": start} if start else {}
             answer = self._client.query(
                 TableName=self._table,
-                KeyConditionExpression="pk = :listing AND sk BETWEEN :after AND :before",
+                KeyConditionExpression="pk = :listing AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues={
                     ":listing": _serialize(listing),
-                    ":after": _serialize(to_text(after or _FIRST)),
-                    ":before": _serialize(to_text(before or _LAST)),
+                    ":first": _serialize(first),
+                    ":last": _serialize(last),
                 },
                 ScanIndexForward=False,
                 ConsistentRead=True,
@@ -364,15 +371,19 @@ def _position(cursor: str | None) -> str | None:
     except (binascii.Error, UnicodeDecodeError, ValueError):
         position = ""
     created_at, _, callback_id = position.partition("#")
-    if not (created_at and callback_id):
-        raise InvalidRequest(
-            "See errors for every field that is wrong.",
-            errors=[
-                {
-                    "field": "cursor",
-                    "code": "invalid_cursor",
-                    "message": "Use a cursor as the previous page gave it.",
-                }
-            ],
-        )
+    if not (created_at and callback_id) or len(position.encode()) > _LONGEST_SORT_KEY:
+        raise _invalid_cursor()
     return position
+
+
+def _invalid_cursor() -> InvalidRequest:
+    return InvalidRequest(
+        "See errors for every field that is wrong.",
+        errors=[
+            {
+                "field": "cursor",
+                "code": "invalid_cursor",
+                "message": "Use a cursor as the previous page gave it.",
+            }
+        ],
+    )
