@@ -25,11 +25,12 @@ SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-
 REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 	tests/requirements.txt tests/constraints.txt
 
-.PHONY: help demo run test check pytest format build deploy admin soak bench mutants lock clean
+.PHONY: help demo run test check pytest format build deploy admin soak bench mutants schemathesis lock clean
 help:
 	@echo "make demo     one callback between two simulated parties, as it happens"
 	@echo "make run      the whole service on this machine until interrupted"
 	@echo "make test     every check and every test"
+	@echo "make schemathesis   over 5,000 requests made up from the API's document, some minutes"
 	@echo "make check    formatting, lint, types, template and workflow"
 	@echo "make build    what is deployed: the functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
@@ -51,6 +52,10 @@ test: check pytest
 pytest: $(INSTALLED)
 	@# A file's tests stay together: those that share a stack, or a build, share it.
 	$(RUN) python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+# A quick run of it is among the tests.
+schemathesis: $(INSTALLED)
+	$(RUN) python -m tests.api_document --max-examples 1300 --at-least 5000 $(ARGS)
 
 check: $(INSTALLED)
 	$(RUN) ruff format --check .

@@ -19,7 +19,6 @@ import pytest
 
 from callback import clock
 from callback.idempotency import LIFETIME
-from tests.histories import world
 from tests.histories.world import World, caller
 from tests.scenarios.play import tidy
 

@@ -596,6 +596,15 @@ def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not
     }
 
 
+def test_everybody_reads_what_the_api_is(world: World) -> None:
+    document = world.invoke("ApiDocs", EVENTS / "api_docs/openapi.json")
+    page = world.invoke("ApiDocs", EVENTS / "api_docs/docs.json")
+
+    assert document["statusCode"] == page["statusCode"] == 200
+    assert json.loads(document["body"])["servers"] == [{"url": f"https://{HOST}"}]
+    assert page["body"].startswith("<!doctype html>")
+
+
 def done_by_lambda(deployed: dict[str, Any]) -> dict[str, set[str]]:
     """What Lambda itself does in a function's name (Lambda Developer Guide, "Execution role",
     "Using Lambda with Amazon SQS", "Capturing records of asynchronous invocations")."""
@@ -630,4 +639,6 @@ def test_a_function_may_do_what_it_did_above_and_nothing_else(
     """Needs every test above: what none of them does, no function needs."""
     by_lambda = done_by_lambda(deployed)
 
-    assert granted == {name: world.used[name] | by_lambda[name] for name in world.definitions}
+    assert granted == {
+        name: world.used.get(name, set()) | by_lambda[name] for name in world.definitions
+    }

@@ -20,6 +20,7 @@ FUNCTIONS = (
     "CloseCallback",
     "Reconcile",
     "SettleCallback",
+    "ApiDocs",
 )
 
 # Read by libraries: Powertools' logger, and pydantic.

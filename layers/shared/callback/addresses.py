@@ -13,6 +13,10 @@ _EXTENSION = re.compile(r"[0-9]{2,15}")
 _SIP = re.compile(
     r"sip:(?P<user>[A-Za-z0-9._+-]{1,64})@(?P<host>[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?"
 )
+_FORMS = (_NUMBER, _EXTENSION, _SIP)
+
+# The same for JSON Schema, whose regular expressions have no named groups.
+PATTERN = f"^({'|'.join(re.sub(r'[?]P<[a-z]+>', '', form.pattern) for form in _FORMS)})$"
 
 
 class InvalidAddress(CallbackError):
@@ -23,7 +27,7 @@ class InvalidAddress(CallbackError):
 
 def parse(text: str) -> str:
     """The address as stored, unchanged. Raises InvalidAddress saying what is accepted."""
-    for form in (_NUMBER, _EXTENSION, _SIP):
+    for form in _FORMS:
         if form.fullmatch(text):
             return text
     raise InvalidAddress(

@@ -62,6 +62,19 @@ def twiml_reply(document: str) -> Answer:
     return _reply(200, document, "text/xml; charset=utf-8")
 
 
+def page_reply(document: str) -> Answer:
+    """An HTML page that may run nothing and fetch nothing."""
+    return _reply(
+        200,
+        document,
+        "text/html; charset=utf-8",
+        {
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
 def wav_reply(audio: bytes) -> Answer:
     reply = _reply(
         200,

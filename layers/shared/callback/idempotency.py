@@ -28,7 +28,8 @@ LIFETIME = timedelta(hours=24)
 # Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
 _STILL_RUNNING = timedelta(seconds=30)
 
-_KEY = re.compile(r'"?([A-Za-z0-9_-]{16,255})"?')
+KEY_PATTERN = r'"?([A-Za-z0-9_-]{16,255})"?'
+_KEY = re.compile(KEY_PATTERN)
 
 Answer = dict[str, Any]
 

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -75,11 +76,25 @@ def _whole(value: Any) -> Any:
 _Whole = Annotated[int, BeforeValidator(_whole)]
 
 
+# What is told to clients; `addresses` and `guards` decide.
+_ADDRESS = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": addresses.PATTERN,
+        "examples": ["+14155550123", "1000123", "sip:alice@pbx.example.com"],
+    }
+)
+
+
 class LegRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    to: Annotated[str, AfterValidator(_dialable)]
-    caller_id: Annotated[str, AfterValidator(_address)] | None = Field(None, alias="from")
+    to: Annotated[str, AfterValidator(_dialable), _ADDRESS] = Field(
+        description="Who is rung: an E.164 number, an extension, or a sip: address."
+    )
+    caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
+        None, alias="from", description="The caller ID shown; without it, the other leg's `to`."
+    )
     ring_timeout_seconds: _Whole = Field(30, ge=5, le=600)
 
 
@@ -95,7 +110,8 @@ class CallbackRequest(BaseModel):
     max_duration_seconds: _Whole = Field(3600, ge=60, le=14400)
     allow_parallel: bool = False
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
-        default_factory=dict
+        default_factory=dict,
+        description=f"Your own strings, up to {MAX_METADATA_BYTES} bytes of JSON.",
     )
 
     @model_validator(mode="after")
@@ -143,11 +159,13 @@ class ListRequest(BaseModel):
 
     status: CallbackStatus | None = None
     outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
-    number: Annotated[str, AfterValidator(_address)] | None = None
+    number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
+        None, description="Either party's `to`."
+    )
     created_after: _Time | None = None
     created_before: _Time | None = None
     limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = None
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 
 def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> CallbackRequest:

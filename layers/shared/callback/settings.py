@@ -65,6 +65,12 @@ class CarrierWebhook(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class ApiDocs(_FromEnvironment):
+    public_url: str
+    require_idempotency_key: str  # "true" or "false"
+
+
+@dataclass(frozen=True)
 class Reconcile(DialSettings):
     state_machine_arn: str
 

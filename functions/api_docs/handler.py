@@ -1,0 +1,33 @@
+"""What the API is: GET /openapi.json for programs, GET /docs for people."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from callback import api_document, api_page, http, settings
+
+SETTINGS = settings.ApiDocs.read()
+DOCUMENT = api_document.of(
+    SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true"
+)
+PAGE = api_page.of(DOCUMENT)
+logger = Logger()
+
+
+def document(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+    return http.json_reply(200, DOCUMENT)
+
+
+def page(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+    return http.page_reply(PAGE)
+
+
+ROUTES = {
+    "GET /openapi.json": document,
+    "GET /docs": page,
+}
+
+
+@logger.inject_lambda_context
+def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
+    return http.answer(ROUTES, event)

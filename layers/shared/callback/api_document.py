@@ -1,0 +1,410 @@
+"""The client API as an OpenAPI 3.1 document, made from what the code itself goes by.
+
+Requests are the models of `schema`, refusals the classes of `errors`; only the record is
+described here a second time, and tests compare it with what is answered.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from callback import errors, idempotency
+from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope
+from callback.schema import CallbackRequest, ListRequest
+
+Schema = dict[str, Any]
+
+_ABOUT = """\
+Calls two parties one after the other and joins them in one conversation.
+
+Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Every refusal \
+is problem+json (RFC 9457) with a stable `code`; what the gateway refuses before it reaches us is \
+a JSON object with a `message`."""
+
+
+def of(public_url: str, *, key_required: bool) -> Schema:
+    """The document of a deployment at `public_url` that does or does not ask for a key."""
+    return {
+        "openapi": "3.1.0",
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "info": {"title": "Voice Callback", "version": "1", "description": _ABOUT},
+        "servers": [{"url": public_url.rstrip("/")}],
+        "security": [{"bearer": []}, {"basic": []}],
+        "paths": {
+            "/voice/call/callback": {"post": _create(key_required), "get": _list()},
+            "/voice/call/callback/{callback_id}": {
+                "parameters": [
+                    {
+                        "name": "callback_id",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "minLength": 1},
+                    }
+                ],
+                "get": _read(),
+                "delete": _cancel(),
+            },
+        },
+        "components": {
+            "securitySchemes": _SECURITY_SCHEMES,
+            "schemas": {**_request_schemas(), **_RECORD_SCHEMAS, **_problem_schemas()},
+        },
+    }
+
+
+# A key has scopes: GET needs one, everything else the other; see `http.tenant`.
+_SECURITY_SCHEMES: Schema = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "<key id>.<secret>",
+        "description": "An API key (RFC 6750).",
+    },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The same key: its id as the user, its secret as the password (RFC 7617).",
+    },
+}
+
+
+# ------------------------------------------------------------------------------------ operations
+def _create(key_required: bool) -> Schema:
+    body_errors = [errors.InvalidRequest, errors.BodyNotJson, errors.InvalidIdempotencyKey]
+    if key_required:
+        body_errors.append(errors.IdempotencyKeyMissing)
+    return {
+        "operationId": "createCallback",
+        "summary": "Call two parties and join them",
+        "description": (
+            "Emergency numbers are refused, also as an extension or the user of a sip: address."
+            " With an Idempotency-Key a repetition gets the first answer, byte for byte, for 24"
+            " hours."
+        ),
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": key_required,
+                "description": "A UUID will do; bare or in double quotes.",
+                "schema": {"type": "string", "pattern": f"^{idempotency.KEY_PATTERN}$"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _ref("CallbackRequest"),
+                    "example": {
+                        "leg_A": {"to": "1000123", "from": "1000125"},
+                        "leg_B": {"to": "1000125", "from": "1000123"},
+                    },
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted: the record as it stands.",
+                "headers": {
+                    "Location": _header("Where the record is.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                },
+                "content": _json("Callback"),
+                "links": _LINKS,
+            },
+            "400": _refusal(*body_errors),
+            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
+            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
+            "503": _refusal(errors.StoreContended, by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _list() -> Schema:
+    properties = _schema_of(ListRequest)["properties"]
+    return {
+        "operationId": "listCallbacks",
+        "summary": "Callbacks, newest first",
+        "description": "Unknown parameters are refused.",
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                **({"description": schema["description"]} if "description" in schema else {}),
+                "schema": _without_null(schema),
+            }
+            for name, schema in properties.items()
+        ],
+        "responses": {
+            "200": {"description": "One page.", "content": _json("CallbackPage")},
+            "400": _refusal(errors.InvalidRequest),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _read() -> Schema:
+    return {
+        "operationId": "readCallback",
+        "summary": "One callback",
+        "responses": {
+            "200": {"description": "The record as it stands.", "content": _json("Callback")},
+            "404": _refusal(errors.CallbackNotFound),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _cancel() -> Schema:
+    return {
+        "operationId": "cancelCallback",
+        "summary": "Cancel a callback, whatever state it is in",
+        "description": (
+            "A planned leg is never dialed, a ringing one stops ringing, a live one is hung up."
+            " Canceling twice is fine. The record stays."
+        ),
+        "responses": {
+            "202": {"description": "The record as it stands.", "content": _json("Callback")},
+            "404": _refusal(errors.CallbackNotFound),
+            "409": _refusal(errors.CallbackEnded),
+            "503": _refusal(errors.StoreContended, by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(name: str) -> Schema:
+    return {"application/json": {"schema": _ref(name)}}
+
+
+def _header(description: str, *, required: bool = False) -> Schema:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
+
+
+_LINKS = {
+    name: {"operationId": name, "parameters": {"callback_id": "$response.body#/callback_id"}}
+    for name in ("readCallback", "cancelCallback")
+}
+
+
+# -------------------------------------------------------------------------------------- refusals
+# What an error has beyond `type`, `title`, `status`, `detail` and `code`.
+_MEMBERS: dict[type[errors.CallbackError], Schema] = {
+    errors.InvalidRequest: {
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "description": "`field` is a path such as leg_A.to; empty: the whole request.",
+                "properties": {name: {"type": "string"} for name in ("field", "code", "message")},
+                "required": ["field", "code", "message"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    errors.ScopeMissing: {"scope": {"enum": [*Scope]}},
+    errors.CallbackInProgress: {"callback_id": {"type": "string", "format": "uuid"}},
+    errors.CarrierRejected: {
+        "callback_id": {"type": "string", "format": "uuid"},
+        "leg": {"enum": ["A", "B"]},
+        "carrier_code": {
+            "type": ["integer", "null"],
+            "description": "The carrier's own error code.",
+        },
+    },
+}
+_HEADERS: dict[type[errors.CallbackError], Schema] = {
+    errors.CallbackInProgress: {"Location": _header("The live callback's record.")},
+    errors.CarrierRejected: {"Location": _header("The refused callback's record.")},
+    errors.RequestInProgress: {"Retry-After": _header("Seconds.")},
+}
+_ERRORS = (
+    errors.ScopeMissing,
+    errors.InvalidRequest,
+    errors.BodyNotJson,
+    errors.BodyTooLarge,
+    errors.InvalidIdempotencyKey,
+    errors.IdempotencyKeyMissing,
+    errors.CallbackNotFound,
+    errors.CallbackEnded,
+    errors.CallbackInProgress,
+    errors.RequestInProgress,
+    errors.IdempotencyKeyReused,
+    errors.CarrierRejected,
+    errors.StoreContended,
+)
+
+
+def _problem_schemas() -> dict[str, Schema]:
+    return {error.__name__: _problem(error) for error in _ERRORS}
+
+
+def _problem(error: type[errors.CallbackError]) -> Schema:
+    properties: Schema = {
+        "type": {"const": "about:blank"},
+        "title": {"const": error.title},
+        "status": {"const": error.status},
+        "detail": {"type": "string", "description": "A sentence for a person."},
+        "code": {"const": error.code},
+        **_MEMBERS.get(error, {}),
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _refusal(*kinds: type[errors.CallbackError], by_gateway: bool = False) -> Schema:
+    """The response for the errors of one status, and for the gateway's own of that status."""
+    content: Schema = {}
+    headers: Schema = {}
+    if kinds:
+        schemas = [_ref(kind.__name__) for kind in kinds]
+        content["application/problem+json"] = {
+            "schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+        }
+    if by_gateway:
+        content["application/json"] = {"schema": _ref("GatewayMessage")}
+    for kind in kinds:
+        headers |= _HEADERS.get(kind, {})
+    codes = ", ".join(f"`{kind.code}`" for kind in kinds)
+    description = codes or "The gateway has no answer from us."
+    return {"description": description, "content": content} | (
+        {"headers": headers} if headers else {}
+    )
+
+
+_BY_GATEWAY: Schema = {
+    "401": {"description": "No API key was sent.", "content": _json("GatewayMessage")},
+    "403": _refusal(errors.ScopeMissing, by_gateway=True)
+    | {"description": "The key is not valid, or `scope_missing`."},
+    "429": {"description": "Too many requests.", "content": _json("GatewayMessage")},
+    "500": {"description": "A fault of ours.", "content": _json("GatewayMessage")},
+}
+
+
+# -------------------------------------------------------------------------------------- requests
+class _Untitled(GenerateJsonSchema):
+    """A field's name is title enough."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+
+def _schema_of(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema(
+        ref_template="#/components/schemas/{model}", schema_generator=_Untitled
+    )
+
+
+def _request_schemas() -> dict[str, Schema]:
+    _, schemas = models_json_schema(
+        [(CallbackRequest, "validation"), (ListRequest, "validation")],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Untitled,
+    )
+    definitions: dict[str, Schema] = schemas["$defs"]
+    return {name: schema for name, schema in definitions.items() if name != "ListRequest"}
+
+
+def _without_null(schema: Schema) -> Schema:
+    """A query parameter is absent, not null."""
+    given = {key: value for key, value in schema.items() if key not in ("anyOf", "description")}
+    if "anyOf" in schema:
+        (only,) = [option for option in schema["anyOf"] if option != {"type": "null"}]
+        given.pop("default", None)
+        given |= only
+    return given
+
+
+# ---------------------------------------------------------------------------------------- record
+def _object(properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _maybe(kind: str, **more: Any) -> Schema:
+    return {"type": [kind, "null"], **more}
+
+
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_MAYBE_TIME = _maybe("string", format="date-time")
+_SECONDS = {"type": "integer", "minimum": 0}
+_MAYBE_SECONDS = _maybe("integer", minimum=0)
+
+_RECORD_SCHEMAS: dict[str, Schema] = {
+    "Callback": _object(
+        {
+            "callback_id": {"type": "string", "format": "uuid"},
+            "status": {"enum": [*CallbackStatus]},
+            "outcome": _maybe(
+                "string",
+                pattern="^[a-z_]{1,64}$",
+                description=(
+                    "completed, first_leg_busy, second_leg_no_answer, canceled and so on;"
+                    " further ones may come."
+                ),
+            ),
+            "cause": _maybe("string", description="Why, where that is known."),
+            "order": {"enum": [*Order]},
+            "leg_A": _ref("Leg"),
+            "leg_B": _ref("Leg"),
+            "bridged_seconds": _MAYBE_SECONDS | {"description": "How long both were connected."},
+            "max_duration_seconds": _SECONDS,
+            "metadata": {"type": "object", "additionalProperties": _TEXT},
+            "created_at": _TIME,
+            "connected_at": _MAYBE_TIME,
+            "ended_at": _MAYBE_TIME,
+        }
+    ),
+    "Leg": _object(
+        {
+            "to": _TEXT,
+            "from": _TEXT,
+            "status": {"enum": [*LegStatus]},
+            "outcome": {"enum": [*LegOutcome, None]},
+            "cause": _maybe("string", description="sip_<code>, carrier_refused or not_dialed."),
+            "carrier_code": _maybe("integer", description="The carrier's own error code."),
+            "call_sid": _maybe("string", description="The carrier's id of the call."),
+            "attempts": {"type": "integer", "minimum": 0},
+            "ring_timeout_seconds": _SECONDS,
+            "dialed_at": _MAYBE_TIME,
+            "ringing_at": _MAYBE_TIME,
+            "answered_at": _MAYBE_TIME,
+            "joined_at": _MAYBE_TIME,
+            "ended_at": _MAYBE_TIME,
+            "seconds": _MAYBE_SECONDS | {"description": "Answered seconds as the carrier counts."},
+        }
+    ),
+    "CallbackPage": _object(
+        {
+            "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},
+            "next_cursor": _maybe(
+                "string", description="Null: nothing is left. A page may be short and have one."
+            ),
+        }
+    ),
+    "GatewayMessage": {
+        "type": "object",
+        "properties": {"message": {"type": ["string", "null"]}},
+        "required": ["message"],
+    },
+}

@@ -1,0 +1,188 @@
+"""The document says what the code does, and the page says what the document does."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+
+from callback import api_document, api_page, errors, http, schema, views
+from tests.functions.test_imports import ENVIRONMENT
+from tests.local import template
+from tests.template.document import ROOT, TEMPLATE
+from tests.unit import build
+
+URL = "https://callback.example.com"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return api_document.of(URL, key_required=False)
+
+
+def validator(document: dict[str, Any], name: str) -> jsonschema.Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return jsonschema.Draft202012Validator(schema)
+
+
+def operations(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        inner = set().union(*map(references, value.values()))
+        return inner | ({value["$ref"]} if "$ref" in value else set())
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_it_has_every_route_of_clients_and_no_other(document):
+    routes = template.load(TEMPLATE).routes
+    assert set(operations(document)) == {r.key for r in routes if r.authorization == "CUSTOM"}
+
+
+def test_every_schema_is_a_schema_and_is_used():
+    document = api_document.of(URL, key_required=True)
+    schemas = document["components"]["schemas"]
+    for each in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(each)
+    used = references(document["paths"]) | references(schemas)
+    assert used == {f"#/components/schemas/{name}" for name in schemas}
+
+
+def test_a_key_that_must_be_sent_is_said_to_be_required(document):
+    def key(made: dict[str, Any]) -> dict[str, Any]:
+        (parameter,) = made["paths"]["/voice/call/callback"]["post"]["parameters"]
+        return parameter
+
+    refused = "IdempotencyKeyMissing"
+    strict = api_document.of(URL, key_required=True)
+    assert (key(document)["required"], key(strict)["required"]) == (False, True)
+    assert refused not in str(operations(document))
+    assert refused in str(operations(strict))
+
+
+def test_the_example_is_a_request_that_is_taken(document):
+    content = document["paths"]["/voice/call/callback"]["post"]["requestBody"]["content"]
+    schema.CallbackRequest.model_validate(
+        content["application/json"]["example"],
+        context={"home_region": "US", "sip_domain": "pbx.example.com"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("+14155550123", True),
+        ("1000123", True),
+        ("sip:alice@pbx.example.com:5060", True),
+        ("+0155550123", False),
+        ("x1000123", False),
+        ("1000123x", False),
+        ("sip:alice", False),
+    ],
+)
+def test_it_takes_the_addresses_that_the_api_takes(document, address, taken):
+    assert validator(document, "LegRequest").is_valid({"to": address}) is taken
+
+
+def test_a_record_in_any_state_is_as_described(document):
+    planned = build.callback()
+    ended = replace(planned, outcome="completed", cause="hung_up", ended_at=planned.created_at)
+    for callback in (planned, ended):
+        validator(document, "Callback").validate(views.of(callback))
+    assert not validator(document, "Callback").is_valid({**views.of(planned), "room": "secret"})
+
+
+def test_a_refusal_is_as_described(document):
+    error = errors.CallbackInProgress("Wait.", callback_id="1")
+    answered = json.loads(http.problem(error)["body"])
+    validator(document, "CallbackInProgress").validate(answered)
+    del answered["callback_id"]
+    assert not validator(document, "CallbackInProgress").is_valid(answered)
+
+
+class Page(HTMLParser):
+    """The tags of a page, the places it has and those it points at."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.places: set[str] = set()
+        self.links: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        given = dict(attrs)
+        assert not {name for name in given if name == "src" or name.startswith("on")}
+        if given.get("id"):
+            self.places.add(f"#{given['id']}")
+        if given.get("href"):
+            self.links.add(str(given["href"]))
+
+
+def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
+    text = api_page.of(document)
+    page = Page(text)
+    assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert page.links - page.places == {"openapi.json"}
+    for name in operations(document):
+        assert f"<code>{name}</code>" in text
+    for each in document["components"]["schemas"].values():
+        for field in each.get("properties", {}):
+            assert f"<code>{field}</code>" in text
+
+
+def test_what_the_document_says_is_escaped_on_the_page(document):
+    hostile = copy.deepcopy(document)
+    hostile["servers"] = [{"url": "https://x/<script>alert(1)</script>"}]
+    hostile["info"]["title"] = "<img src=x>"
+    hostile["components"]["schemas"]["Callback"]["properties"]["<u>"] = {"type": "<i>"}
+    assert Page(api_page.of(hostile)).tags == Page(api_page.of(document)).tags
+
+
+def test_no_other_function_pays_for_it_at_its_start():
+    handler = ROOT / "functions" / "callback_api" / "handler.py"
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]);"
+        "assert 'callback.schema' in sys.modules; sys.exit('callback.api_document' in sys.modules)"
+    )
+    given = {
+        "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:1:stateMachine:x",
+        "CARRIER_API_URL": "http://127.0.0.1:1",
+        "SIP_DOMAIN": "",
+        "HOME_REGION": "US",
+        "REQUIRE_IDEMPOTENCY_KEY": "false",
+        "RETENTION_DAYS": "30",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(handler)],
+        env={**ENVIRONMENT, **given},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr or "api_document is imported"
+
+
+def test_both_are_served_to_everybody(stack):
+    served = requests.get(f"{stack.url}/openapi.json", timeout=30)
+    page = requests.get(f"{stack.url}/docs", timeout=30)
+    assert (served.status_code, page.status_code) == (200, 200)
+    assert served.json() == api_document.of(stack.url, key_required=False)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert page.text == api_page.of(served.json())

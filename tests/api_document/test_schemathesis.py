@@ -1,0 +1,35 @@
+"""The API does what its document says, whatever is sent to it."""
+
+from unittest import mock
+
+import pytest
+
+from callback import views
+from tests.api_document import fuzz
+
+
+def test_no_request_brings_an_answer_that_the_document_does_not_tell(stack):
+    run = fuzz.against(stack.url, stack.key, max_examples=30, seed=20261124)
+    assert run.code == 0, run.said
+    assert set(run.phases) == set(fuzz.PHASES)
+    assert run.cases >= 300
+    assert {200, 202, 400, 401, 404, 409} <= set(run.statuses)
+    assert max(run.statuses) < 500
+
+
+def test_an_answer_that_the_document_does_not_tell_is_found(stack):
+    """The test above can fail: here the record has a field more."""
+    described = views.of
+
+    def changed(callback):
+        return {**described(callback), "room": "secret"}
+
+    with mock.patch.object(views, "of", changed):
+        run = fuzz.against(stack.url, stack.key, max_examples=1, seed=1)
+    assert run.code == 1
+    assert "room" in run.said
+
+
+def test_it_is_sent_to_this_machine_only():
+    with pytest.raises(ValueError, match="not on this machine"):
+        fuzz.against("https://callback.example.com", "key", max_examples=1)
