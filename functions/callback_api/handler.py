@@ -6,9 +6,22 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, cancellation, http, idempotency, lookup, posting, schema, settings, views
+from callback import (
+    aws,
+    cancellation,
+    http,
+    idempotency,
+    lookup,
+    outbound,
+    posting,
+    schema,
+    settings,
+    views,
+    webhooks,
+)
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.endpoints import EndpointStore
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -16,6 +29,8 @@ SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
+webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
@@ -33,8 +48,12 @@ dialer = Dialer(
 def create(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
     request = schema.parse_callback(
-        http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
+        http.body(event),
+        home_region=SETTINGS.home_region,
+        sip_domain=SETTINGS.sip_domain,
+        rules=webhook_rules,
     )
+    webhooks.require_secret(endpoints, tenant, request)
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),
         request,

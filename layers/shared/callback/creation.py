@@ -8,7 +8,7 @@ from callback import clock, closing, placement
 from callback.dialer import Dialer
 from callback.errors import CarrierRejected
 from callback.idempotency import Key
-from callback.models import Callback, Leg, LegName, LegOutcome, Step
+from callback.models import Callback, Leg, LegName, LegOutcome, Step, Webhook
 from callback.schema import CallbackRequest, LegRequest
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -59,6 +59,7 @@ def _planned(tenant: str, request: CallbackRequest, retention: timedelta) -> Cal
         expires_at=now + retention,
         max_duration_seconds=request.max_duration_seconds,
         metadata=request.metadata,
+        webhook=_webhook(request),
         leg_a=_leg(request.leg_a, other=request.leg_b),
         leg_b=_leg(request.leg_b, other=request.leg_a),
     )
@@ -70,6 +71,11 @@ def _leg(asked: LegRequest, *, other: LegRequest) -> Leg:
         caller_id=asked.caller_id or other.to,
         ring_timeout_seconds=asked.ring_timeout_seconds,
     )
+
+
+def _webhook(request: CallbackRequest) -> Webhook | None:
+    asked = request.webhook
+    return Webhook(asked.url, [str(event) for event in asked.events]) if asked else None
 
 
 def _refusal(callback: Callback, name: LegName) -> CarrierRejected:

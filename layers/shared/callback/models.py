@@ -124,9 +124,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told of one callback in place of its tenant's endpoint, and of which events."""
+
+    url: str
+    events: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
-    """The errand. `room` is unguessable and names nobody; `revision` counts the writes; past
-    `expires_at` it is forgotten."""
+    """The errand. `room` is unguessable and names nobody; `revision` counts the writes,
+    `event_count` what clients were told of them (see `events`); past `expires_at` it is
+    forgotten."""
 
     callback_id: str
     tenant: str
@@ -145,6 +154,8 @@ class Callback:
     connected_at: datetime | None = None
     ended_at: datetime | None = None
     waiting: Waiting | None = None
+    webhook: Webhook | None = None
+    event_count: int = 1  # that it was accepted
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -171,14 +182,14 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting):
+    if isinstance(value, Leg | Waiting | Webhook):
         return to_record(value)
     return value
 
 
 def from_record(record: dict[str, Any]) -> Callback:
     """The inverse of `to_record`; numbers may be any type that `int` takes."""
-    waiting = record.get("waiting")
+    waiting, webhook = record.get("waiting"), record.get("webhook")
     return Callback(
         callback_id=record["callback_id"],
         tenant=record["tenant"],
@@ -197,6 +208,8 @@ def from_record(record: dict[str, Any]) -> Callback:
         connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
+        webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
+        event_count=int(record["event_count"]),
         revision=int(record["revision"]),
     )
 

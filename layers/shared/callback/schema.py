@@ -23,9 +23,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards
-from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback import addresses, guards, validation
+from callback.errors import BodyTooLarge
 from callback.models import CallbackStatus, Order
+from callback.outbound import PUBLIC, Rules
+from callback.validation import named as _named
+from callback.webhook_schema import WebhookRequest
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 1024
@@ -109,6 +112,7 @@ class CallbackRequest(BaseModel):
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
     max_duration_seconds: _Whole = Field(3600, ge=60, le=14400)
     allow_parallel: bool = False
+    webhook: WebhookRequest | None = None
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict,
         description=f"Your own strings, up to {MAX_METADATA_BYTES} bytes of JSON.",
@@ -168,22 +172,25 @@ class ListRequest(BaseModel):
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 
-def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> CallbackRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+def parse_callback(
+    body: bytes, *, home_region: str, sip_domain: str, rules: Rules = PUBLIC
+) -> CallbackRequest:
+    """`rules` say where the webhook may lead.
+
+    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
     try:
         return CallbackRequest.model_validate_json(
-            body, context={"home_region": home_region, "sip_domain": sip_domain}
+            body,
+            context={
+                "home_region": home_region,
+                "sip_domain": sip_domain,
+                "rules": rules,
+            },
         )
     except ValidationError as invalid:
-        if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
-            raise BodyNotJson("Send a JSON object with leg_A and leg_B.") from None
-        raise _named(invalid) from None
-
-
-_NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
-_NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+        validation.refuse_body(invalid, "Send a JSON object with leg_A and leg_B.")
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:
@@ -192,15 +199,3 @@ def parse_list(query: dict[str, str]) -> ListRequest:
         return ListRequest.model_validate(query)
     except ValidationError as invalid:
         raise _named(invalid) from None
-
-
-def _named(invalid: ValidationError) -> InvalidRequest:
-    errors: list[dict[str, Any]] = [
-        {
-            "field": ".".join(str(part) for part in error["loc"] if part not in _NO_FIELD),
-            "code": error["type"],
-            "message": error["msg"],
-        }
-        for error in invalid.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return InvalidRequest(errors)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import clock
+from callback import clock, events
 from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
@@ -175,7 +175,7 @@ class CallbackStore:
                 return before, False
             if after == before:  # heard already: durable, nothing to write
                 return before, True
-            after = replace(after, revision=before.revision + 1)
+            after = events.counted(before, replace(after, revision=before.revision + 1))
             if self._replaced(after):
                 return after, True
         raise StoreContended("Too many changes at once; nothing was lost, send it again.")
@@ -266,6 +266,11 @@ class CallbackStore:
                     callbacks[callback.callback_id] = callback
             requested = answer.get("UnprocessedKeys")
         return callbacks
+
+
+def from_image(image: dict[str, Any]) -> Callback:
+    """The callback whose row is an image in the table's stream."""
+    return from_record(_plain(image))
 
 
 def _key(callback_id: str) -> dict[str, Any]:
