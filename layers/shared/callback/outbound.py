@@ -117,7 +117,7 @@ class Rules:
     changes them."""
 
     permits: Callable[[str], bool] = is_public
-    any_port: bool = False
+    ports: frozenset[int] = frozenset({443})
 
     def target_of(self, url: str) -> Target:
         """Where the URL leads, as far as it tells by itself. Raises NotAllowed."""
@@ -125,12 +125,12 @@ class Rules:
             raise _bad_url("Give an https:// URL of printable ASCII characters, without \\.")
         try:
             parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
+            host, port = parts.hostname or "", 443 if parts.port is None else parts.port
         except ValueError:
             raise _bad_url("Give a URL with a host, and no port but 443.") from None
         if "@" in parts.netloc or parts.fragment:
             raise _bad_url("Give a URL without a user, a password or a fragment.")
-        if port not in (None, 443) and not self.any_port:
+        if port not in self.ports:
             raise _bad_url("Use port 443, or leave the port out.")
         literal = _literal(host)
         if literal is None and not _NAME.fullmatch(host):
@@ -138,7 +138,7 @@ class Rules:
         if literal:
             self.allow([literal])
         query = f"?{parts.query}" if parts.query else ""
-        return Target(host, 443 if port is None else port, (parts.path or "/") + query)
+        return Target(host, port, (parts.path or "/") + query)
 
     def allow(self, found: list[str]) -> None:
         """Raises NotAllowed unless every one of the addresses is permitted."""

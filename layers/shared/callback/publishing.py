@@ -31,7 +31,7 @@ class EventBus:
         self._name = name
 
     def put(self, tenant: str, published: list[Event]) -> None:
-        """Three events at most come from one change, and ten would fit. Raises NotPublished."""
+        """The few that come from one change: ten would fit. Raises NotPublished."""
         answer = self._client.put_events(
             Entries=[
                 {
