@@ -25,8 +25,10 @@ from callback.outbound import NotAllowed, Reply, Sender, Unreachable
 
 logger = Logger(child=True)
 
-METRICS_NAMESPACE = "VoiceCallback"
-FAILED_METRIC = "WebhookDeliveriesFailed"
+# The alarm in the template knows them by these names.
+_METRIC = "WebhookDeliveriesFailed"
+_NAMESPACE = "VoiceCallback"
+_DIMENSIONS = {"service": "voice-callback"}
 
 _GONE = 410
 
@@ -124,6 +126,10 @@ def _tell_of_failure(delivery: Delivery) -> None:
         attempts=delivery.attempts,
     )
     with single_metric(
-        name=FAILED_METRIC, unit=MetricUnit.Count, value=1, namespace=METRICS_NAMESPACE
+        name=_METRIC,
+        unit=MetricUnit.Count,
+        value=1,
+        namespace=_NAMESPACE,
+        default_dimensions=_DIMENSIONS,
     ):
         pass
