@@ -14,6 +14,8 @@ ENVIRONMENT = {
     "KEY_PEPPER_NAME": "/pepper",
     "PUBLIC_URL": "https://callback.example.com",
     "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
+    "DELIVERY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/deliveries",
+    "EVENT_BUS_NAME": "events",
     "AWS_DEFAULT_REGION": "us-east-1",
     "PYTHONPATH": str(ROOT / "layers" / "shared"),
     "PATH": os.environ["PATH"],
@@ -24,7 +26,12 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
 @pytest.mark.parametrize("module", HEAVY)
 @pytest.mark.parametrize(
     ("function", "doing"),
-    [("carrier_webhook", "callback.carrier_events"), ("authorizer", "callback.tenants")],
+    [
+        ("carrier_webhook", "callback.carrier_events"),
+        ("authorizer", "callback.tenants"),
+        ("notify_client", "callback.notifying"),
+        ("publish_events", "callback.publishing"),
+    ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):
     code = (

@@ -84,6 +84,12 @@ class Receiver:
         with self._lock:
             return list(self._received)
 
+    def clear(self) -> None:
+        """As it was when it began to listen."""
+        with self._lock:
+            self._received.clear()
+        self.answers.clear()
+
     def at(self, path: str) -> list[Received]:
         return [each for each in self.received if each.path == path]
 

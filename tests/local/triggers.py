@@ -181,7 +181,7 @@ class _Streams:
         self._stopping = stopping
 
     def run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(_POLL_SECONDS):
             written = self._taken()
             for source, patterns in self._sources:
                 records = [
@@ -197,10 +197,9 @@ class _Streams:
                         return
 
     def _taken(self) -> list[tuple[str, dict[str, Any]]]:
-        """All that was written meanwhile; empty if nothing was for a moment."""
+        """All that was written meanwhile."""
         written = []
         with contextlib.suppress(queue.Empty):
-            written.append(self._writes.get(timeout=_POLL_SECONDS))
             while True:
                 written.append(self._writes.get_nowait())
         return written

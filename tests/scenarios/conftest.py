@@ -48,9 +48,15 @@ def ringing(play: Play) -> tuple[Play, str, dict[str, str]]:
     return play, callback_id, genuine
 
 
+@pytest.fixture(scope="package")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening
+
+
 @pytest.fixture
-def relay(tidied: world.World) -> Iterator[Relay]:
-    with Receiver() as receiver:
-        playing = Relay(tidied, receiver)
-        with tables.streamed(playing.wrote):
-            yield playing
+def relay(tidied: world.World, receiver: Receiver) -> Iterator[Relay]:
+    receiver.clear()
+    playing = Relay(tidied, receiver)
+    with tables.streamed(playing.wrote):
+        yield playing

@@ -11,12 +11,13 @@ from standardwebhooks import WebhookVerificationError
 
 from callback import transitions
 from callback.deliveries import SCHEDULE
-from callback.models import LegName, LegOutcome, LegStatus, Webhook
+from callback.models import LegName, LegOutcome, LegStatus, Webhook, to_text
 from tests.histories.world import TENANT, caller
 from tests.local import logs
 from tests.scenarios.relay import Relay, sent_at, verified
 from tests.unit.build import SIDS
 
+REPLAY = "failed/{delivery_id}/replay"
 DAY = timedelta(days=1).total_seconds()
 EVERYTHING = timedelta(hours=75, minutes=35, seconds=5).total_seconds()
 
@@ -90,13 +91,22 @@ def test_an_endpoint_that_names_the_time_gets_it(relay: Relay):
     assert len(ids(relay)) == 2
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "Tue, 24 Nov", "99999999999999999999", ""])
-def test_nonsense_in_retry_after_delays_nothing_for_more_than_a_day(relay: Relay, text: str):
+@pytest.mark.parametrize("text", ["-1", "soon", "Tue, 24 Nov", "1e3", ""])
+def test_nonsense_in_retry_after_delays_nothing(relay: Relay, text: str):
+    relay.endpoint(events=["callback.accepted"])
+    relay.receiver.answers["/hook"] = (503, {"Retry-After": text})
+    relay.accepted()
+    relay.let(10)
+    assert len(ids(relay)) == 2
+
+
+@pytest.mark.parametrize("text", ["9" * 20, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_nobody_is_made_to_wait_for_more_than_a_day(relay: Relay, text: str):
     relay.endpoint(events=["callback.accepted"])
     relay.receiver.answers["/hook"] = (503, {"Retry-After": text})
     relay.accepted()
     relay.let(DAY + 1)
-    assert len(ids(relay)) >= 2
+    assert len(ids(relay)) == 2
 
 
 @pytest.mark.parametrize("status", [100, 301, 302, 304, 307, 308, 400, 401, 404, 500])
@@ -172,41 +182,44 @@ def test_a_410_from_where_the_endpoint_was_does_not_disable_where_it_is(relay: R
 # -- dead letters --------------------------------------------------------------------------------
 
 
-def test_a_dead_letter_is_listed_counted_and_replayed_with_the_same_id_and_body(relay: Relay):
+def test_a_dead_letter_is_listed_and_replayed_with_the_same_id_and_body(relay: Relay):
     relay.endpoint(events=["callback.accepted"])
-    relay.receiver.answers["/hook"] = 500
+    relay.receiver.answers["/hook"] = 410
     relay.accepted()
-    relay.let(4 * DAY)
+    relay.let(0)
     (failed,) = relay.failed()
-    assert failed | {"created_at": "", "failed_at": ""} == {
+    assert failed == {
         "id": "msg_cb-1_1",
         "type": "callback.accepted",
         "callback_id": "cb-1",
         "sequence": 1,
         "status": "failed",
-        "attempts": 10,
-        "reason": "http_500",
-        "created_at": "",
-        "failed_at": "",
+        "attempts": 1,
+        "reason": "http_410",
+        "created_at": to_text(relay.now),
+        "failed_at": to_text(relay.now),
     }
     del relay.receiver.answers["/hook"]
-    status, again = relay.ask("POST", "failed/{delivery_id}/replay", delivery_id="msg_cb-1_1")
+    relay.endpoint(events=["callback.accepted"])
+    status, again = relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")
     assert (status, again["status"], again["attempts"]) == (202, "pending", 0)
     assert relay.failed() == []
     relay.let(0)
-    assert len(ids(relay)) == 11
+    assert len(ids(relay)) == 2
     assert len({(each.headers["webhook-id"], each.body) for each in relay.receiver.received}) == 1
-    assert relay.ask("POST", "failed/{delivery_id}/replay", delivery_id="msg_cb-1_1")[0] == 404
+    assert relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")[0] == 404
 
 
 def test_a_replayed_delivery_has_all_its_attempts_before_it(relay: Relay):
     relay.endpoint(events=["callback.accepted"])
-    relay.receiver.answers["/hook"] = 500
+    relay.receiver.answers["/hook"] = 410
     relay.accepted()
+    relay.let(0)
+    relay.receiver.answers["/hook"] = 500
+    relay.endpoint(events=["callback.accepted"])
+    relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")
     relay.let(4 * DAY)
-    relay.ask("POST", "failed/{delivery_id}/replay", delivery_id="msg_cb-1_1")
-    relay.let(4 * DAY)
-    assert len(ids(relay)) == 20
+    assert len(ids(relay)) == 1 + 10
     assert [each["attempts"] for each in relay.failed()] == [10]
 
 
@@ -248,7 +261,7 @@ def test_dead_letters_come_in_pages_and_are_forgotten_after_a_week(relay: Relay)
     assert seen == [f"cb-{number}" for number in (4, 3, 2, 1, 0)]
     relay.let(7 * DAY + 10)
     assert relay.failed() == []
-    assert relay.ask("POST", "failed/{delivery_id}/replay", delivery_id="msg_cb-1_1")[0] == 404
+    assert relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")[0] == 404
 
 
 # -- crashes -------------------------------------------------------------------------------------
@@ -502,8 +515,7 @@ def test_another_tenants_dead_letter_is_404_and_stays_where_it_is(relay: Relay):
     relay.receiver.answers["/hook"] = 410
     relay.accepted()
     relay.let(0)
-    replay = "failed/{delivery_id}/replay"
-    assert relay.ask("POST", replay, tenant="other", delivery_id="msg_cb-1_1")[0] == 404
+    assert relay.ask("POST", REPLAY, tenant="other", delivery_id="msg_cb-1_1")[0] == 404
     assert relay.ask("GET", "endpoint", tenant="other")[0] == 404
     assert relay.failed("other") == []
     assert len(relay.failed()) == 1

@@ -214,6 +214,7 @@ def test_a_name_that_leads_nowhere_is_refused_when_it_is_set(connected: list[str
     assert refused.value.code == "host_not_found"
     with pytest.raises(Unreachable, match="name_not_resolved"):
         sender.post("https://public.example/", b"{}", {})
+    assert connected == []
 
 
 def test_a_name_is_resolved_once_and_what_it_means_a_moment_later_changes_nothing(

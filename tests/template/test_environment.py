@@ -21,6 +21,9 @@ FUNCTIONS = (
     "Reconcile",
     "SettleCallback",
     "ApiDocs",
+    "PublishEvents",
+    "NotifyClient",
+    "WebhookApi",
 )
 
 # Read by libraries: Powertools' logger, and pydantic.

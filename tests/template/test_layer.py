@@ -128,7 +128,7 @@ def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
         return {p.name for p in (folder / path).iterdir() if p.is_dir()} - {"__pycache__"}
 
     assert folders("twilio/rest") == {"api"}
-    assert folders("botocore/data") == {"dynamodb", "sqs", "ssm", "stepfunctions"}
+    assert folders("botocore/data") == {"dynamodb", "events", "sqs", "ssm", "stepfunctions"}
     assert "geodata" not in folders("phonenumbers")
     assert "shortdata" in folders("phonenumbers")  # emergency numbers
     assert not [path for path in folder.rglob("tests") if path.is_dir()]

@@ -10,7 +10,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from callback import idempotency
+from callback import deliveries, idempotency, notifying, outbound
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -216,7 +216,7 @@ def test_the_api_may_call_the_function_behind_each_route(
             allowed.setdefault(function, []).append(arn.partition("${HttpApi}")[2])
     function_of = {f.name: f.logical_id for f in local.functions}
 
-    assert len(local.routes) == 12
+    assert len(local.routes) == 19
     for route in local.routes:
         asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
         patterns = allowed[function_of[route.function]]
@@ -299,6 +299,16 @@ def invocation_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
     return found
 
 
+def mapping_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
+    """By what a queue or a stream invokes the function."""
+    (found,) = [
+        mapping
+        for mapping in of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        if mapping["FunctionName"] == {"Ref": function}
+    ]
+    return found
+
+
 def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
     """The roles and policies by which somebody may put a message into the queue."""
     return {
@@ -358,14 +368,13 @@ def test_a_look_at_open_callbacks_that_fails_is_left_to_the_next_minute(
 def test_what_was_not_settled_is_tried_again_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
-    (source,) = local.queue_sources
+    (source,) = [s for s in local.queue_sources if s.queue_url.endswith("-SettleQueue")]
     (settle,) = [f for f in local.functions if f.logical_id == "SettleCallback"]
     queues = of_type(deployed, "AWS::SQS::Queue")
     queue, dead_letters = queues["SettleQueue"], queues["UnsettledCallbacks"]
-    (mapping,) = of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+    mapping = mapping_of(deployed, "SettleCallback")
     redrive = queue["RedrivePolicy"]
 
-    assert source.queue_url.endswith("-SettleQueue")
     assert source.function == settle.name
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping.get("Enabled", True) is True
@@ -383,10 +392,10 @@ def test_what_was_not_settled_is_tried_again_and_then_kept(
     assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_only_lambda_takes_settlings_from_their_queue_and_nobody_takes_dead_letters(
+def test_only_lambda_takes_from_a_queue_and_nobody_takes_dead_letters(
     deployed: dict[str, Any],
 ) -> None:
-    """In the name of the function that settles; dead letters are for a person."""
+    """In the name of the functions that settle and deliver; dead letters are for a person."""
     takers = {
         (name, json.dumps(statement["Resource"]))
         for name, statement in document.statements(deployed)
@@ -396,6 +405,7 @@ def test_only_lambda_takes_settlings_from_their_queue_and_nobody_takes_dead_lett
 
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
+        ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
     }
 
 
@@ -418,7 +428,14 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
 ) -> None:
     queues = of_type(deployed, "AWS::SQS::Queue")
 
-    assert set(queues) == {"SettleQueue", "UnsettledCallbacks", "UnclosedCallbacks"}
+    assert set(queues) == {
+        "SettleQueue",
+        "UnsettledCallbacks",
+        "UnclosedCallbacks",
+        "DeliveryQueue",
+        "UnsentDeliveries",
+        "UnpublishedEvents",
+    }
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
@@ -453,4 +470,114 @@ def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
         "StateMachineName",
         "UnclosedCallbacksUrl",
         "UnsettledCallbacksUrl",
+        "UnsentDeliveriesUrl",
+        "UnpublishedEventsUrl",
+        "EventBusName",
     }
+
+
+# -- client webhooks -----------------------------------------------------------------------------
+
+TO_WEBHOOKS = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["WEBHOOK#*"]}}
+
+
+@pytest.mark.parametrize("role", ["PublishEventsRole", "NotifyClientRole", "WebhookApiRole"])
+def test_who_has_to_do_with_strangers_servers_may_touch_webhooks_rows_only(
+    deployed: dict[str, Any], role: str
+) -> None:
+    touching = [
+        statement
+        for name, statement in document.statements(deployed)
+        if name == role and statement.get("Resource") == {"Fn::GetAtt": ["CallbackTable", "Arn"]}
+    ]
+
+    assert [statement["Condition"] for statement in touching] == [TO_WEBHOOKS]
+
+
+def test_the_worker_may_do_nothing_but_its_queue_its_rows_and_its_log(
+    deployed: dict[str, Any],
+) -> None:
+    touched = {
+        json.dumps(statement["Resource"])
+        for name, statement in document.statements(deployed)
+        if name == "NotifyClientRole" and "Resource" in statement
+    }
+
+    assert touched == {
+        json.dumps({"Fn::GetAtt": [name, "Arn"]})
+        for name in ("NotifyClientLogs", "CallbackTable", "DeliveryQueue")
+    }
+
+
+def test_every_write_of_a_callback_is_told_to_who_publishes_it(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (table,) = of_type(deployed, "AWS::DynamoDB::Table").values()
+    mapping = mapping_of(deployed, "PublishEvents")
+    (source,) = local.stream_sources
+    (publisher,) = [f for f in local.functions if f.logical_id == "PublishEvents"]
+
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert source.function == publisher.name
+    assert source.patterns == (
+        {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"Keys": {"sk": {"S": ["CALLBACK"]}}}},
+    )
+    assert mapping["StartingPosition"] == "TRIM_HORIZON"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    # Without an end a write that cannot be published would hold up everybody's for a day.
+    assert mapping["MaximumRecordAgeInSeconds"] == 3600
+    assert set(document.references(mapping["DestinationConfig"])) == {"UnpublishedEvents"}
+    assert senders_to(deployed, "UnpublishedEvents") == {"PublishEventsRole"}
+
+
+def test_a_delivery_that_its_worker_failed_on_comes_again_and_is_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    queues = of_type(deployed, "AWS::SQS::Queue")
+    queue, redrive = queues["DeliveryQueue"], queues["DeliveryQueue"]["RedrivePolicy"]
+    mapping = mapping_of(deployed, "NotifyClient")
+    (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
+
+    assert mapping["BatchSize"] == 1  # nobody waits behind somebody else's endpoint
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert queue["VisibilityTimeout"] >= 6 * worker.timeout
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["UnsentDeliveries", "Arn"]}
+    assert redrive["maxReceiveCount"] >= 5
+    assert redrive["maxReceiveCount"] * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
+    assert senders_to(deployed, "UnsentDeliveries") == set()
+    assert senders_to(deployed, "DeliveryQueue") == {
+        "PublishEventsRole",
+        "NotifyClientRole",
+        "WebhookApiRole",
+    }
+
+
+def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
+    local: Template,
+) -> None:
+    (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
+
+    assert outbound.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
+
+
+def test_somebody_is_alarmed_of_what_could_not_be_told(deployed: dict[str, Any]) -> None:
+    alarms = of_type(deployed, "AWS::CloudWatch::Alarm")
+    watched = {
+        (alarm["Namespace"], alarm["MetricName"], json.dumps(alarm["Dimensions"]))
+        for alarm in alarms.values()
+    }
+    of_queues = {
+        (
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            json.dumps([{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]),
+        )
+        for queue in ("UnsentDeliveries", "UnpublishedEvents")
+    }
+    own = (notifying._NAMESPACE, notifying._METRIC)
+    dimensions = [{"Name": n, "Value": v} for n, v in notifying._DIMENSIONS.items()]
+
+    assert watched == of_queues | {(*own, json.dumps(dimensions))}
+    for alarm in alarms.values():
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
