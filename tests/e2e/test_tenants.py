@@ -21,6 +21,13 @@ ROUTES = [
     ("GET", PATH),
     ("GET", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
     ("DELETE", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+    ("PUT", "/voice/webhook/endpoint"),
+    ("GET", "/voice/webhook/endpoint"),
+    ("DELETE", "/voice/webhook/endpoint"),
+    ("POST", "/voice/webhook/endpoint/rotate"),
+    ("POST", "/voice/webhook/endpoint/test"),
+    ("GET", "/voice/webhook/failed"),
+    ("POST", "/voice/webhook/failed/msg_1/replay"),
 ]
 # Whoever is called here is called by these tests only, so that lists hold nobody else.
 NUMBER = "+14155550103"  # rings and never answers
