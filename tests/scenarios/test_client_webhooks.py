@@ -357,6 +357,44 @@ def test_the_same_message_twice_at_once_is_sent_once(relay: Relay):
     assert relay.queue.messages == []
 
 
+def test_a_worker_that_loses_to_one_that_dies_leaves_a_message_behind(relay: Relay):
+    relay.endpoint(events=["callback.accepted"])
+    relay.accepted()
+    relay.publish()
+    body = relay.queue.take()
+    assert body is not None
+    store = relay.world.functions.find("local-notify-client").module.deliveries
+    change = store.change
+
+    def after_a_rival(*given):
+        store.change = change
+        relay.world.faults.arm("after dynamodb.put_item")
+        message = {"messageId": "1", "body": body, "eventSource": "aws:sqs"}
+        relay.world.invoke("NotifyClient", {"Records": [message]})
+        return change(*given)
+
+    store.change = after_a_rival
+    relay.notify(body)
+    assert relay.world.faults.killed == ["after dynamodb.put_item"]
+    assert ids(relay) == []
+    relay.let(DAY)
+    assert ids(relay) == ["msg_cb-1_1"]
+
+
+def test_a_delivery_is_stored_before_anybody_is_sent_to_look_at_it(relay: Relay):
+    relay.endpoint(events=["callback.accepted"])
+    send, found = relay.queue.send_message, []
+
+    def looked_at_once(**message):
+        found.append(relay.deliveries.find(**json.loads(message["MessageBody"])))
+        send(**message)
+
+    relay.queue.send_message = looked_at_once
+    relay.accepted()
+    relay.publish()
+    assert [each and each.message_id for each in found] == ["msg_cb-1_1"]
+
+
 # -- the secret ----------------------------------------------------------------------------------
 
 

@@ -184,6 +184,14 @@ def test_a_hostile_url_is_refused_when_it_is_set_and_again_when_it_is_used(
     assert connected == []
 
 
+@pytest.mark.parametrize("host", ADDRESSES)
+def test_an_address_that_is_not_public_is_refused_without_asking_anybody(host: str):
+    """Where a callback's own URL is taken, nobody is asked what a name means."""
+    with pytest.raises(NotAllowed) as refused:
+        outbound.PUBLIC.target_of(f"https://{host}/")
+    assert refused.value.code == "address_not_allowed"
+
+
 @pytest.mark.parametrize(
     ("url", "addresses"),
     [

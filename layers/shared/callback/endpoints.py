@@ -2,7 +2,7 @@
 
 One row for each tenant, WEBHOOK#<tenant> / ENDPOINT in the table of the callbacks. The secret has
 to be had again to sign, so it cannot be hashed as an API key's is: it lies in the table, which is
-encrypted with a KMS key, and only the functions that sign or make secrets may read these rows.
+encrypted with a KMS key.
 """
 
 from collections.abc import Collection
@@ -118,7 +118,7 @@ class EndpointStore:
         return self.get(tenant)
 
     def disable(self, tenant: str, url: str) -> None:
-        """It told us that it is gone (410). Nothing happens if the endpoint is another by now."""
+        """The URL told us that it is gone (410). Nothing happens if the endpoint is another."""
         self._update(
             tenant,
             "SET disabled_at = if_not_exists(disabled_at, :now)",

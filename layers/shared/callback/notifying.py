@@ -95,8 +95,7 @@ def _answered(endpoints: EndpointStore, url: str, delivery: Delivery, reply: Rep
         return deliveries.delivered(delivery)
     reason = f"http_{reply.status}"
     if reply.status == _GONE:
-        if delivery.url is None:
-            endpoints.disable(delivery.tenant, url)
+        endpoints.disable(delivery.tenant, url)
         tried = replace(delivery, attempts=delivery.attempts + 1)
         return deliveries.failed(tried, reason, now)
     return deliveries.refused(delivery, reason, now, retry_after(reply.retry_after, now))
