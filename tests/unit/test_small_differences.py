@@ -81,11 +81,6 @@ def test_an_end_tells_its_code_and_no_seconds_are_no_seconds():
     assert (leg.carrier_code, leg.seconds) == (21211, 0)
 
 
-def test_an_end_told_again_without_its_cause_keeps_the_cause():
-    told = [ended(LegOutcome.BUSY, 5, A, cause=cause) for cause in ("sip_486", None)]
-    assert recorded(dialed(callback(), A), A, *told).leg_a.cause == "sip_486"
-
-
 # -- the fence -----------------------------------------------------------------------------------
 
 

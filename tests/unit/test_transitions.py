@@ -1,7 +1,7 @@
 """What may follow what: claim, fence, merge, close."""
 
 from dataclasses import replace
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
@@ -182,6 +182,43 @@ def test_every_order_of_both_legs_events_gives_one_record_even_with_a_contradict
     assert (both.leg_a.seconds, both.leg_b.seconds) == (55, 48)
     assert both.leg_a.ringing_at == at(2)
     assert both.connected_at == at(13)
+
+
+ENDS_OF_ONE_LEG = [
+    ended(LegOutcome.CANCELED, 9, A),
+    ended(LegOutcome.BUSY, 9, A),
+    ended(LegOutcome.BUSY, 9, A, cause="sip_486"),
+    ended(LegOutcome.BUSY, 9, A, cause="sip_600", carrier_code=13224),
+    ended(LegOutcome.BUSY, 9, A, carrier_code=13227),
+]
+
+
+@pytest.mark.parametrize("some", [2, 3, len(ENDS_OF_ONE_LEG)])
+def test_every_order_of_one_legs_ends_gives_one_record_whatever_each_knows_of_the_cause(some):
+    """The carrier tells an end by webhook with its cause, and when it is asked without."""
+    begun = dialed(callback(), A)
+    for ends in combinations(ENDS_OF_ONE_LEG, some):
+        records = {repr(recorded(begun, A, *order)) for order in permutations(ends)}
+        assert len(records) == 1, ends
+
+
+@pytest.mark.parametrize("order", [(None, "sip_486"), ("sip_486", None)])
+def test_a_cause_that_was_told_once_is_known(order):
+    told = [ended(LegOutcome.BUSY, 5, A, cause=cause, carrier_code=7) for cause in order]
+    leg = recorded(dialed(callback(), A), A, *told).leg_a
+    assert (leg.outcome, leg.cause, leg.carrier_code) == (LegOutcome.BUSY, "sip_486", 7)
+
+
+def test_the_cause_is_that_of_the_outcome_that_stands():
+    told = [ended(LegOutcome.BUSY, 5, A, cause="sip_486"), ended(LegOutcome.COMPLETED, 5, A)]
+    for order in permutations(told):
+        assert recorded(dialed(callback(), A), A, *order).leg_a.cause is None
+
+
+def test_words_that_are_not_in_the_table_give_one_record_in_any_order():
+    begun = dialed(callback(), A)
+    told = [replace(event(LegStatus.QUEUED, 1), status=None, word=word) for word in "bac"]
+    assert len({repr(recorded(begun, A, *order)) for order in permutations(told)}) == 1
 
 
 def test_an_event_of_another_call_changes_nothing():
