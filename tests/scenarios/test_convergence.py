@@ -107,6 +107,20 @@ def test_a_call_never_confirmed_and_never_heard_of_is_found_at_the_carrier(play:
     assert record["outcome"] == "first_leg_no_answer"
 
 
+@pytest.mark.parametrize(
+    "spelled", ["1000203", "sip:1000203@pbx.example", "sip:1000203@PBX.example"]
+)
+def test_a_call_of_another_callback_is_not_taken_for_one_never_confirmed(play: Play, spelled):
+    """Both ring the same telephone for the same other party."""
+    play.world.faults.arm("before carrier.request")
+    assert play.post("1000203") is None
+    lost = play.the_only_id()
+    other = play.accepted(spelled, allow_parallel=True)
+    assert play.ended(lost, within=30 + 90)["outcome"] == "first_leg_dial_outcome_unknown"
+    assert play.ended(other, within=90)["outcome"] == "first_leg_no_answer"
+    assert [call.callback_id for call in play.calls()] == [other]
+
+
 # -- 10 -----
 
 

@@ -213,7 +213,9 @@ def world(build: Path) -> Iterator[World]:
             client.api.base_url = carrier.url
             yield World(
                 aws=cloud,
-                store=CallbackStore(cloud.dynamodb, resources.tables[0]["TableName"]),
+                store=CallbackStore(
+                    cloud.dynamodb, resources.tables[0]["TableName"], sip_domain=SIP_DOMAIN
+                ),
                 carrier=client,
                 parameters=parameters,
                 definitions=definitions(parameters),

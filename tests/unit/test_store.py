@@ -299,3 +299,13 @@ def test_times_of_any_year_are_in_the_order_of_their_text():
     years = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 999, 2026, 9999)]
     assert sorted(map(to_text, years)) == list(map(to_text, years))
     assert to_text(years[1]) == "0999-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])
+def test_a_number_is_listed_however_it_is_spelled(client, asked):
+    store = CallbackStore(client, "callbacks", sip_domain="pbx.example")
+    store.add(callback())
+    spelled = replace(callback().leg_a, to="sip:1000123@Pbx.example")
+    store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))
+    assert listed(store, number=asked) == [["cb-2", "cb-1"]]
+    assert listed(store, number="sip:1000123@elsewhere.example") == [[]]

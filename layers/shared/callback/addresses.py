@@ -43,5 +43,12 @@ def user_part(address: str) -> str:
 
 
 def dial_target(address: str, sip_domain: str) -> str:
-    """What the carrier is asked to call. An extension rings as sip:<extension>@<domain>."""
-    return f"sip:{address}@{sip_domain}" if is_extension(address) else address
+    """What the carrier is asked to call, one text for one telephone.
+
+    An extension rings as sip:<extension>@<domain>. The host of a sip: address may be written in
+    any case, its user may not (RFC 3261, 19.1.4).
+    """
+    if is_extension(address):
+        address = f"sip:{address}@{sip_domain}"
+    user, at, host = address.partition("@")
+    return user + at + host.lower()

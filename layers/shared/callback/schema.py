@@ -99,8 +99,10 @@ class CallbackRequest(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _two_parties(self) -> "CallbackRequest":
-        if self.leg_a.to == self.leg_b.to:
+    def _two_parties(self, info: ValidationInfo) -> "CallbackRequest":
+        sip_domain = (info.context or {})["sip_domain"]
+        a, b = (addresses.dial_target(leg.to, sip_domain) for leg in (self.leg_a, self.leg_b))
+        if a == b:
             raise PydanticCustomError(
                 "same_party", "leg_A.to and leg_B.to are the same: a callback joins two parties."
             )
