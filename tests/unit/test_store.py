@@ -8,11 +8,20 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from callback import clock, transitions
+from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import Key
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step, to_text
+from callback.models import (
+    CallbackStatus,
+    CloseReason,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Step,
+    to_text,
+)
 from callback.store import CallbackStore
+from callback.workflow import Workflow
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
 A, B = LegName.A, LegName.B
@@ -309,3 +318,25 @@ def test_a_number_is_listed_however_it_is_spelled(client, asked):
     store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))
     assert listed(store, number=asked) == [["cb-2", "cb-1"]]
     assert listed(store, number="sip:1000123@elsewhere.example") == [[]]
+
+
+def test_an_id_that_can_be_none_of_ours_is_not_even_looked_for():
+    nobody_to_ask = CallbackStore(None, "callbacks")
+    for ask in (nobody_to_ask.get, lambda i: nobody_to_ask.change(i, transitions.cancel)):
+        with pytest.raises(CallbackNotFound):
+            ask("x" * 65)
+    with pytest.raises(AttributeError):
+        nobody_to_ask.get("x" * 64)
+
+
+def test_cancelling_reads_the_row_once_and_is_for_its_own_tenant(client, store):
+    reads = []
+    client.meta.events.register("before-call.dynamodb.GetItem", lambda **_: reads.append(1))
+    store.add(callback())
+    with pytest.raises(CallbackNotFound):
+        cancellation.cancel(store, Workflow(None), tenant="other", callback_id="cb-1")
+    assert store.get("cb-1") == callback()
+    del reads[:]
+    canceled = cancellation.cancel(store, Workflow(None), tenant="default", callback_id="cb-1")
+    assert canceled.close_reason is CloseReason.CANCELED
+    assert len(reads) == 1

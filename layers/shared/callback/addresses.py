@@ -10,9 +10,12 @@ from callback.errors import CallbackError
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"[0-9]{2,15}")
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # of a domain name (RFC 1035, 2.3.4)
 _SIP = re.compile(
-    r"sip:(?P<user>[A-Za-z0-9._+-]{1,64})@(?P<host>[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?"
+    r"sip:(?P<user>[A-Za-z0-9._+-]{1,64})"
+    rf"@(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:(?P<port>[1-9][0-9]{{0,4}}))?"
 )
+_LAST_PORT = 65535
 
 
 class InvalidAddress(CallbackError):
@@ -23,13 +26,17 @@ class InvalidAddress(CallbackError):
 
 def parse(text: str) -> str:
     """The address as stored, unchanged. Raises InvalidAddress saying what is accepted."""
-    for form in (_NUMBER, _EXTENSION, _SIP):
-        if form.fullmatch(text):
-            return text
+    if _NUMBER.fullmatch(text) or is_extension(text) or _is_sip(text):
+        return text
     raise InvalidAddress(
         "Give an E.164 number such as +14155550123, an extension of 2 to 15 digits,"
         " or a sip: address such as sip:alice@pbx.example.com."
     )
+
+
+def _is_sip(text: str) -> bool:
+    sip = _SIP.fullmatch(text)
+    return sip is not None and int(sip["port"] or _LAST_PORT) <= _LAST_PORT
 
 
 def is_extension(address: str) -> bool:

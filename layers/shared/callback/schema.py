@@ -138,6 +138,13 @@ def _utc(at: datetime) -> datetime:
 _Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 
+def _digits(text: str) -> str:
+    """pydantic would also take "+5", "1_0", " 5" and "5.0"."""
+    if not re.fullmatch(r"0|[1-9][0-9]*", text):
+        raise PydanticCustomError("int_parsing", "Give a whole number in digits.")
+    return text
+
+
 class ListRequest(BaseModel):
     """Query of GET /voice/call/callback. Newest first; `cursor` is what the last page gave."""
 
@@ -148,7 +155,7 @@ class ListRequest(BaseModel):
     number: Annotated[str, AfterValidator(_address)] | None = None
     created_after: _Time | None = None
     created_before: _Time | None = None
-    limit: int = Field(20, ge=1, le=100)
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(20, ge=1, le=100)
     cursor: str | None = None
 
 
