@@ -15,6 +15,8 @@ from tests.scenarios.trouble import (
     throttled,
 )
 
+RETRY_SECONDS = 2  # between two looks of the workflow whether a leg may be dialed now
+
 every_phase = pytest.mark.parametrize("play", PHASES, indirect=True)
 
 
@@ -36,6 +38,60 @@ def test_a_carrier_that_says_429_three_times_is_asked_again_ever_later_and_calls
     assert pauses[1] >= 2 * pauses[0] - STEP or leg == "A"  # POST's own attempt comes first
     assert pauses == sorted(pauses)
     assert pauses[-1] >= 2
+
+
+@pytest.mark.parametrize(("told", "at_least"), [(4, 4), (20, 20), (3600, 20)])
+@pytest.mark.parametrize("leg", ["A", "B"])
+def test_a_carrier_that_says_when_to_ask_again_is_not_asked_before_and_calls_once(
+    play: Play, leg, told, at_least
+):
+    """It is left alone for 20 s at most, and up to a quarter longer than it said."""
+    asked = []
+    play.world.carrier_fault(
+        "429", times=1, skip=0 if leg == "A" else 1, where=CREATE, retry_after=told
+    )
+    with play.whenever("before carrier.request", lambda: asked.append(play.now), times=99):
+        callback_id = play.accepted("1000219", "1000218")
+        assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    first, again = asked[:2] if leg == "A" else asked[1:3]
+    assert at_least <= again - first <= at_least * 1.25 + RETRY_SECONDS + STEP
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+@pytest.mark.parametrize("leg", ["A", "B"])
+def test_a_carrier_that_says_so_three_times_is_asked_four_times(play: Play, leg):
+    asked = []
+    play.world.carrier_fault(
+        "429", times=3, skip=0 if leg == "A" else 1, where=CREATE, retry_after=5
+    )
+    with play.whenever("before carrier.request", lambda: asked.append(play.now), times=99):
+        callback_id = play.accepted("1000219", "1000218")
+        assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    creates = asked[:4] if leg == "A" else asked[1:5]
+    assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(creates))
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+def test_callbacks_that_were_turned_away_together_do_not_come_back_together(play: Play):
+    play.world.carrier_fault("429", times=6, where=CREATE, retry_after=20)
+    ids = [play.accepted("1000202", allow_parallel=True) for _ in range(6)]
+    pauses = {play.world.records()[i]["leg_a"]["M"]["not_before"]["S"] for i in ids}
+    assert len(pauses) == 6
+
+
+@pytest.mark.parametrize("leg", ["A", "B"])
+@pytest.mark.parametrize("told", [1, 60])
+def test_a_carrier_that_goes_on_saying_when_to_ask_again_fails_the_callback_in_time(
+    play: Play, leg, told
+):
+    play.world.carrier_fault("429", skip=0 if leg == "A" else 1, where=CREATE, retry_after=told)
+    callback_id = play.accepted("1000219", "1000218")
+    record = play.ended(callback_id, within=35)  # A has answered, and is told why
+    assert (record["outcome"], record["cause"]) == ("failed", "carrier_unavailable")
+    play.world.heal()
+    play.let(180, step=5)
+    assert len(play.calls(leg)) == 0
+    assert not any(call.live for call in play.calls())
 
 
 def test_a_carrier_that_refuses_the_connection_is_asked_again_and_calls_once(play: Play):

@@ -1,13 +1,14 @@
 """What may follow what: claim, fence, merge, close."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callback import transitions
+from callback import plan, transitions
 from callback.models import (
     CallbackStatus,
     CloseReason,
@@ -82,6 +83,21 @@ def test_a_claim_given_back_can_be_taken_again_as_a_new_attempt():
     released = allowed(transitions.release(claimed, A, 1))
     assert released.leg_a.status is LegStatus.PLANNED
     assert allowed(transitions.claim(released, A, at(1))).leg_a.attempt == 2
+
+
+def test_a_leg_that_is_to_wait_is_not_claimed_before_and_then_as_any_other():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    waits = allowed(transitions.release(claimed, A, 1, at(10)))
+    assert transitions.claim(waits, A, at(9.999)) is None
+    again = allowed(transitions.claim(waits, A, at(10))).leg_a
+    assert (again.status, again.attempt, again.not_before) == (LegStatus.DIALING, 2, None)
+
+
+@pytest.mark.parametrize(("told", "least", "most"), [(1, 1, 1.25), (20, 20, 25), (3600, 20, 25)])
+def test_a_leg_waits_as_long_as_it_was_told_or_a_little_longer_within_bounds(told, least, most):
+    pauses = [plan.pause(timedelta(seconds=told), chance) for chance in (0, 0.5, 1)]
+    assert pauses == sorted(set(pauses))
+    assert (pauses[0], pauses[-1]) == (timedelta(seconds=least), timedelta(seconds=most))
 
 
 def test_a_claim_is_not_given_back_once_the_carrier_has_the_call():

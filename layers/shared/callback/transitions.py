@@ -141,18 +141,30 @@ def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
     leg = callback.leg(name)
     if leg.status is not LegStatus.PLANNED or over(callback):
         return None
-    if not _may_call_second(callback, name):
+    if not _may_call_second(callback, name) or (leg.not_before and now < leg.not_before):
         return None
-    claimed = replace(leg, status=LegStatus.DIALING, attempt=leg.attempt + 1, dialed_at=now)
+    claimed = replace(
+        leg,
+        status=LegStatus.DIALING,
+        attempt=leg.attempt + 1,
+        not_before=None,
+        dialed_at=now,
+    )
     return _with_leg(callback, name, claimed)
 
 
-def release(callback: Callback, name: LegName, attempt: int) -> Callback | None:
-    """Give a claim back: the request never reached the carrier."""
+def release(
+    callback: Callback, name: LegName, attempt: int, not_before: datetime | None = None
+) -> Callback | None:
+    """Give a claim back: the carrier did not take the request. Nobody claims it before then."""
     leg = callback.leg(name)
     if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
         return None
-    return _with_leg(callback, name, replace(leg, status=LegStatus.PLANNED, dialed_at=None))
+    return _with_leg(
+        callback,
+        name,
+        replace(leg, status=LegStatus.PLANNED, not_before=not_before, dialed_at=None),
+    )
 
 
 def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> Callback | None:
