@@ -1,10 +1,13 @@
 """Scenarios 7 to 12 and 15: the carrier, its webhooks and Step Functions do their worst."""
 
 import itertools
+import json
+import re
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from tests.local import logs
 from tests.scenarios.play import PHASES, STEP, Play, raising
 from tests.scenarios.trouble import (
     CREATE,
@@ -14,6 +17,8 @@ from tests.scenarios.trouble import (
     refused_connection,
     throttled,
 )
+from tests.template import document
+from tests.template.document import of_type
 
 RETRY_SECONDS = 2  # between two looks of the workflow whether a leg may be dialed now
 
@@ -417,6 +422,55 @@ def late(play: Play, callback_id: str, record: dict) -> None:
     play.let(FORTY_MINUTES, step=60)
     assert play.calls() == [call]
     assert call.joined_at is None
+
+
+def told_of_the_queue(play: Play, lines, callback_id: str) -> list[float]:
+    """Seconds that each line tells of which raises the alarm: those that the filters of
+    template.yaml count, in the log of the function that each filter is for."""
+    counted = {
+        (filter_["LogGroupName"]["Ref"].removesuffix("Logs"), message)
+        for filter_ in of_type(document.source(), "AWS::Logs::MetricFilter").values()
+        for message in re.findall(r'^{ \$\.message = "(.+)" }$', filter_["FilterPattern"])
+    }
+    names = {f.name: f.logical_id for f in play.world.template.functions}
+    parsed = [(names[line.function], json.loads(line.text)) for line in lines]
+    held = [line for function, line in parsed if (function, line["message"]) in counted]
+    assert {line["callback_id"] for line in held} <= {callback_id}
+    return [line["seconds"] for line in held]
+
+
+@pytest.mark.parametrize(("seconds", "alarms"), [(4, []), (8, [8])])
+def test_a_call_that_left_the_carriers_queue_after_more_than_five_seconds_raises_the_alarm(
+    play: Play, seconds, alarms
+):
+    play.world.carrier.call(
+        setattr, play.world.carrier.exchange, "_next_slot", play.world.clock.seconds() + seconds
+    )
+    with logs.collected() as lines:
+        callback_id = play.accepted("1000203")
+        play.until(lambda: play.record(callback_id)["leg_A"]["status"] == "ringing", within=12)
+    assert told_of_the_queue(play, lines, callback_id) == alarms
+
+
+@every_phase
+def test_a_call_that_the_carrier_holds_in_its_queue_raises_the_alarm_within_75_seconds(
+    busy_carrier: Play,
+):
+    """Nobody tells of it, so it is the minute's look that finds it."""
+    play = busy_carrier
+    with logs.collected() as lines:
+        callback_id = play.accepted("1000203")
+        play.until(lambda: bool(told_of_the_queue(play, lines, callback_id)), within=75)
+    assert min(told_of_the_queue(play, lines, callback_id)) > 5
+
+
+@every_phase
+def test_a_call_that_rings_for_long_raises_no_alarm(play: Play):
+    with logs.collected() as lines:
+        leg = {"to": "1000210", "ring_timeout_seconds": 60}
+        callback_id = play.accepted("1000210", leg_A=leg)
+        play.until(lambda: play.record(callback_id)["leg_A"]["status"] == "joined", within=75)
+    assert told_of_the_queue(play, lines, callback_id) == []
 
 
 @every_phase

@@ -206,17 +206,18 @@ class Dialer:
                 cause="carrier_has_no_such_call",
             )
 
-    def live_calls(self) -> frozenset[str]:
-        """Every call of the account that has not ended; one request per thousand.
+    def live_calls(self) -> dict[str, str]:
+        """Every call of the account that has not ended, and the carrier's word for how far it
+        is; one request per thousand.
 
         Raises CarrierUnavailable.
         """
         with _asking():
-            return frozenset(
-                call.sid
+            return {
+                call.sid: status
                 for status in _LIVE
                 for call in self._carrier().calls.list(status=status, page_size=_PAGE)
-            )
+            }
 
     def find_calls(self, leg: Leg, since: datetime) -> list[str]:
         """Calls to this leg's party that were created since then, earliest first.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
-from callback import clock, closing, plan, transitions
+from callback import carrier_queue, clock, closing, plan, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
@@ -34,7 +34,7 @@ class _Carrier:
         self.dialer = dialer
 
     @cached_property
-    def live(self) -> frozenset[str]:
+    def live(self) -> dict[str, str]:
         return self.dialer.live_calls()
 
 
@@ -102,6 +102,8 @@ def _news(
         return transitions.never_made(now) if _absent(leg, now) else None
     if call_sid not in carrier.live or leg.call_sid is None:
         return carrier.dialer.fetch(call_sid)
+    if carrier.live[call_sid] == "queued":
+        carrier_queue.was_queued_until(leg, now, callback.callback_id)
     if leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
         # The carrier may hold a call in its queue for hours; nobody wants it by then.
         return carrier.dialer.end(call_sid)
