@@ -13,7 +13,7 @@ from callback.workflow import Workflow
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(

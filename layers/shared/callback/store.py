@@ -8,7 +8,7 @@ Other rows are written in the same transaction as the callback, all or nothing:
 
 * listing rows hold no facts but the key: one under the tenant, one under each party's number.
   They never change, so a list costs one query and a batch of reads, and shows at once what was
-  just accepted; one more, under OPEN, stays until `reconcile` has seen the end;
+  just accepted; one more, under OPEN, stays until `reconcile` needs it no more;
 * the pair row names the one callback that may be live between two parties. Nobody removes it:
   whoever finds it taken looks whether that callback has ended, and takes it over;
 * the idempotency row (see `idempotency`).
@@ -142,7 +142,7 @@ class CallbackStore:
         )
 
     def open(self) -> Iterator[Callback]:
-        """Every callback that `reconcile` has not yet seen ended."""
+        """Every callback that has not ended, or not long enough ago for `reconcile`."""
         for keys, _ in self._listed(_OPEN, to_text(_FIRST), to_text(_LAST), None):
             yield from self._read(keys).values()
 
