@@ -84,8 +84,9 @@ def classify(error: Exception, retry_after: str | None = None) -> DialResult:
 
 def _seconds(retry_after: str | None) -> timedelta | None:
     """A date, which HTTP allows too (RFC 9110, 10.2.3), is taken for nothing said."""
-    said = _DELAY.fullmatch(retry_after or "")
-    return timedelta(seconds=int(said[0])) if said else None
+    if retry_after is None or not _DELAY.fullmatch(retry_after):
+        return None
+    return timedelta(seconds=int(retry_after))
 
 
 def _never_connected(error: Exception) -> bool:

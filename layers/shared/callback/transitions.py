@@ -172,8 +172,7 @@ def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> 
     leg = callback.leg(name)
     if leg.attempt != attempt or _other_call(leg, event.call_sid):
         return None
-    if event.call_sid and not leg.call_sid:
-        leg = replace(leg, call_sid=event.call_sid)
+    leg = replace(leg, call_sid=leg.call_sid or event.call_sid)
     if event.status is None:
         word = _either(leg.unrecognised_status, event.word)
         return _with_leg(callback, name, replace(leg, unrecognised_status=word))
