@@ -28,7 +28,7 @@ LIFETIME = timedelta(hours=24)
 # Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
 _STILL_RUNNING = timedelta(seconds=30)
 
-_KEY = re.compile(r'(?P<quote>"?)(?P<key>[A-Za-z0-9_-]{16,255})(?P=quote)')
+_KEY = re.compile(r'("?)([A-Za-z0-9_-]{16,255})\1')
 
 Answer = dict[str, Any]
 
@@ -72,7 +72,7 @@ def key_of(header: str | None, request: "CallbackRequest", *, required: bool) ->
     if match is None:
         raise InvalidIdempotencyKey("Send 16 to 255 letters, digits, '-' or '_', such as a UUID.")
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
-    return Key(match["key"], hashlib.sha256(canonical.encode()).hexdigest())
+    return Key(match[2], hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def answer_given(key: Key, used: Used, now: datetime) -> Answer | None:
