@@ -1,11 +1,14 @@
 """The table: one winner per race, listings that show at once what was accepted."""
 
 import base64
+import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
 from callback import cancellation, clock, transitions
@@ -340,3 +343,34 @@ def test_cancelling_reads_the_row_once_and_is_for_its_own_tenant(client, store):
     canceled = cancellation.cancel(store, Workflow(None), tenant="default", callback_id="cb-1")
     assert canceled.close_reason is CloseReason.CANCELED
     assert len(reads) == 1
+
+
+class Body(io.BytesIO):
+    def stream(self, **_):
+        yield self.getvalue()
+
+
+def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
+    client, store, monkeypatch
+):
+    """DynamoDB carries out a ClientRequestToken once in ten minutes; moto knows none, so what
+    DynamoDB answers is played here."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    sent = []
+
+    def answered(request, **_):
+        again = [before["ClientRequestToken"] for before in sent]
+        sent.append(json.loads(request.body))
+        if not again:
+            return AWSResponse(request.url, 500, {}, Body(b"{}"))  # moto has carried it out
+        if sent[-1]["ClientRequestToken"] in again:
+            return AWSResponse(request.url, 200, {}, Body(b"{}"))
+        return None
+
+    client.meta.events.register_first("before-send.dynamodb.TransactWriteItems", answered)
+    store.add(callback(), allow_parallel=False)
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+    assert store.get("cb-1") == callback()
+    store.add(callback(callback_id="cb-2"))
+    assert sent[2]["ClientRequestToken"] != sent[0]["ClientRequestToken"]
