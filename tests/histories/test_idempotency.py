@@ -163,7 +163,17 @@ def test_the_same_request_in_other_words_is_the_same_request(service: World):
 
 @pytest.mark.parametrize(
     "key",
-    ["", "a" * 15, "a" * 256, "key of a client 1", "key-of-a-client-ü", "#" * 16],
+    [
+        "",
+        "a" * 15,
+        "a" * 256,
+        "key of a client 1",
+        "key-of-a-client-ü",
+        "#" * 16,
+        f'"{KEY}',
+        f'{KEY}"',
+        f'""{KEY}""',
+    ],
 )
 def test_a_key_that_is_none_is_refused(service: World, key: str):
     refusal = answered(service, key=key)
