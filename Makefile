@@ -101,7 +101,6 @@ admin: $(INSTALLED)
 	@$(RUN) PYTHONPATH=layers/shared python -m callback.admin $(ARGS)
 
 soak: $(INSTALLED)
-	$(RUN) IDEMPOTENCY_KEYS=200 python -m pytest tests/histories/test_idempotency.py
 	$(RUN) PYTHONPATH=layers/shared python -m tests.histories.soak --histories $(or $(N),20000) \
 		--steps $(or $(STEPS),100) $(if $(SEED),--seed $(SEED))
 
