@@ -52,22 +52,6 @@ def callback_of(answer: dict[str, Any]) -> str:
 # -- many at once --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def one_request_at_a_time(service: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DynamoDB carries out the requests on a row one after another. moto looks at a condition
-    and writes in two steps, between which another thread may come."""
-    table, around = threading.Lock(), service.faults.around
-
-    def serial(name: str, call: Any) -> Any:
-        def locked(*args: Any, **kwargs: Any) -> Any:
-            with table:
-                return call(*args, **kwargs)
-
-        return around(name, locked if name.startswith("dynamodb") else call)
-
-    monkeypatch.setattr(service.faults, "around", serial)
-
-
 def posted(service: World, number: int) -> dict[str, Any]:
     """One POST of the key with this number; each is another pair of parties."""
     body = {
@@ -89,7 +73,6 @@ def posted(service: World, number: int) -> dict[str, Any]:
     return dict(answer)
 
 
-@pytest.mark.usefixtures("one_request_at_a_time")
 def test_fifty_clients_that_send_every_key_at_once_get_one_callback_for_each_key(service: World):
     """In each round half of them race for a new key, and half repeat the one before."""
     together = threading.Barrier(CLIENTS)

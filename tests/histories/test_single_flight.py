@@ -142,15 +142,14 @@ def test_of_two_posts_for_a_pair_that_race_one_is_taken(
 ):
     """Both have seen that the pair is free before either writes."""
     both = threading.Barrier(2)
-    table, around, waited = threading.Lock(), play.world.faults.around, threading.local()
+    around, waited = play.world.faults.around, threading.local()
 
     def together(name: str, call: Any) -> Any:
         def racing(*args: Any, **kwargs: Any) -> Any:
             if name == "dynamodb.transact_write_items" and not hasattr(waited, "done"):
                 waited.done = True
                 both.wait(timeout=30)
-            with table:  # as DynamoDB does, and moto does not
-                return call(*args, **kwargs)
+            return call(*args, **kwargs)
 
         return around(name, racing if name.startswith("dynamodb") else call)
 
