@@ -28,7 +28,7 @@ from callback.workflow import SettleQueue, Workflow
 SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
 endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(

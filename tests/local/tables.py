@@ -9,6 +9,10 @@ that are read are written out as they are, not walked through against the API's 
 
 Inside `streamed` every write of a table with a stream is told, once it is certain. moto's own
 stream keeps what a transaction has taken back, and shows an item as it is when it is asked for.
+
+`without_http` spares a client of the same process everything between the two that is neither
+botocore's (names, types, errors) nor the table's: signing, HTTP and finding out which service is
+meant cost several times what the table does.
 """
 
 import contextlib
@@ -19,15 +23,23 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from botocore import parsers
+from botocore.awsrequest import AWSResponse
+from botocore.model import OperationModel
 from moto.core.responses import ActionContext
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import StreamShard, Table
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
+
+from tests.local.template import ACCOUNT, REGION
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 _READS = ("BatchGetItem", "GetItem", "Query")
 
@@ -128,3 +140,34 @@ def _copy_of_index(value: Any) -> Any:
     for hash_key, items in value.items.items():
         table.items[hash_key] = copy.copy(items)
     return table
+
+
+def without_http(client: "DynamoDBClient") -> None:
+    """What the client is asked goes straight to moto's DynamoDB, in this process.
+
+    As before, botocore checks the parameters and writes them out, and reads the answer.
+    """
+    parser = parsers.create_parser("json")
+
+    def answered(
+        model: OperationModel, params: dict[str, Any], **_: Any
+    ) -> tuple[AWSResponse, dict[str, Any]]:
+        status, headers, body = _handler(params).call_action()
+        raw = {"status_code": int(status), "headers": headers, "body": body.encode()}
+        parsed = parser.parse(raw, model.output_shape)
+        if raw["status_code"] >= 300:
+            code = parsed["Error"]["Code"]
+            if shape := model.service_model.shape_for_error_code(code):
+                parsed |= parser.parse(raw, shape)
+        return AWSResponse(params["url"], raw["status_code"], headers, None), parsed
+
+    client.meta.events.register("before-call.dynamodb", answered)
+
+
+def _handler(params: dict[str, Any]) -> DynamoHandler:
+    """As moto makes it of a request, which it would parse and look through for these."""
+    handler = DynamoHandler()
+    handler.headers, handler.response_headers = params["headers"], {}
+    handler.querystring, handler.params = {}, json.loads(params["body"])
+    handler.region, handler.current_account = REGION, ACCOUNT
+    return handler

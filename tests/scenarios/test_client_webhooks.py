@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from callback import transitions
+from callback import notifying, transitions
 from callback.deliveries import SCHEDULE
 from callback.models import LegName, LegOutcome, LegStatus, Webhook, to_text
 from tests.histories.world import TENANT, caller
@@ -223,18 +223,14 @@ def test_a_replayed_delivery_has_all_its_attempts_before_it(relay: Relay):
     assert [each["attempts"] for each in relay.failed()] == [10]
 
 
-def test_a_dead_letter_raises_the_metric_that_the_alarm_watches(relay: Relay):
+def test_a_dead_letter_logs_what_the_alarm_listens_for(relay: Relay):
     relay.endpoint(events=["callback.accepted"])
     relay.receiver.answers["/hook"] = 410
     with logs.collected() as lines:
         relay.accepted()
         relay.let(0)
-    (metric,) = [json.loads(line.text) for line in lines if "CloudWatchMetrics" in line.text]
-    (told,) = metric["_aws"]["CloudWatchMetrics"]
-    assert told["Namespace"] == "VoiceCallback"
-    assert told["Dimensions"] == [["service"]]
-    assert metric["service"] == "voice-callback"
-    assert metric["WebhookDeliveriesFailed"] == [1.0]
+    (told,) = [json.loads(line.text) for line in lines if notifying.FAILED in line.text]
+    assert (told["message"], told["reason"], told["attempts"]) == (notifying.FAILED, "http_410", 1)
 
 
 def test_dead_letters_come_in_pages_and_are_forgotten_after_a_week(relay: Relay):
@@ -334,6 +330,16 @@ def test_a_bus_that_does_not_take_an_event_gets_it_again(relay: Relay):
     relay.let(0)
     (entry,) = relay.bus.published
     assert (entry["Source"], entry["DetailType"]) == ("voice-callback", "callback.accepted")
+    assert ids(relay) == ["msg_cb-1_1"]
+
+
+def test_what_was_delivered_is_not_delivered_again_when_the_stream_tells_of_it_again(relay: Relay):
+    relay.endpoint(events=["callback.accepted"])
+    relay.accepted()
+    told = list(relay.writes)
+    relay.let(0)
+    relay.writes = told
+    relay.let(DAY)
     assert ids(relay) == ["msg_cb-1_1"]
 
 

@@ -439,6 +439,32 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
+def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if_there_is_one(
+    deployed: dict[str, Any],
+) -> None:
+    counted: dict[str, set[str]] = {}
+    for filter_ in of_type(deployed, "AWS::Logs::MetricFilter").values():
+        (count,) = filter_["MetricTransformations"]
+        assert count["MetricValue"] == "1"
+        counted.setdefault(json.dumps([count["MetricNamespace"], count["MetricName"]]), set()).add(
+            filter_["LogGroupName"]["Ref"]
+        )
+    watched = {}
+    for alarm in of_type(deployed, "AWS::CloudWatch::Alarm").values():
+        if alarm["Namespace"] == "AWS/SQS":
+            continue
+        metric = json.dumps([alarm["Namespace"], alarm["MetricName"]])
+        watched[metric] = counted[metric]
+        assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert alarm["TreatMissingData"] == "notBreaching"
+        given, topic, _ = alarm["AlarmActions"]["Fn::If"]
+        assert (given, topic) == ("AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}])
+
+    assert list(watched.values()) == [{"CarrierWebhookLogs", "ReconcileLogs"}, {"NotifyClientLogs"}]
+    assert watched.keys() == counted.keys()
+
+
 def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
     """Not delivered by the rule, or delivered and failed: the same queue."""
     queue = "UnclosedCallbacks"
@@ -561,23 +587,34 @@ def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
     assert outbound.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
 
 
-def test_somebody_is_alarmed_of_what_could_not_be_told(deployed: dict[str, Any]) -> None:
-    alarms = of_type(deployed, "AWS::CloudWatch::Alarm")
-    watched = {
-        (alarm["Namespace"], alarm["MetricName"], json.dumps(alarm["Dimensions"]))
-        for alarm in alarms.values()
-    }
-    of_queues = {
-        (
-            "AWS/SQS",
-            "ApproximateNumberOfMessagesVisible",
-            json.dumps([{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]),
-        )
-        for queue in ("UnsentDeliveries", "UnpublishedEvents")
-    }
-    own = (notifying._NAMESPACE, notifying._METRIC)
-    dimensions = [{"Name": n, "Value": v} for n, v in notifying._DIMENSIONS.items()]
+@pytest.mark.parametrize("queue", ["UnsentDeliveries", "UnpublishedEvents"])
+def test_an_alarm_is_raised_for_a_dead_letter(deployed: dict[str, Any], queue: str) -> None:
+    alarm = of_type(deployed, "AWS::CloudWatch::Alarm")[f"{queue}Alarm"]
 
-    assert watched == of_queues | {(*own, json.dumps(dimensions))}
-    for alarm in alarms.values():
-        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+    assert alarm["Namespace"] == "AWS/SQS"
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}
+    ]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+def test_an_alarm_is_raised_for_a_delivery_that_failed_for_good(deployed: dict[str, Any]) -> None:
+    listening = of_type(deployed, "AWS::Logs::MetricFilter")["DeliveriesFailed"]
+    alarm = of_type(deployed, "AWS::CloudWatch::Alarm")["DeliveriesFailedAlarm"]
+    (told,) = listening["MetricTransformations"]
+
+    assert listening["LogGroupName"] == {"Ref": "NotifyClientLogs"}
+    assert listening["FilterPattern"] == f'{{ $.message = "{notifying.FAILED}" }}'
+    assert (told["MetricNamespace"], told["MetricName"]) == (
+        alarm["Namespace"],
+        alarm["MetricName"],
+    )
+    assert alarm["Threshold"] == 1
+
+
+def test_every_alarm_goes_to_the_topic(deployed: dict[str, Any]) -> None:
+    topic = {"Fn::If": ["AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    alarms = of_type(deployed, "AWS::CloudWatch::Alarm")
+
+    assert {name for name, alarm in alarms.items() if alarm.get("AlarmActions") != topic} == set()
