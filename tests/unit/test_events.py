@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from callback import events, transitions
 from callback.events import EventType
-from callback.models import Callback, CallbackStatus, LegName, LegOutcome, LegStatus, Order
+from callback.models import (
+    Callback,
+    CallbackStatus,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    from_record,
+    to_record,
+)
 from tests.unit import build
 
 
@@ -139,6 +148,12 @@ def test_sequences_have_no_gap_and_one_end_whatever_happens(order, happened):
     assert len({event.message_id for event in made}) == len(made)
     ends = [event for event in made if event.type is EventType.CALLBACK_ENDED]
     assert len(ends) == (states[-1].status is CallbackStatus.ENDED)
+
+
+def test_a_row_from_before_there_were_events_is_read_and_counts_from_its_next():
+    row = to_record(build.callback())
+    del row["event_count"]
+    assert from_record(row) == build.callback()
 
 
 def test_a_row_whose_write_is_told_twice_makes_the_same_event_to_the_byte():

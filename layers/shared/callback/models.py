@@ -210,7 +210,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
         webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
-        event_count=int(record["event_count"]),
+        event_count=int(record.get("event_count", 1)),  # a row from before there were events
         revision=int(record["revision"]),
     )
 
