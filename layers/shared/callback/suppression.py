@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+def hashed(pepper: Pepper, address: str) -> str:
+    """What stands for an address where its number must not. Raises what `Pepper.get` does."""
+    return hmac.digest(pepper.get().encode(), address.encode(), "sha256").hex()
+
+
 class SuppressionList:
     """Every method raises what `Pepper.get` does."""
 
@@ -44,5 +49,5 @@ class SuppressionList:
         return "Item" in answer
 
     def _key(self, tenant: str, address: str) -> dict[str, Any]:
-        hashed = hmac.digest(self._pepper.get().encode(), address.encode(), "sha256").hex()
-        return {"pk": {"S": f"SUPPRESSED#{tenant}#{hashed}"}, "sk": {"S": "SUPPRESSED"}}
+        row = f"SUPPRESSED#{tenant}#{hashed(self._pepper, address)}"
+        return {"pk": {"S": row}, "sk": {"S": "SUPPRESSED"}}
