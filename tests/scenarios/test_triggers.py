@@ -70,6 +70,7 @@ FORMS = (
     "+88213{:06}",  # international networks
     "+97912{:07}",  # international premium
     "+141555501{:02}9",  # one digit too many
+    "+9999{:06}",  # nobody's
 )
 
 
