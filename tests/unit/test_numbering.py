@@ -41,7 +41,7 @@ def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
         ("+18005551234", "US", False),
         ("+447012345678", "GB", False),
         ("+881612345678", "001", False),
-        ("+97912345678", None, False),
+        ("+979123456789", "001", False),
         ("+14155550", None, False),
         ("+9999999999", None, False),
     ],
