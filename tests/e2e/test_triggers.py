@@ -269,6 +269,25 @@ def test_a_forged_text_or_call_is_403_and_leaves_no_trace(stack, line, door, for
     assert len(stack.calls()) == calls
 
 
+@pytest.mark.parametrize(
+    ("door", "field", "status"),
+    [
+        (SMS, "MessageSid", 403),
+        (CALL, "CallSid", 403),
+        *((door, "AccountSid", 403) for door in DOORS),
+        *((door, field, 200) for door in DOORS for field in ("From", "To")),
+    ],
+)
+def test_a_genuine_request_that_lacks_a_field_is_no_fault_of_ours(stack, line, door, field, status):
+    form = {"AccountSid": stack.account_sid, "To": line.number, **DOORS[door]()}
+    del form[field]
+    signature = RequestValidator(stack.auth_token).compute_signature(stack.url + door, form)
+    answer = line.signed(door, {}, signature=signature, data=form)
+    assert answer.status_code == status
+    assert "<Message" not in answer.text
+    assert line.callbacks() == []
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_a_number_into_which_the_next_name_was_moved_is_nobodys(stack, line, door):
     """What is signed runs names and values together, so the signature is right."""
