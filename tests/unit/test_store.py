@@ -6,10 +6,8 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
-from moto import mock_aws
 
 from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
@@ -20,6 +18,7 @@ from callback.models import (
     LegName,
     LegOutcome,
     LegStatus,
+    Source,
     Step,
     to_text,
 )
@@ -33,28 +32,6 @@ A, B = LegName.A, LegName.B
 @pytest.fixture(autouse=True)
 def noon(monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: NOON)
-
-
-@pytest.fixture
-def client():
-    with mock_aws():
-        client = boto3.client(
-            "dynamodb", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-        )
-        client.create_table(
-            TableName="callbacks",
-            KeySchema=[
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield client
-        client.close()
 
 
 @pytest.fixture
@@ -85,11 +62,23 @@ def test_every_field_survives_the_table(store):
     full = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A, seconds=44))
     full = replace(
         allowed(transitions.wait(full, Step.SECOND, "token")),
+        source=Source.SMS,
         metadata={"ticket": "42", "note": ""},
         leg_b=replace(full.leg_b, unrecognised_status="odd", carrier_code=21211, cause="why"),
     )
     store.add(full)
     assert store.get("cb-1") == full
+
+
+def test_a_callback_from_before_there_were_triggers_came_by_the_api(store, client):
+    store.add(callback(source=Source.SMS))
+    client.update_item(
+        TableName="callbacks",
+        Key={"pk": {"S": "CALLBACK#cb-1"}, "sk": {"S": "CALLBACK"}},
+        UpdateExpression="REMOVE #source",
+        ExpressionAttributeNames={"#source": "source"},
+    )
+    assert store.get("cb-1").source is Source.API
 
 
 def test_an_unknown_callback_is_not_found(store):
