@@ -113,6 +113,7 @@ def _change(
         logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
         return
     workflow.settle(callback)
+    store.release(callback)  # where others are in the way, `reconcile` does it
 
 
 def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:

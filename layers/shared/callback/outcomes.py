@@ -31,6 +31,8 @@ def of(callback: Callback) -> tuple[str, str | None]:
     first, second = plan.by_order(callback)
     if callback.close_reason is CloseReason.CANCELED:
         return "canceled", "client_request"
+    if callback.close_reason is CloseReason.STOPPED:
+        return "canceled", "calling_stopped"
     if were_connected(callback):
         return "completed", _why_talk_ended(callback)
     for place, leg in (("first", first), ("second", second)):
@@ -89,6 +91,6 @@ def parting_sentence(callback: Callback, leg: Leg, other: Leg) -> str | None:
         return None
     if other.outcome in SENTENCES:
         return SENTENCES[other.outcome]
-    if callback.close_reason in (CloseReason.TIMED_OUT, CloseReason.FAILED):
+    if callback.close_reason in (CloseReason.TIMED_OUT, CloseReason.FAILED, CloseReason.STOPPED):
         return _SORRY
     return None

@@ -53,7 +53,8 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
     for callback in store.open():
         tally.open += 1
         if callback.status is CallbackStatus.ENDED:
-            store.forget_open(callback)
+            if store.release(callback):
+                store.forget_open(callback)
         elif callback.waiting is None or transitions.over(callback) or _quiet(callback):
             tally.mended += 1
             try:

@@ -4,6 +4,7 @@ from callback import placement, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierUnavailable
 from callback.models import Step
+from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
@@ -11,6 +12,7 @@ from callback.workflow import Workflow
 def begin(
     store: CallbackStore,
     dialer: Dialer,
+    policies: PolicyStore,
     workflow: Workflow,
     callback_id: str,
     step: Step,
@@ -23,7 +25,7 @@ def begin(
     Raises CarrierUnavailable, which the workflow retries, where nothing could be sent.
     """
     callback, _ = store.change(callback_id, lambda c: transitions.wait(c, step, token))
-    callback = placement.place_step(store, dialer, callback, step)
+    callback = placement.place_step(store, dialer, policies, callback, step)
     if placement.still_to_dial(callback, step):
         raise CarrierUnavailable("The carrier could not be reached.")
     workflow.settle(callback)
