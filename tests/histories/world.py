@@ -23,6 +23,8 @@ from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
 from callback.credentials import Credentials
+from callback.policy import PolicyStore
+from callback.tenants import TenantStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
@@ -30,6 +32,7 @@ from tests.local import front, functions, logs, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
+from tests.local.stack import GENEROUS
 
 PROJECT = Path(__file__).parents[2]
 PATH = "/voice/call/callback"
@@ -62,6 +65,18 @@ class FixedCredentials:
 
     def refetch(self) -> None:
         return None
+
+
+class FixedPepper:
+    def get(self) -> str:
+        return "pepper-of-the-histories-0123456789"
+
+
+def _admissions(module: Any) -> list[Any]:
+    """The rules that a handler goes by, its own or its triggers'."""
+    if hasattr(module, "admission"):
+        return [module.admission]
+    return [module.intake.admission] if hasattr(module, "intake") else []
 
 
 @dataclass
@@ -150,6 +165,11 @@ class World:
                     workflow._queue._client = lambda: sqs
         if hasattr(module, "credentials"):
             module.credentials = FixedCredentials()
+        if hasattr(module, "policies"):
+            module.policies._client = module.store._client
+        for each in _admissions(module):
+            each._client = each.policies._client = module.store._client
+            each._suppression._pepper = FixedPepper()
         if hasattr(module, "dialer"):
             module.dialer._credentials = FixedCredentials()
 
@@ -167,6 +187,13 @@ class World:
             self._dynamodb.delete_table(TableName=TABLE)
         (table,) = self.template.tables
         self._dynamodb.create_table(**table)
+        TenantStore(self._dynamodb, TABLE).add_tenant(TENANT)
+        self.set_policy(**GENEROUS)
+
+    def set_policy(self, **fields: str) -> None:
+        """Of the one tenant. Functions that have just looked feel it some seconds later."""
+        for field, text in fields.items():
+            PolicyStore(self._dynamodb, TABLE).set(TENANT, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
 

@@ -21,6 +21,21 @@ PROJECT = Path(__file__).resolve().parents[2]
 SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
 
+# A number that TENANT may show, and shows where a party's own is not to be shown.
+CALLER_ID = "+14155550199"
+# What the tenants of this machine may do: the carrier is a simulator, and tests ask for much.
+GENEROUS = {
+    "allowed_regions": "US,GB",
+    "allowed_types": "fixed_line,mobile,fixed_line_or_mobile,voip",
+    "any_caller_id_extension": "true",
+    "calls_per_number": "unlimited",
+    "calls_per_prefix": "unlimited",
+    "calls_per_tenant": "1000000/1m",
+    "concurrent_callbacks": "1000000",
+    "daily_spend": "100000000.00 USD",
+    "calling_window": "always",
+}
+
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
 
@@ -126,6 +141,8 @@ class LocalStack:
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
+        self.verify(TENANT, CALLER_ID)
+        self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
         enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
@@ -200,10 +217,24 @@ class LocalStack:
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:
-        """A new tenant's first key, which may do everything."""
+        """A new tenant's first key, which may do everything. The tenant may do much (GENEROUS)."""
         tenants = importlib.import_module("callback.tenants")
         tenants.TenantStore(self.aws.dynamodb, self.table_name).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
         return self.make_key(tenant)
+
+    def set_policy(self, tenant: str, **fields: str) -> None:
+        """Functions that have just looked feel it some (virtual) seconds later."""
+        policy = importlib.import_module("callback.policy")
+        store = policy.PolicyStore(self.aws.dynamodb, self.table_name)
+        for field, text in fields.items():
+            store.set(tenant, field, text)
+
+    def verify(self, tenant: str, number: str) -> None:
+        """The tenant may show this number from here on."""
+        numbers = importlib.import_module("callback.numbers")
+        store = numbers.NumberStore(self.aws.dynamodb, self.table_name)
+        store.put(numbers.TenantNumber(number, tenant, owned=False))
 
     def history(self, callback_id: str) -> list[dict[str, Any]]:
         """Every event of a callback's execution, oldest first."""

@@ -11,15 +11,26 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from callback import addresses, counters, destinations, errors, guards, hours, numbers, plan, rows
+from callback import (
+    addresses,
+    counters,
+    destinations,
+    errors,
+    guards,
+    hours,
+    numbers,
+    plan,
+    prices,
+    rows,
+)
 from callback.counters import Condition, Counter
 from callback.destinations import Destination
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegName, Reservation, to_text
 from callback.numbers import TenantNumber
 from callback.policy import Policy, PolicyStore, Rate, Standing, decimal
-from callback.prices import PriceTable
 from callback.suppression import SuppressionList
+from callback.tenants import Pepper
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -67,18 +78,16 @@ class Admission:
         self,
         client: "DynamoDBClient",
         table_name: str,
-        policies: PolicyStore,
-        suppression: SuppressionList,
-        prices: PriceTable,
+        pepper: Pepper,
         *,
         home_region: str,
         sip_domain: str,
     ) -> None:
         self._client = client
         self._table = table_name
-        self._policies = policies
-        self._suppression = suppression
-        self._prices = prices
+        self.policies = PolicyStore(client, table_name)
+        self._suppression = SuppressionList(client, table_name, pepper)
+        self._prices = prices.read()
         self._home_region = home_region
         self._sip_domain = sip_domain
 
@@ -89,7 +98,7 @@ class Admission:
         """
         case = Case(
             planned,
-            self._policies.standing(planned.tenant),
+            self.policies.standing(planned.tenant),
             (self._party(planned, LegName.A), self._party(planned, LegName.B)),
             self._home_region,
             self._sip_domain.partition(":")[0].lower(),
@@ -257,10 +266,18 @@ class Case:
             if party.destination.is_number:
                 number, prefix = party.hashed, party.hashed_prefix
                 yield from self._rates(
-                    "number", self.policy.calls_per_number, errors.TooManyCallsToNumber, number, party
+                    "number",
+                    self.policy.calls_per_number,
+                    errors.TooManyCallsToNumber,
+                    number,
+                    party,
                 )
                 yield from self._rates(
-                    "prefix", self.policy.calls_per_prefix, errors.TooManyCallsToPrefix, prefix, party
+                    "prefix",
+                    self.policy.calls_per_prefix,
+                    errors.TooManyCallsToPrefix,
+                    prefix,
+                    party,
                 )
         yield self._spend()
 
@@ -440,7 +457,9 @@ def nobody_is_us(case: Case) -> None:
     for party in case.parties:
         owner = case.owner(party.leg.to) if party.destination.is_number else None
         if owner and owner.owned:
-            raise errors.OwnNumber("Give the number of the person who is to answer.", leg=party.name)
+            raise errors.OwnNumber(
+                "Give the number of the person who is to answer.", leg=party.name
+            )
 
 
 def caller_ids_are_the_tenants(case: Case) -> None:
@@ -455,7 +474,9 @@ def nobody_is_suppressed(case: Case) -> None:
 
 def it_is_within_hours(case: Case) -> None:
     window = case.policy.calling_window
-    windowed = {party.name: zones for party in case.parties if (zones := case.zones(party)) is not None}
+    windowed = {
+        party.name: zones for party in case.parties if (zones := case.zones(party)) is not None
+    }
     if window is None:
         return
     for name, zones in windowed.items():

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors, idempotency
-from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope
+from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope, Source
 from callback.schema import CallbackRequest, ListRequest
 
 Schema = dict[str, Any]
@@ -364,6 +364,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
                 ),
             ),
             "cause": _maybe("string", description="Why, where that is known."),
+            "source": {"enum": [*Source], "description": "What asked for it."},
             "order": {"enum": [*Order]},
             "leg_A": _ref("Leg"),
             "leg_B": _ref("Leg"),

@@ -1,9 +1,9 @@
 """Counters that never pass their limit: callbacks at once, calls in a while, money of a day.
 
 Each is a row of its own with a number in it, `used`. It is raised in the transaction that stores
-a callback, on condition that the limit holds, so that a callback is stored and counted or neither,
-however many come at once and whenever a process dies. What a callback holds while it lasts (a
-place among those at once, and its money) is given back in the one write that marks it as given back.
+a callback, on condition that the limit holds: a callback is stored and counted, or neither, however
+many come at once and whenever a process dies. What it holds while it lasts (a place among those at
+once, and its money) is given back in the transaction that marks it as given back.
 """
 
 from collections.abc import Iterable

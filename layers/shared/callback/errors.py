@@ -127,7 +127,7 @@ class CarrierUnavailable(CallbackError):
 
 
 class CallingStopped(CallbackError):
-    """The switch for everybody, or the tenant's own, is thrown. Nothing is dialed until it is not."""
+    """The switch for everybody, or the tenant's own, is thrown."""
 
     status = 503
     code = "calling_stopped"

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+def hashed(pepper: Pepper, address: str) -> str:
+    """What stands for an address where its number must not. Raises what `Pepper.get` does."""
+    return hmac.digest(pepper.get().encode(), address.encode(), "sha256").hex()
+
+
 class SuppressionList:
     """Every method raises what `Pepper.get` does."""
 
@@ -45,7 +50,7 @@ class SuppressionList:
 
     def hashed(self, address: str) -> str:
         """What stands for an address in rows that must not name it."""
-        return hmac.digest(self._pepper.get().encode(), address.encode(), "sha256").hex()
+        return hashed(self._pepper, address)
 
     def key(self, tenant: str, address: str) -> rows.Key:
         """The row that is there if the address is on the list."""
