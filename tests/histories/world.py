@@ -155,7 +155,8 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        module.store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+        if hasattr(module, "store"):
+            module.store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
