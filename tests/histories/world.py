@@ -193,7 +193,7 @@ class World:
 
     def set_policy(self, **fields: str) -> None:
         """Of the one tenant. Functions that have just looked feel it some seconds later."""
-        for field, text in fields.items():
+        for name, text in fields.items():
             PolicyStore(self._dynamodb, TABLE).set(TENANT, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
