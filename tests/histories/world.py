@@ -48,6 +48,12 @@ def caller(tenant: str = TENANT) -> dict[str, Any]:
     return {"authorizer": {"lambda": {"tenant": tenant, "key_id": "key_1", "scopes": scopes}}}
 
 
+def without_rates(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer as it is given again: what was left of a tenant's rates is told once."""
+    kept = {k: v for k, v in answer["headers"].items() if not k.startswith("RateLimit")}
+    return {**answer, "headers": kept}
+
+
 class KillableFunctions(functions.Functions):
     """A killed function answers nothing: whoever called it sees what AWS would show."""
 
@@ -188,13 +194,17 @@ class World:
             self._dynamodb.delete_table(TableName=TABLE)
         (table,) = self.template.tables
         self._dynamodb.create_table(**table)
-        TenantStore(self._dynamodb, TABLE).add_tenant(TENANT)
-        self.set_policy(**GENEROUS)
+        self.make_tenant(TENANT)
 
-    def set_policy(self, **fields: str) -> None:
-        """Of the one tenant. Functions that have just looked feel it some seconds later."""
+    def make_tenant(self, tenant: str) -> None:
+        """One that may do much (GENEROUS)."""
+        TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
+
+    def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
+        """Functions that have just looked feel it some seconds later."""
         for name, text in fields.items():
-            PolicyStore(self._dynamodb, TABLE).set(TENANT, name, text)
+            PolicyStore(self._dynamodb, TABLE).set(tenant, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
 
