@@ -58,14 +58,14 @@ def create(event: http.Event) -> http.Answer:
     request = schema.parse_callback(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
-    if query.dry_run:
-        return rehearsal.of(store, admission, tenant=tenant, request=request, retention=RETENTION)
     policy = admission.policies.standing(tenant).policy
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),
         request,
         required=SETTINGS.require_idempotency_key == "true" or policy.require_idempotency_key,
     )
+    if query.dry_run:
+        return rehearsal.of(store, admission, tenant=tenant, request=request, retention=RETENTION)
     return posting.post(
         store,
         dialer,

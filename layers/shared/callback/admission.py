@@ -438,7 +438,7 @@ def types_are_allowed(case: Case) -> None:
                 "Call another number of theirs, or ask your operator for this type"
                 " (allowed_types; premium and the like are never allowed).",
                 leg=party.name,
-                type=kind,
+                number_type=kind,
             )
 
 

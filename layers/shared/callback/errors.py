@@ -157,7 +157,7 @@ class RegionNotAllowed(CallbackError):
 
 
 class NumberTypeNotAllowed(CallbackError):
-    """`type` is the number's, such as premium_rate."""
+    """`number_type` is the number's, such as premium_rate."""
 
     status = 403
     code = "number_type_not_allowed"
