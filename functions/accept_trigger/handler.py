@@ -17,6 +17,7 @@ from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.store import CallbackStore
+from callback.suppression import SuppressionList
 from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.triggers import Intake
@@ -27,28 +28,30 @@ logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
 waiting = TriggerStore(client, table)
 tenants = TenantStore(client, table)
+parameters = SSMProvider(boto3_client=aws.ssm())
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
+suppressed = SuppressionList(client, table, pepper)
 store = CallbackStore(client, table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
-parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 dialer = Dialer(
     credentials,
     api_url=SETTINGS.carrier_api_url,
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
 intake = Intake(
     store,
     dialer,
     workflow,
-    Admission(
-        client,
-        table,
-        pepper,
-        home_region=SETTINGS.home_region,
-        sip_domain=SETTINGS.sip_domain,
-    ),
+    admission,
     home_region=SETTINGS.home_region,
     sip_domain=SETTINGS.sip_domain,
     retention=timedelta(days=int(SETTINGS.retention_days)),
@@ -57,7 +60,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 
 def accept(record: SQSRecord) -> None:
-    triggers.accept(waiting, tenants, intake, record.body)
+    triggers.accept(waiting, tenants, suppressed, intake, record.body)
 
 
 @logger.inject_lambda_context

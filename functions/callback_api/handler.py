@@ -43,10 +43,11 @@ dialer = Dialer(
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 admission = Admission(
     client,
     table,
-    Pepper(SETTINGS.key_pepper_name, parameters),
+    pepper,
     home_region=SETTINGS.home_region,
     sip_domain=SETTINGS.sip_domain,
 )

@@ -35,7 +35,8 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(client, table)
 suppressed = SuppressionList(client, table, pepper)
 once = Once(client, table, pepper)
-queue = TriggerQueue(TriggerStore(client, table), aws.sqs, SETTINGS.trigger_queue_url)
+waiting = TriggerStore(client, table)
+queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 store = CallbackStore(client, table)
 workflow = Workflow(
     aws.step_functions(),
@@ -48,17 +49,18 @@ dialer = Dialer(
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
 intake = Intake(
     store,
     dialer,
     workflow,
-    Admission(
-        client,
-        table,
-        pepper,
-        home_region=SETTINGS.home_region,
-        sip_domain=SETTINGS.sip_domain,
-    ),
+    admission,
     home_region=SETTINGS.home_region,
     sip_domain=SETTINGS.sip_domain,
     retention=timedelta(days=int(SETTINGS.retention_days)),

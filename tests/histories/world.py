@@ -6,11 +6,12 @@ what a test lets happen.
 """
 
 import contextlib
+import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,9 +23,10 @@ from moto.dynamodb.models import dynamodb_backends
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
+from callback import numbers, tenants, trigger_queue
+from callback.admission import Admission
 from callback.credentials import Credentials
 from callback.policy import PolicyStore
-from callback.tenants import TenantStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
@@ -73,16 +75,11 @@ class FixedCredentials:
         return None
 
 
-class FixedPepper:
-    def get(self) -> str:
-        return "pepper-of-the-histories-0123456789"
-
-
-def _admissions(module: Any) -> list[Any]:
-    """The rules that a handler goes by, its own or its triggers'."""
-    if hasattr(module, "admission"):
-        return [module.admission]
-    return [module.intake.admission] if hasattr(module, "intake") else []
+def _with_parts(values: Iterable[Any]) -> list[Any]:
+    """And the stores that the rules have for their own."""
+    found = list(values)
+    rules = [each for each in found if isinstance(each, Admission)]
+    return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
 
 
 @dataclass
@@ -93,6 +90,32 @@ class SettleQueue:
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
         self.waiting.append(MessageBody)
+
+
+@dataclass
+class TriggerQueue:
+    """Likewise, for `AcceptTrigger`, once it is time."""
+
+    clock: Clock
+    waiting: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        due = self.clock.now() + timedelta(seconds=DelaySeconds)
+        self.waiting.append((due, MessageBody))
+
+    def take(self) -> list[str]:
+        """Ids that are due."""
+        now = self.clock.now()
+        due = [trigger_id for at, trigger_id in self.waiting if at <= now]
+        self.waiting = [(at, trigger_id) for at, trigger_id in self.waiting if at > now]
+        return due
+
+
+class FixedPepper:
+    """What SSM has under the pepper's name."""
+
+    def get(self, _name: str, **_options: Any) -> str:
+        return "0123456789abcdef" * 4
 
 
 class World:
@@ -144,6 +167,7 @@ class World:
         self._dynamodb = session.client("dynamodb")
         stack.callback(self._dynamodb.close)
         self.queue = SettleQueue()
+        self.triggers = TriggerQueue(self.clock)
         self.sequencer = Sequencer(self._definition, self._run_task, self.clock.now)
         before = set(sys.modules)
         loaded = stack.enter_context(
@@ -161,8 +185,13 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        if hasattr(module, "store"):
-            module.store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+        for each in _with_parts(vars(module).values()):
+            if hasattr(each, "_client") and hasattr(each, "_table"):
+                each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+            if isinstance(each, trigger_queue.TriggerQueue):
+                each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
+            if isinstance(each, tenants.Pepper):
+                each._provider = FixedPepper()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
@@ -172,11 +201,6 @@ class World:
                     workflow._queue._client = lambda: sqs
         if hasattr(module, "credentials"):
             module.credentials = FixedCredentials()
-        if hasattr(module, "policies"):
-            module.policies._client = module.store._client
-        for each in _admissions(module):
-            each._client = each.policies._client = module.store._client
-            each._suppression._pepper = FixedPepper()
         if hasattr(module, "dialer"):
             module.dialer._credentials = FixedCredentials()
 
@@ -185,6 +209,7 @@ class World:
         self.faults.clear()
         self.faults.killed.clear()
         self.queue.waiting.clear()
+        self.triggers.waiting.clear()
         self._joined_at.clear()
         self._calls_at, self._records_at = (-1, -1), -1
         self._reset_at = self.clock.now()
@@ -198,7 +223,7 @@ class World:
 
     def make_tenant(self, tenant: str) -> None:
         """One that may do much (GENEROUS)."""
-        TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
 
     def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
@@ -258,6 +283,13 @@ class World:
             if error or result["batchItemFailures"]:
                 self.queue.waiting.append(callback_id)
 
+        for trigger_id in self.triggers.take():
+            message = {"messageId": trigger_id, "body": trigger_id, "eventSource": "aws:sqs"}
+            result, error = self.invoke("AcceptTrigger", {"Records": [message]})
+            if error or result["batchItemFailures"]:
+                self.triggers.waiting.append((self.clock.now(), trigger_id))
+            self.sequencer.run()
+
     def advance(self, seconds: int) -> None:
         """Let time pass, second by second; whatever falls due happens in its second.
 
@@ -269,6 +301,14 @@ class World:
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
         self.run()
+
+    def make_number(self, number: str, tenant: str = TENANT, **takes: str) -> str:
+        """A tenant's own number, and the tenant where there is none yet; answers `number`."""
+        with contextlib.suppress(tenants.TenantExists):
+            self.make_tenant(tenant)
+        owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
+        numbers.NumberStore(self._dynamodb, TABLE).put(owned)
+        return number
 
     def hang_up(self, call_sid: str) -> None:
         """The called party hangs up, or declines while it rings."""

@@ -21,7 +21,7 @@ from callback.models import (
     Step,
 )
 from callback.policy import NumberType
-from callback.schema import CallbackRequest, CreateQuery, ListRequest
+from callback.schema import CallbackRequest, CreateQuery, ListRequest, PacketRequest
 
 Schema = dict[str, Any]
 
@@ -55,6 +55,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
                 "get": _read(),
                 "delete": _cancel(),
             },
+            "/voice/trigger/packet": {"post": _packet()},
         },
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
@@ -136,13 +137,56 @@ def _create(key_required: bool) -> Schema:
                 errors.InvalidIdempotencyKey,
                 errors.IdempotencyKeyMissing,
             ),
-            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
-            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
-            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
-            "503": _refusal(errors.StoreContended, errors.CallingStopped, by_gateway=True),
-            **_BY_GATEWAY,
-            "403": _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True),
-            "429": _refusal(*_TOO_MANY, by_gateway=True),
+            **_of_creating(),
+        },
+    }
+
+
+def _of_creating() -> Schema:
+    """Refusals of whatever asks for a callback."""
+    return {
+        "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
+        "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+        "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
+        "503": _refusal(errors.StoreContended, errors.CallingStopped, by_gateway=True),
+        **_BY_GATEWAY,
+        "403": _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True),
+        "429": _refusal(*_TOO_MANY, by_gateway=True),
+    }
+
+
+def _packet() -> Schema:
+    schema = {"schema": _ref("PacketRequest"), "example": {"a": "1000123", "b": "1000125"}}
+    return {
+        "operationId": "sendPacket",
+        "summary": "The same for small devices: two parties in, an id out",
+        "description": (
+            "A form or a JSON object, whatever Content-Type says. The leading + of a number may"
+            " stand in a form as it is. With an `id` a repetition gets the first answer for 24"
+            " hours."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-www-form-urlencoded": schema,
+                "application/json": schema,
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted.",
+                "headers": {
+                    "Location": _header("Where the record is.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    **_RATES,
+                },
+                "content": _json("Accepted"),
+                "links": _LINKS,
+            },
+            "400": _refusal(
+                errors.InvalidRequest, errors.BodyNotJson, errors.IdempotencyKeyMissing
+            ),
+            **_of_creating(),
         },
     }
 
@@ -389,7 +433,11 @@ def _schema_of(model: type[BaseModel]) -> Schema:
 
 def _request_schemas() -> dict[str, Schema]:
     _, schemas = models_json_schema(
-        [(CallbackRequest, "validation"), (ListRequest, "validation")],
+        [
+            (CallbackRequest, "validation"),
+            (ListRequest, "validation"),
+            (PacketRequest, "validation"),
+        ],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
     )
@@ -512,6 +560,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "estimated_maximum_cost": _object({"amount": _MONEY, "currency": _TEXT}),
         }
     ),
+    "Accepted": _object({"callback_id": {"type": "string", "format": "uuid"}}),
     "CallbackPage": _object(
         {
             "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},

@@ -101,7 +101,9 @@ class SmsTrigger:
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
         home = numbering.region(texter.number.number) or self.intake.home_region
-        if guards.is_emergency("".join(filter(str.isdecimal, written)), home):
+        digits = "".join(filter(str.isdecimal, written))
+        # However it is dialed: 911, or +1 911.
+        if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
             return sms_grammar.refusal("emergency_number")
         to = numbering.read(written, home)
         return self._ask(texter, to) if to else sms_grammar.NO_NUMBER

@@ -82,8 +82,8 @@ CANCELED = "Your call is canceled."
 NOTHING_TO_CANCEL = "There is no call to cancel."
 NO_CALL = "You have not asked for a call."
 HELP = (
-    "Text CALL and a number: we call you, then that number. CALL ME: we call you and connect you to"
-    " us. CANCEL ends it, STATUS says how it stands, STOP ends all calls and texts."
+    "Text CALL and a number: we call you, then that number. CALL ME connects you to us."
+    " CANCEL ends it, STATUS tells how it is, STOP ends all calls and texts."
 )
 
 STATUS = {

@@ -12,6 +12,7 @@ from callback.errors import CallbackError, RequestInProgress
 from callback.models import Source
 from callback.schema import CallbackRequest
 from callback.store import CallbackStore
+from callback.suppression import SuppressionList
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.workflow import Workflow
@@ -42,6 +43,7 @@ class Intake:
     ) -> http.Answer:
         """As `posting.post`, and raises what it and `idempotency.key_of` do; `key` is the
         trigger's own id."""
+        policy = self.admission.policies.standing(tenant).policy
         return posting.post(
             self.store,
             self.dialer,
@@ -50,13 +52,22 @@ class Intake:
             tenant=tenant,
             request=request,
             retention=self.retention,
-            key=idempotency.key_of(key, request, required=key_required),
+            key=idempotency.key_of(
+                key, request, required=key_required or policy.require_idempotency_key
+            ),
             source=source,
         )
 
 
-def accept(triggers: TriggerStore, tenants: TenantStore, intake: Intake, trigger_id: str) -> None:
+def accept(
+    triggers: TriggerStore,
+    tenants: TenantStore,
+    suppressed: SuppressionList,
+    intake: Intake,
+    trigger_id: str,
+) -> None:
     """Take a trigger from the queue. A refusal is final: it is logged by its code and dropped.
+    So is the trigger of a party who has said STOP since.
 
     Raises InvalidRequest, BodyNotJson and NoSuchTenant for a trigger that a person must look at,
     and what may go better the next time.
@@ -72,6 +83,10 @@ def accept(triggers: TriggerStore, tenants: TenantStore, intake: Intake, trigger
     except (CallbackError, NoSuchTenant) as wrong:
         logger.error("trigger is not valid", source=trigger.source, error=type(wrong).__name__)
         raise
+    if any(suppressed.contains(request.tenant, leg.to) for leg in (request.leg_a, request.leg_b)):
+        logger.warning("trigger refused", source=trigger.source, code="suppressed")
+        triggers.forget(trigger_id)
+        return
     try:
         answer = intake.take(request.tenant, trigger.source, request, trigger_id)
     except CallbackError as refused:
