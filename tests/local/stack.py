@@ -239,11 +239,12 @@ class LocalStack:
         store.put(numbers.TenantNumber(number, tenant, owned=False))
 
     def make_number(self, number: str, tenant: str, **takes: str) -> None:
-        """A tenant's own number, at the simulated carrier too; `takes` is what
-        `numbers.TenantNumber` has of it."""
+        """A tenant's own number, at the simulated carrier too, shown where there is no other to
+        show; `takes` is what `numbers.TenantNumber` has of it."""
         numbers = importlib.import_module("callback.numbers")
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
         numbers.NumberStore(self.aws.dynamodb, self.table_name).put(owned)
+        self.set_policy(tenant, fallback_caller_id=number)
         if self.carrier is not None:
             doors = {
                 "sms_url": f"{self.public_url}/carrier/trigger/sms",
