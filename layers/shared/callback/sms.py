@@ -51,8 +51,7 @@ class SmsTrigger:
         if number is None or not number.owned:
             logger.warning("a text to a number that no tenant has")
             return None
-        # Two services would otherwise go on texting each other.
-        if not numbering.is_e164(sender) or self.numbers.get(sender):
+        if not numbering.is_e164(sender) or self._is_a_service(sender):
             logger.warning("a text from who cannot be called", tenant=number.tenant)
             return None
         text = sms_grammar.parse(form.get("Body", ""), form.get("OptOutType", ""))
@@ -64,6 +63,12 @@ class SmsTrigger:
         texter = Texter(sender, number, form["MessageSid"], text.number)
         sentence = _DO[text.command](self, texter)
         return None if text.is_answered else sentence
+
+    def _is_a_service(self, sender: str) -> bool:
+        """Two of ours would otherwise go on texting each other. A verified caller ID is the number
+        of somebody, who may text."""
+        number = self.numbers.get(sender)
+        return number is not None and number.owned
 
     def _stop(self, texter: Texter) -> str | None:
         self.suppressed.add(texter.number.tenant, texter.address)
