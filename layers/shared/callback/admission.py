@@ -202,7 +202,7 @@ class Case:
                 return asked
             raise errors.CallerIdNotAllowed(
                 f"Give leg_{party.name} a `from` that is a number of yours, owned or verified"
-                " (make admin: add-number), or leave it out.",
+                " (put-number), or leave it out.",
                 leg=party.name,
             )
         if self._may_show(other.leg.to, party):

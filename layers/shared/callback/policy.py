@@ -175,10 +175,7 @@ class PolicyStore:
 
         Raises UnknownField, InvalidValue, NoSuchTenant; nothing is written then.
         """
-        if field not in _FORMS:
-            raise UnknownField(f"A policy has no field {field}. It has: {', '.join(_FORMS)}.")
-        if text:
-            _FORMS[field].parse(text)
+        parsed(field, text)
         update = "SET #field = :text" if text else "REMOVE #field"
         values: Any = {"ExpressionAttributeValues": {":text": {"S": text}}} if text else {}
         try:
@@ -217,6 +214,16 @@ def _key(tenant: str) -> rows.Key:
 
 def _policy(row: rows.Row) -> Policy:
     return Policy(**{name: form.parse(row[name]) for name, form in _FORMS.items() if name in row})
+
+
+def parsed(field: str, text: str) -> Any:
+    """A field's value; the default for empty text. Raises UnknownField, InvalidValue."""
+    if field not in _FORMS:
+        raise UnknownField(f"A policy has no field {field}. It has: {', '.join(_FORMS)}.")
+    try:
+        return _FORMS[field].parse(text) if text else getattr(Policy(), field)
+    except InvalidValue as invalid:
+        raise InvalidValue(f"{field}: {invalid}") from None
 
 
 def shown(policy: Policy) -> dict[str, str]:
