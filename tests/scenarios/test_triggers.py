@@ -159,6 +159,7 @@ def test_a_machine_that_answers_every_text_is_answered_once(ours: Play):
 def test_stop_then_a_call_calls_nobody_until_start(ours: Play):
     assert text(ours, "STOP") is None
     ring(ours, CALLER)
+    assert ours.world.triggers.waiting == []
     assert text(ours, f"CALL {ANOTHER}") is None
     assert text(ours, "CALL ME") is None
     ours.let(30)

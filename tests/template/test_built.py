@@ -743,6 +743,19 @@ def test_a_packet_is_answered_with_the_id_and_repeated_with_the_same(world: Worl
     assert callback.tenant == "default"
 
 
+def test_a_packet_without_an_id_is_refused_where_one_is_required(
+    world: World, tmp_path: Path
+) -> None:
+    event = json.loads((EVENTS / "trigger/packet.json").read_text(encoding="utf-8"))
+    event |= {"body": "a=1000211&b=1000218", "isBase64Encoded": False}
+    without = tmp_path / "without.json"
+    without.write_text(json.dumps(event), encoding="utf-8")
+    answer = world.invoke("Trigger", without, RequireIdempotencyKey="true")
+
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "idempotency_key_missing"
+
+
 @pytest.mark.usefixtures("number")
 def test_an_event_waits_by_its_id_and_becomes_a_callback_once(world: World) -> None:
     world.invoke("TriggerEvent", EVENTS / "trigger_event/requested.json")

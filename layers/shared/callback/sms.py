@@ -47,7 +47,7 @@ class SmsTrigger:
         gets neither a call nor a text until START. Twilio itself confirms a STOP, and stops our
         texts from then on (its error 21610).
         """
-        number, sender = self.numbers.get(form["To"]), form["From"]
+        number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
         if number is None or not number.owned:
             logger.warning("a text to a number that no tenant has")
             return None
