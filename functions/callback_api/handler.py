@@ -29,7 +29,7 @@ SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
-store = CallbackStore(client, table)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,

@@ -115,7 +115,7 @@ def running() -> Iterator[EmbeddedAws]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         mock.patch.dict(default_user_config, stepfunctions={"execute_state_machine": True}),
-        _once_for_all(),
+        once_for_all(),
         tables.serialized(),
     ):
         BackendDict.reset()
@@ -135,7 +135,7 @@ def running() -> Iterator[EmbeddedAws]:
 
 
 @contextlib.contextmanager
-def _once_for_all() -> Iterator[None]:
+def once_for_all() -> Iterator[None]:
     """What moto finds out anew for each request, a third of its time, it finds out once."""
     modules = tuple(backends.list_of_moto_modules())
     with (

@@ -295,6 +295,12 @@ def test_nobody_who_is_suppressed_is_called_whichever_leg_they_are(shows, order)
     ):
         answer = shows.post(a, b, order=order)
         assert (code(answer), problem(answer)["leg"]) == ("suppressed", leg)
+    for stored, asked in (
+        ("sip:1000201@pbx.example", "1000201"),
+        ("1000219", "sip:1000219@PBX.example"),
+    ):
+        suppression(shows).add(TENANT, stored)
+        assert code(shows.post(asked, order=order)) == "suppressed"
     assert nothing_happened(shows)
 
 

@@ -101,7 +101,7 @@ class Admission:
             self.policies.standing(planned.tenant),
             (self._party(planned, LegName.A), self._party(planned, LegName.B)),
             self._home_region,
-            self._sip_domain.partition(":")[0].lower(),
+            self._sip_domain,
             self._prices.currency,
             self._suppression,
             self._read,
@@ -140,7 +140,7 @@ class Case:
         standing: Standing,
         parties: tuple[Party, Party],
         home_region: str,
-        sip_host: str,
+        sip_domain: str,
         currency: str,
         suppression: SuppressionList,
         read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]],
@@ -152,7 +152,7 @@ class Case:
         self.policy: Policy = standing.policy
         self.parties = parties
         self.home_region = home_region
-        self.sip_host = sip_host
+        self.sip_domain = sip_domain
         self.currency = currency
         self._suppression = suppression
         self._read = read
@@ -183,8 +183,9 @@ class Case:
         return owner is not None and owner.tenant == self.tenant
 
     def suppressed_as(self, party: Party) -> list[rows.Key]:
-        """As the address it is, and as the number that a sip: address has for a user."""
-        names = {party.leg.to, addresses.user_part(party.leg.to)}
+        """However it is written, and as the number that a sip: address has for a user."""
+        to = party.leg.to
+        names = {to, addresses.dial_target(to, self.sip_domain), addresses.user_part(to)}
         return [self._suppression.key(self.tenant, name) for name in sorted(names)]
 
     # -- caller IDs --------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ def types_are_allowed(case: Case) -> None:
 
 
 def sip_hosts_are_allowed(case: Case) -> None:
-    allowed = case.policy.allowed_sip_hosts | {case.sip_host}
+    allowed = case.policy.allowed_sip_hosts | {case.sip_domain.partition(":")[0].lower()}
     for party in case.parties:
         host = addresses.sip_host(party.leg.to)
         if host and host not in allowed:

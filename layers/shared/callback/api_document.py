@@ -100,7 +100,7 @@ def _create(key_required: bool) -> Schema:
                 "description": (
                     "A UUID will do; bare or in double quotes. Your tenant may have to send one."
                 ),
-                "schema": {"type": "string", "pattern": f"^{idempotency.KEY_PATTERN}$"},
+                "schema": {"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"},
             },
         ],
         "requestBody": {

@@ -126,6 +126,13 @@ class CarrierUnavailable(CallbackError):
     title = "The carrier cannot be reached"
 
 
+class CarrierBusy(CarrierUnavailable):
+    """The carrier said when to ask again, and it is not yet time.
+
+    The workflow retries on this error by its class name too.
+    """
+
+
 class CallingStopped(CallbackError):
     """The switch for everybody, or the tenant's own, is thrown."""
 

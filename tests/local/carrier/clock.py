@@ -159,6 +159,10 @@ class Clock:
         """How many timers are set (a cancelled one counts until its moment has come)."""
         return len(self._heap)
 
+    def quiet(self) -> float:
+        """Virtual seconds until the next timer fires; infinite without one."""
+        return self._heap[0][0] - self.seconds() if self._head() else math.inf
+
     # -- steering ------------------------------------------------------------------------------
 
     async def advance(self, seconds: float) -> None:
