@@ -207,11 +207,15 @@ def test_what_the_carrier_has_answered_itself_is_not_answered_twice(line):
     assert line.texted("CALL ME", SILENT) == sms_grammar.CALLING
 
 
-def test_stop_does_not_cut_off_a_conversation(line):
+def test_stop_does_not_cut_off_a_conversation(running, line):
     assert line.texted(f"CALL {PATIENT}", "+14155550111") == sms_grammar.CALLING
     record = line.callback_when(lambda record: record["status"] == "connected")
     line.texted("STOP", "+14155550111")
-    assert line.client.get(record["callback_id"]).json()["status"] == "connected"
+    row = running.aws.dynamodb.get_item(
+        TableName=running.table_name,
+        Key={"pk": {"S": f"CALLBACK#{record['callback_id']}"}, "sk": {"S": "CALLBACK"}},
+    )["Item"]
+    assert (row["status"]["S"], "close_reason" in row) == ("connected", False)
     line.client.delete(record["callback_id"])
 
 
