@@ -6,44 +6,72 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, cancellation, http, idempotency, lookup, posting, schema, settings, views
+from callback import (
+    aws,
+    cancellation,
+    http,
+    idempotency,
+    lookup,
+    posting,
+    rehearsal,
+    schema,
+    settings,
+    views,
+)
+from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.store import CallbackStore
+from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
+client, table = aws.dynamodb(), SETTINGS.table_name
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+parameters = SSMProvider(boto3_client=aws.ssm())
+credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 dialer = Dialer(
     credentials,
     api_url=SETTINGS.carrier_api_url,
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
 
 
 def create(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
+    query = schema.parse_create(http.query(event))
     request = schema.parse_callback(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
+    policy = admission.policies.standing(tenant).policy
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),
         request,
-        required=SETTINGS.require_idempotency_key == "true",
+        required=SETTINGS.require_idempotency_key == "true" or policy.require_idempotency_key,
     )
+    if query.dry_run:
+        return rehearsal.of(store, admission, tenant=tenant, request=request, retention=RETENTION)
     return posting.post(
         store,
         dialer,
         workflow,
+        admission,
         tenant=tenant,
         request=request,
         retention=RETENTION,

@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, missed_call, schema, settings, twiml
+from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.models import Source
@@ -48,10 +49,18 @@ dialer = Dialer(
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
 intake = Intake(
     store,
     dialer,
     workflow,
+    admission,
     home_region=SETTINGS.home_region,
     sip_domain=SETTINGS.sip_domain,
     retention=timedelta(days=int(SETTINGS.retention_days)),

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,9 @@ from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
 from callback import numbers, tenants, trigger_queue
+from callback.admission import Admission
 from callback.credentials import Credentials
+from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
@@ -34,6 +36,7 @@ from tests.local import aws, front, functions, logs, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
+from tests.local.stack import GENEROUS
 
 PROJECT = Path(__file__).parents[2]
 PATH = "/voice/call/callback"
@@ -48,6 +51,12 @@ def caller(tenant: str = TENANT) -> dict[str, Any]:
     """A request's context behind the gateway, where the authorizer has let the tenant in."""
     scopes = "callbacks:read callbacks:write"
     return {"authorizer": {"lambda": {"tenant": tenant, "key_id": "key_1", "scopes": scopes}}}
+
+
+def without_rates(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer as it is given again: what was left of a tenant's rates is told once."""
+    kept = {k: v for k, v in answer["headers"].items() if not k.startswith("RateLimit")}
+    return {**answer, "headers": kept}
 
 
 class KillableFunctions(functions.Functions):
@@ -67,6 +76,13 @@ class FixedCredentials:
 
     def refetch(self) -> None:
         return None
+
+
+def _with_parts(values: Iterable[Any]) -> list[Any]:
+    """And the stores that the rules have for their own."""
+    found = list(values)
+    rules = [each for each in found if isinstance(each, Admission)]
+    return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
 
 
 @dataclass
@@ -175,7 +191,7 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        for each in list(vars(module).values()):
+        for each in _with_parts(vars(module).values()):
             if hasattr(each, "_client") and hasattr(each, "_table"):
                 each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
             if isinstance(each, trigger_queue.TriggerQueue):
@@ -209,6 +225,17 @@ class World:
             self._dynamodb.delete_table(TableName=TABLE)
         (table,) = self.template.tables
         self._dynamodb.create_table(**table)
+        self.make_tenant(TENANT)
+
+    def make_tenant(self, tenant: str) -> None:
+        """One that may do much (GENEROUS)."""
+        tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
+
+    def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
+        """Functions that have just looked feel it some seconds later."""
+        for name, text in fields.items():
+            PolicyStore(self._dynamodb, TABLE).set(tenant, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -300,7 +327,7 @@ class World:
     def make_number(self, number: str, tenant: str = TENANT, **takes: str) -> str:
         """A tenant's own number, and the tenant where there is none yet; answers `number`."""
         with contextlib.suppress(tenants.TenantExists):
-            tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+            self.make_tenant(tenant)
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
         numbers.NumberStore(self._dynamodb, TABLE).put(owned)
         return number

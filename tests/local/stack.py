@@ -22,6 +22,21 @@ SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
 NUMBER = "+14155550100"  # the tenant's own at the carrier
 
+# A number that TENANT may show, and shows where a party's own is not to be shown.
+CALLER_ID = "+14155550199"
+# What the tenants of this machine may do: the carrier is a simulator, and tests ask for much.
+GENEROUS = {
+    "allowed_regions": "US,GB",
+    "allowed_types": "fixed_line,mobile,fixed_line_or_mobile,voip",
+    "any_caller_id_extension": "true",
+    "calls_per_number": "unlimited",
+    "calls_per_prefix": "unlimited",
+    "calls_per_tenant": "1000000/1m",
+    "concurrent_callbacks": "1000000",
+    "daily_spend": "100000000.00 USD",
+    "calling_window": "always",
+}
+
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
 
@@ -128,6 +143,8 @@ class LocalStack:
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
         self.make_number(NUMBER, TENANT, sms_to="1000125", missed_call_to="1000125")
+        self.verify(TENANT, CALLER_ID)
+        self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
         enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
@@ -202,17 +219,32 @@ class LocalStack:
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:
-        """A new tenant's first key, which may do everything."""
+        """A new tenant's first key, which may do everything. The tenant may do much (GENEROUS)."""
         tenants = importlib.import_module("callback.tenants")
         tenants.TenantStore(self.aws.dynamodb, self.table_name).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
         return self.make_key(tenant)
 
+    def set_policy(self, tenant: str, **fields: str) -> None:
+        """Functions that have just looked feel it some (virtual) seconds later."""
+        policy = importlib.import_module("callback.policy")
+        store = policy.PolicyStore(self.aws.dynamodb, self.table_name)
+        for field, text in fields.items():
+            store.set(tenant, field, text)
+
+    def verify(self, tenant: str, number: str) -> None:
+        """The tenant may show this number from here on."""
+        numbers = importlib.import_module("callback.numbers")
+        store = numbers.NumberStore(self.aws.dynamodb, self.table_name)
+        store.put(numbers.TenantNumber(number, tenant, owned=False))
+
     def make_number(self, number: str, tenant: str, **takes: str) -> None:
-        """A tenant's own number, at the simulated carrier too; `takes` is what
-        `numbers.TenantNumber` has of it."""
+        """A tenant's own number, at the simulated carrier too, shown where there is no other to
+        show; `takes` is what `numbers.TenantNumber` has of it."""
         numbers = importlib.import_module("callback.numbers")
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
         numbers.NumberStore(self.aws.dynamodb, self.table_name).put(owned)
+        self.set_policy(tenant, fallback_caller_id=number)
         if self.carrier is not None:
             doors = {
                 "sms_url": f"{self.public_url}/carrier/trigger/sms",

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from callback import errors, posting, triggers
+from callback.admission import Admission
 from callback.models import Source
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
@@ -39,9 +40,9 @@ def posted(monkeypatch):
 
 @pytest.fixture
 def accept(client, stored):
-    intake = Intake(
-        *(None, None, None), home_region="US", sip_domain="pbx.example", retention=timedelta(30)
-    )
+    place = {"home_region": "US", "sip_domain": "pbx.example"}
+    admission = Admission(client, "callbacks", None, **place)
+    intake = Intake(*(None, None, None), admission, **place, retention=timedelta(30))
     suppressed = SimpleNamespace(contains=lambda tenant, to: (tenant, to) == ("acme", "1000999"))
     tenants = TenantStore(client, "callbacks")
     return lambda: triggers.accept(stored, tenants, suppressed, intake, TRIGGER)

@@ -1,4 +1,4 @@
-"""Tenants, their API keys and numbers, from a shell: python -m callback.admin --help
+"""Tenants, their API keys, numbers and policies, from a shell: python -m callback.admin --help
 
 Talks to the AWS of your credentials and region, or to the one that AWS_ENDPOINT_URL names.
 """
@@ -11,9 +11,10 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import addresses, aws, numbering, numbers, tenants
+from callback import addresses, aws, numbering, numbers, policy, prices, tenants
 from callback.models import Scope, to_text
 from callback.numbers import NumberStore, TenantNumber
+from callback.policy import PolicyStore
 from callback.tenants import ApiKey, Pepper, TenantStore
 
 _REFUSALS = (
@@ -22,6 +23,8 @@ _REFUSALS = (
     GetParameterError,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
+    policy.InvalidValue,
+    policy.UnknownField,
     tenants.InvalidTenant,
     tenants.NoSuchKey,
     tenants.NoSuchTenant,
@@ -30,9 +33,12 @@ _REFUSALS = (
 )
 
 
+_OF_POLICY = ("set-policy", "show-policy", "kill-switch")
+
+
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m callback.admin", description="Tenants, API keys and numbers."
+        prog="python -m callback.admin", description="Tenants, API keys, numbers, policies."
     )
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--table", required=True, help="the stack's output TableName")
@@ -74,7 +80,28 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     remove = command("remove-number", "The number is nobody's from now on.")
     remove.add_argument("tenant")
     remove.add_argument("number", type=_number)
+    allow = command("set-policy", "What a tenant may do, field by field, within seconds.")
+    allow.add_argument("tenant")
+    allow.add_argument(
+        "fields",
+        nargs="+",
+        type=_field,
+        metavar="field=value",
+        help="a field that show-policy shows; nothing after the =: its default",
+    )
+    allowed = command("show-policy", "What a tenant may do.")
+    allowed.add_argument("tenant")
+    switch = command("kill-switch", "Stop all calling, or a tenant's, within seconds.")
+    switch.add_argument("state", choices=["on", "off", "show"], help="on: nothing is dialed")
+    switch.add_argument("tenant", nargs="?", help="everybody without it")
     return parser.parse_args(given)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("give it as field=value")
+    return name, value
 
 
 def _number(text: str) -> str:
@@ -130,6 +157,47 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"removed  {arguments.number}")
 
 
+def _run_policy(arguments: argparse.Namespace) -> None:
+    held = NumberStore(aws.dynamodb(), arguments.table)
+    policies = PolicyStore(aws.dynamodb(), arguments.table)
+    match arguments.command:
+        case "set-policy":
+            for field, text in arguments.fields:
+                _refuse_senseless(held, arguments.tenant, field, text)
+            for field, text in arguments.fields:
+                policies.set(arguments.tenant, field, text)
+            _show_policy(policies, arguments.tenant)
+        case "show-policy":
+            _show_policy(policies, arguments.tenant)
+        case "kill-switch":
+            if arguments.state != "show":
+                policies.switch(on=arguments.state == "on", tenant=arguments.tenant)
+            print(f"{arguments.tenant or 'everybody'}  {_calls(policies, arguments.tenant)}")
+
+
+def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> None:
+    """Raises InvalidValue for what has the right form and yet no sense, and UnknownField."""
+    value = policy.parsed(field, text)
+    if field == "allowed_regions" and not value <= numbering.REGIONS:
+        raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
+    if field == "daily_spend" and value.currency != prices.read().currency:
+        raise policy.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
+    if field == "fallback_caller_id" and value:
+        number = held.get(value)
+        if number is None or number.tenant != tenant:
+            raise policy.InvalidValue("fallback_caller_id: give a number of the tenant's.")
+
+
+def _show_policy(policies: PolicyStore, tenant: str) -> None:
+    for field, text in policy.shown(policies.get(tenant)).items():
+        print(f"{field}={text}")
+
+
+def _calls(policies: PolicyStore, tenant: str | None) -> str:
+    stopped = not policies.get(tenant).enabled if tenant else policies.switch_is_on()
+    return "calling is stopped" if stopped else "calling is on"
+
+
 def _told(number: TenantNumber) -> str:
     kind = "owned" if number.owned else "verified"
     sms, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
@@ -141,8 +209,10 @@ def _scopes(key: ApiKey) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> int:
+    arguments = _arguments(given)
+    run = _run_policy if arguments.command in _OF_POLICY else _run
     try:
-        _run(_arguments(given))
+        run(arguments)
     except _REFUSALS as refusal:
         print(refusal, file=sys.stderr)
         return 1

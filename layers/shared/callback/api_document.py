@@ -10,8 +10,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors, idempotency
-from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope, Source
-from callback.schema import CallbackRequest, ListRequest, PacketRequest
+from callback.models import (
+    CallbackStatus,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Scope,
+    Source,
+    Step,
+)
+from callback.policy import NumberType
+from callback.schema import CallbackRequest, CreateQuery, ListRequest, PacketRequest
 
 Schema = dict[str, Any]
 
@@ -45,7 +55,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
                 "get": _read(),
                 "delete": _cancel(),
             },
-            "/voice/trigger/packet": {"post": _packet(key_required)},
+            "/voice/trigger/packet": {"post": _packet()},
         },
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
@@ -72,25 +82,26 @@ _SECURITY_SCHEMES: Schema = {
 
 # ------------------------------------------------------------------------------------ operations
 def _create(key_required: bool) -> Schema:
-    body_errors = [errors.InvalidRequest, errors.BodyNotJson, errors.InvalidIdempotencyKey]
-    if key_required:
-        body_errors.append(errors.IdempotencyKeyMissing)
     return {
         "operationId": "createCallback",
         "summary": "Call two parties and join them",
         "description": (
             "Emergency numbers are refused, also as an extension or the user of a sip: address."
             " With an Idempotency-Key a repetition gets the first answer, byte for byte, for 24"
-            " hours."
+            " hours. Before anything is stored or spent the callback is held against what your"
+            " tenant may do; a refusal names the `leg` that it is about."
         ),
         "parameters": [
+            *_query(CreateQuery),
             {
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": key_required,
-                "description": "A UUID will do; bare or in double quotes.",
+                "description": (
+                    "A UUID will do; bare or in double quotes. Your tenant may have to send one."
+                ),
                 "schema": {"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"},
-            }
+            },
         ],
         "requestBody": {
             "required": True,
@@ -105,29 +116,46 @@ def _create(key_required: bool) -> Schema:
             },
         },
         "responses": {
+            "200": {
+                "description": "With `dry_run`: what would happen. Nothing was done.",
+                "headers": _RATES,
+                "content": _json("Rehearsal"),
+            },
             "202": {
                 "description": "Accepted: the record as it stands.",
                 "headers": {
                     "Location": _header("Where the record is.", required=True),
                     "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    **_RATES,
                 },
                 "content": _json("Callback"),
                 "links": _LINKS,
             },
-            "400": _refusal(*body_errors),
-            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
-            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
-            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
-            "503": _refusal(errors.StoreContended, by_gateway=True),
-            **_BY_GATEWAY,
+            "400": _refusal(
+                errors.InvalidRequest,
+                errors.BodyNotJson,
+                errors.InvalidIdempotencyKey,
+                errors.IdempotencyKeyMissing,
+            ),
+            **_of_creating(),
         },
     }
 
 
-def _packet(key_required: bool) -> Schema:
-    body_errors = [errors.InvalidRequest, errors.BodyNotJson]
-    if key_required:
-        body_errors.append(errors.IdempotencyKeyMissing)
+def _of_creating() -> Schema:
+    """Refusals of whatever asks for a callback."""
+    return {
+        "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
+        "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+        "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
+        "503": _refusal(errors.StoreContended, errors.CallingStopped, by_gateway=True),
+        **_BY_GATEWAY,
+        "403": _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True),
+        "429": _refusal(*_TOO_MANY, by_gateway=True),
+    }
+
+
+def _packet() -> Schema:
     schema = {"schema": _ref("PacketRequest"), "example": {"a": "1000123", "b": "1000125"}}
     return {
         "operationId": "sendPacket",
@@ -150,36 +178,25 @@ def _packet(key_required: bool) -> Schema:
                 "headers": {
                     "Location": _header("Where the record is.", required=True),
                     "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    **_RATES,
                 },
                 "content": _json("Accepted"),
                 "links": _LINKS,
             },
-            "400": _refusal(*body_errors),
-            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
-            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
-            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
-            "503": _refusal(errors.StoreContended, by_gateway=True),
-            **_BY_GATEWAY,
+            "400": _refusal(
+                errors.InvalidRequest, errors.BodyNotJson, errors.IdempotencyKeyMissing
+            ),
+            **_of_creating(),
         },
     }
 
 
 def _list() -> Schema:
-    properties = _schema_of(ListRequest)["properties"]
     return {
         "operationId": "listCallbacks",
         "summary": "Callbacks, newest first",
         "description": "Unknown parameters are refused.",
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                **({"description": schema["description"]} if "description" in schema else {}),
-                "schema": _without_null(schema),
-            }
-            for name, schema in properties.items()
-        ],
+        "parameters": _query(ListRequest),
         "responses": {
             "200": {"description": "One page.", "content": _json("CallbackPage")},
             "400": _refusal(errors.InvalidRequest),
@@ -220,6 +237,19 @@ def _cancel() -> Schema:
     }
 
 
+def _query(model: type[BaseModel]) -> list[Schema]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            **({"description": schema["description"]} if "description" in schema else {}),
+            "schema": _without_null(schema),
+        }
+        for name, schema in _schema_of(model)["properties"].items()
+    ]
+
+
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -232,6 +262,12 @@ def _header(description: str, *, required: bool = False) -> Schema:
     return {"description": description, "required": required, "schema": {"type": "string"}}
 
 
+# draft-ietf-httpapi-ratelimit-headers-10
+_RATES = {
+    "RateLimit-Policy": _header('The tenant\'s rates, such as `"tenant-60";q=60;w=60`.'),
+    "RateLimit": _header('What is left of them, and for how many seconds: `"tenant-60";r=7;t=41`.'),
+}
+
 _LINKS = {
     name: {"operationId": name, "parameters": {"callback_id": "$response.body#/callback_id"}}
     for name in ("readCallback", "cancelCallback")
@@ -240,6 +276,30 @@ _LINKS = {
 
 # -------------------------------------------------------------------------------------- refusals
 # What an error has beyond `type`, `title`, `status`, `detail` and `code`.
+_FORBIDDEN: tuple[type[errors.CallbackError], ...] = (
+    errors.EmergencyNumber,
+    errors.NumberNotValid,
+    errors.RegionNotAllowed,
+    errors.NumberTypeNotAllowed,
+    errors.SipHostNotAllowed,
+    errors.OwnNumber,
+    errors.CallerIdNotAllowed,
+    errors.Suppressed,
+    errors.OutsideCallingWindow,
+    errors.SpendCapReached,
+)
+_TOO_MANY: tuple[type[errors.CallbackError], ...] = (
+    errors.TooManyCallsToNumber,
+    errors.TooManyCallsToPrefix,
+    errors.TooManyCallbacks,
+    errors.TooManyAtOnce,
+)
+_LEG: Schema = {"leg": {"enum": ["A", "B"], "description": "Whom it is about."}}
+_ABOUT_A_LEG = (
+    *(error for error in _FORBIDDEN if error is not errors.SpendCapReached),
+    errors.TooManyCallsToNumber,
+    errors.TooManyCallsToPrefix,
+)
 _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     errors.InvalidRequest: {
         "errors": {
@@ -264,11 +324,28 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
             "description": "The carrier's own error code.",
         },
     },
+    **dict.fromkeys(_ABOUT_A_LEG, _LEG),
+    errors.RegionNotAllowed: {
+        **_LEG,
+        "region": {"type": "string", "description": "ISO 3166; 001: no country's."},
+    },
+    errors.NumberTypeNotAllowed: {**_LEG, "number_type": {"enum": [*NumberType]}},
+    errors.OutsideCallingWindow: {
+        **_LEG,
+        "next_allowed_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "Null: that cannot be said.",
+        },
+    },
 }
 _HEADERS: dict[type[errors.CallbackError], Schema] = {
     errors.CallbackInProgress: {"Location": _header("The live callback's record.")},
     errors.CarrierRejected: {"Location": _header("The refused callback's record.")},
     errors.RequestInProgress: {"Retry-After": _header("Seconds.")},
+    errors.CallingStopped: {"Retry-After": _header("Seconds.")},
+    **dict.fromkeys(_FORBIDDEN, _RATES),
+    **{error: {"Retry-After": _header("Seconds."), **_RATES} for error in _TOO_MANY},
 }
 _ERRORS = (
     errors.ScopeMissing,
@@ -284,6 +361,9 @@ _ERRORS = (
     errors.IdempotencyKeyReused,
     errors.CarrierRejected,
     errors.StoreContended,
+    errors.CallingStopped,
+    *_FORBIDDEN,
+    *_TOO_MANY,
 )
 
 
@@ -395,6 +475,8 @@ _MAYBE_TIME = _maybe("string", format="date-time")
 _SECONDS = {"type": "integer", "minimum": 0}
 _MAYBE_SECONDS = _maybe("integer", minimum=0)
 
+_MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2,6}$"}
+
 _RECORD_SCHEMAS: dict[str, Schema] = {
     "Callback": _object(
         {
@@ -438,6 +520,44 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "joined_at": _MAYBE_TIME,
             "ended_at": _MAYBE_TIME,
             "seconds": _MAYBE_SECONDS | {"description": "Answered seconds as the carrier counts."},
+        }
+    ),
+    "Rehearsal": _object(
+        {
+            "dry_run": {"const": True},
+            "order": {"enum": [*Order]},
+            "calls": {
+                "type": "array",
+                "description": "In the order in which they would be made.",
+                "minItems": 2,
+                "maxItems": 2,
+                "items": _object(
+                    {
+                        "leg": {"enum": [*LegName]},
+                        "step": {"enum": [*Step], "description": "Of one step: both at once."},
+                        "to": _TEXT,
+                        "from": _TEXT,
+                        "region": _maybe("string", description="Of a number; ISO 3166."),
+                        "type": {"enum": [*NumberType, "extension", "sip"]},
+                        "calling_window": {
+                            "description": "Null: may be called at any hour.",
+                            "oneOf": [
+                                {"type": "null"},
+                                _object(
+                                    {
+                                        "hours": _TEXT,
+                                        "zones": {"type": "array", "items": _TEXT},
+                                    }
+                                ),
+                            ],
+                        },
+                        "ring_timeout_seconds": _SECONDS,
+                        "billed_seconds_at_most": _SECONDS,
+                        "price_per_minute": _MONEY,
+                    }
+                ),
+            },
+            "estimated_maximum_cost": _object({"amount": _MONEY, "currency": _TEXT}),
         }
     ),
     "Accepted": _object({"callback_id": {"type": "string", "format": "uuid"}}),

@@ -27,4 +27,5 @@ def close(
         event = dialer.end(leg.call_sid, outcomes.parting_sentence(callback, leg, other))
         change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
         callback, _ = store.change(callback_id, change)
+    store.release(callback)  # where others are in the way, `reconcile` does it
     return callback

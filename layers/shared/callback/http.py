@@ -60,6 +60,10 @@ def _location(callback_id: str) -> dict[str, str]:
     return {"Location": f"/voice/call/callback/{callback_id}"}
 
 
+def with_headers(reply: Answer, headers: Mapping[str, str]) -> Answer:
+    return reply | {"headers": {**reply["headers"], **headers}}
+
+
 def replayed(reply: Answer) -> Answer:
     """An answer given before, byte for byte, marked as such."""
     return reply | {"headers": {**reply["headers"], "Idempotent-Replayed": "true"}}

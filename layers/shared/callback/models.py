@@ -85,6 +85,7 @@ class CloseReason(StrEnum):
     CANCELED = "canceled"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
+    STOPPED = "stopped"  # by the switch for everybody, or the tenant's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a callback holds of its tenant's limits until it has ended: a place among those at
+    once, and money of the day (UTC, ISO 8601) on which it was accepted.
+
+    Money is in millionths of the currency; the prices are those of a minute of each leg.
+    """
+
+    day: str
+    currency: str
+    micros: int
+    per_minute_a: int
+    per_minute_b: int
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """The errand. `room` is unguessable and names nobody; `revision` counts the writes; past
     `expires_at` it is forgotten."""
@@ -157,6 +174,7 @@ class Callback:
     connected_at: datetime | None = None
     ended_at: datetime | None = None
     waiting: Waiting | None = None
+    reservation: Reservation | None = None
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -183,7 +201,7 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting):
+    if isinstance(value, Leg | Waiting | Reservation):
         return to_record(value)
     return value
 
@@ -210,6 +228,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
+        reservation=_maybe(_reservation, record.get("reservation")),
         revision=int(record["revision"]),
     )
 
@@ -240,6 +259,17 @@ def _leg(record: dict[str, Any]) -> Leg:
         unrecognised_status=record.get("unrecognised_status"),
         seconds=_maybe(int, record.get("seconds")),
         **times,
+    )
+
+
+def _reservation(record: dict[str, Any]) -> Reservation:
+    return Reservation(
+        day=record["day"],
+        currency=record["currency"],
+        micros=int(record["micros"]),
+        per_minute_a=int(record["per_minute_a"]),
+        per_minute_b=int(record["per_minute_b"]),
+        released=record["released"],
     )
 
 

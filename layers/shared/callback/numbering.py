@@ -17,6 +17,9 @@ _PLAIN = frozenset(
 )
 
 
+REGIONS = frozenset(phonenumbers.SUPPORTED_REGIONS)  # countries that have numbers, ISO 3166
+
+
 def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from callback import rows
 from callback.tenants import TenantStore
 
 if TYPE_CHECKING:
@@ -118,8 +119,13 @@ class NumberStore:
 _LISTED_NUMBER = "NUMBER#"
 
 
+def key(number: str) -> rows.Key:
+    """The row that tells whose a number is; `from_row` reads it."""
+    return f"NUMBER-OWNER#{number}", "NUMBER"
+
+
 def _key(number: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"NUMBER-OWNER#{number}"), "sk": _serialize("NUMBER")}
+    return rows.as_item(key(number))
 
 
 def _listed(tenant: str, name: str) -> dict[str, Any]:
@@ -131,7 +137,10 @@ def _listed_number(tenant: str, number: str) -> dict[str, Any]:
 
 
 def _number(item: dict[str, Any]) -> TenantNumber:
-    row = {name: _deserialize(value) for name, value in item.items()}
+    return from_row({name: _deserialize(value) for name, value in item.items()})
+
+
+def from_row(row: rows.Row) -> TenantNumber:
     return TenantNumber(
         number=row["number"],
         tenant=row["tenant"],

@@ -56,7 +56,7 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
     carrier, tally = _Carrier(dialer), Tally()
     for callback in store.open():
         if callback.status is CallbackStatus.ENDED:
-            if clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END:
+            if store.release(callback) and _is_long_ago(callback):
                 store.forget_open(callback)
             continue
         tally.open += 1
@@ -67,6 +67,10 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
             except CarrierUnavailable:  # logged where it happened; the next run asks again
                 tally.unasked += 1
     return tally
+
+
+def _is_long_ago(callback: Callback) -> bool:
+    return clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END
 
 
 def _mend(

@@ -96,7 +96,12 @@ class LegRequest(BaseModel):
         description="Who is rung: an E.164 number, an extension, or a sip: address."
     )
     caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
-        None, alias="from", description="The caller ID shown; without it, the other leg's `to`."
+        None,
+        alias="from",
+        description=(
+            "The caller ID shown, a number of yours; without it the other leg's `to`, if that is"
+            " yours to show, else the fallback that your operator has set."
+        ),
     )
     ring_timeout_seconds: _Whole = Field(30, ge=5, le=600)
 
@@ -158,6 +163,13 @@ class PacketRequest(BaseModel):
     )
 
 
+def _true_or_false(text: str) -> bool:
+    """pydantic would also take 1, on, yes and the like."""
+    if text not in ("true", "false"):
+        raise PydanticCustomError("bool_parsing", "Give true or false.")
+    return text == "true"
+
+
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]"
     r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -185,6 +197,16 @@ def _utc(at: datetime) -> datetime:
 
 
 _Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
+
+
+class CreateQuery(BaseModel):
+    """Query of POST /voice/call/callback."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
+        False, description="Say what would happen, and what it may cost; do nothing."
+    )
 
 
 def _digits(text: str) -> str:
@@ -269,6 +291,14 @@ _A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
 _NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+
+
+def parse_create(query: dict[str, str]) -> CreateQuery:
+    """Raises InvalidRequest naming every wrong parameter."""
+    try:
+        return CreateQuery.model_validate(query)
+    except ValidationError as invalid:
+        raise _named(invalid) from None
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:

@@ -45,6 +45,7 @@ class DialSettings(CarrierSettings):
 class CallbackApi(DialSettings):
     state_machine_arn: str
     settle_queue_url: str
+    key_pepper_name: str
     home_region: str
     require_idempotency_key: str  # "true" or "false"
     retention_days: str

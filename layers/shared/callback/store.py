@@ -11,21 +11,31 @@ Other rows are written in the same transaction as the callback, all or nothing:
   just accepted; one more, under OPEN, stays until `reconcile` needs it no more;
 * the pair row names the one callback that may be live between two parties. Nobody removes it:
   whoever finds it taken looks whether that callback has ended, and takes it over;
-* the idempotency row (see `idempotency`).
+* the idempotency row (see `idempotency`);
+* the tenant's counters (see `counters`), each on condition that it stays within its limit.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import addresses, clock
-from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
+from callback import addresses, clock, counters
+from callback.counters import Condition
+from callback.errors import (
+    CallbackError,
+    CallbackInProgress,
+    CallbackNotFound,
+    InvalidRequest,
+    StoreContended,
+)
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
 
@@ -33,6 +43,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _ATTEMPTS = 12
+_RELEASE_ATTEMPTS = 4
+# Seconds; all of a request's waits together stay under a second or two.
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
+_FAILED = "ConditionalCheckFailed"
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
 _LONGEST_ID = 64  # ours have 36 characters, and DynamoDB takes keys of 2,048 bytes
@@ -63,36 +77,65 @@ class CallbackStore:
         self._sip_domain = sip_domain
 
     def add(
-        self, callback: Callback, key: Key | None = None, *, allow_parallel: bool = True
+        self,
+        callback: Callback,
+        key: Key | None = None,
+        *,
+        allow_parallel: bool = True,
+        conditions: Sequence[Condition] = (),
     ) -> None:
         """Store a new callback with the rows that go with it, all or nothing.
 
         Raises KeyUsed for a key that is stored already and not too old, CallbackInProgress
-        where the same two parties have a live callback, and StoreContended.
+        where the same two parties have a live callback, the refusal of a condition that does not
+        hold, and StoreContended.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             puts = [_put(_row(callback)), *(_put(row) for row in self._listing_rows(callback))]
             holder = None if allow_parallel else self._read_row(self._pair_key(callback))
             if key:
                 # After the pair was read: whoever took the pair with this very key is the first
                 # request of a repetition, not another callback in the way.
-                self._refuse_used(callback, key)
+                self.refuse_used(callback, key)
                 puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
             if not allow_parallel:
                 puts.append(self._pair(callback, holder))
-            if self._written_together(puts):
+            writes = [{"Put": put} for put in puts]
+            failed = self._failed_together([*writes, *(each.write for each in conditions)])
+            if failed is None:
                 return
+            refusal = _refusal(failed[len(writes) :], conditions)
+            if refusal and _FAILED not in failed[: len(writes)]:
+                # Were one of the others taken as well, it might be by this very request, repeated.
+                raise refusal
+            if refusal is None and _FAILED not in failed:
+                _wait_a_little(attempt)
         raise StoreContended("Too many requests at once; nothing was done, send it again.")
 
-    def _written_together(self, puts: list[dict[str, Any]]) -> bool:
-        items: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
+    def refuse_taken(self, callback: Callback) -> None:
+        """Raises CallbackInProgress where the same two parties have a live callback."""
+        self._pair(callback, self._read_row(self._pair_key(callback)))
+
+    def _failed_together(self, writes: list[dict[str, Any]]) -> list[str] | None:
+        """None: all was written. Else nothing, and why so, by each write's place.
+
+        A write that would have been possible has "None", one whose condition did not hold
+        "ConditionalCheckFailed", one that met another transaction "TransactionConflict"
+        (DynamoDB API reference, TransactWriteItems).
+        """
+        items: Any = [
+            {kind: {"TableName": self._table, **write}}
+            for each in writes
+            for kind, write in each.items()
+        ]
         try:
             self._client.transact_write_items(TransactItems=items)
-        except self._client.exceptions.TransactionCanceledException:
-            return False  # somebody else was first, or is just now writing one of these rows
-        return True
+        except self._client.exceptions.TransactionCanceledException as canceled:
+            return [reason.get("Code", "") for reason in canceled.response["CancellationReasons"]]
+        return None
 
-    def _refuse_used(self, callback: Callback, key: Key) -> None:
+    def refuse_used(self, callback: Callback, key: Key) -> None:
+        """Raises KeyUsed for a key that is stored already and not too old."""
         row = self._read_row(_key_key(callback.tenant, key.text))
         if row and datetime.fromisoformat(row["stored_at"]) > callback.created_at - LIFETIME:
             raise KeyUsed(
@@ -185,13 +228,33 @@ class CallbackStore:
                 return after, True
         raise StoreContended("Too many changes at once; nothing was lost, send it again.")
 
+    def release(self, callback: Callback) -> bool:
+        """Give back what an ended callback held of its tenant's limits, once.
+
+        False: others were writing the same rows; whoever asks again loses nothing.
+        """
+        for attempt in range(_RELEASE_ATTEMPTS):
+            held = callback.reservation
+            if callback.status is not CallbackStatus.ENDED or held is None or held.released:
+                return True
+            after = replace(
+                callback,
+                reservation=replace(held, released=True),
+                revision=callback.revision + 1,
+            )
+            marked = {"Put": {"Item": _row(after), **_unless_changed(after)}}
+            if self._failed_together([marked, *counters.given_back(callback)]) is None:
+                return True
+            _wait_a_little(attempt)
+            callback = self.get(callback.callback_id)
+        return False
+
     def _replaced(self, callback: Callback) -> bool:
         try:
             self._client.put_item(
                 TableName=self._table,
                 Item=_row(callback),
-                ConditionExpression="revision = :before",
-                ExpressionAttributeValues={":before": {"N": str(callback.revision - 1)}},
+                **_unless_changed(callback),
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
@@ -318,6 +381,24 @@ def _listed_as(callback: Callback) -> str:
 
 def _put(row: dict[str, Any], **condition: Any) -> dict[str, Any]:
     return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)", **condition}
+
+
+def _unless_changed(callback: Callback) -> dict[str, Any]:
+    return {
+        "ConditionExpression": "revision = :before",
+        "ExpressionAttributeValues": {":before": {"N": str(callback.revision - 1)}},
+    }
+
+
+def _refusal(failed: list[str], conditions: Sequence[Condition]) -> CallbackError | None:
+    """Of the first condition that did not hold."""
+    refusals = (c.refusal for why, c in zip(failed, conditions, strict=True) if why == _FAILED)
+    return next(refusals, None)
+
+
+def _wait_a_little(attempt: int) -> None:
+    """Longer each time and never the same, so that those who met do not meet again at once."""
+    time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))  # noqa: S311
 
 
 def _key_key(tenant: str, text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ is on the list, and nobody's number. (A plain hash would: there are few enough n
 import hmac
 from typing import TYPE_CHECKING, Any
 
-from callback import clock
+from callback import clock, rows
 from callback.models import to_text
 from callback.tenants import Pepper
 
@@ -48,6 +48,13 @@ class SuppressionList:
         )
         return "Item" in answer
 
+    def hashed(self, address: str) -> str:
+        """What stands for an address in rows that must not name it."""
+        return hashed(self._pepper, address)
+
+    def key(self, tenant: str, address: str) -> rows.Key:
+        """The row that is there if the address is on the list."""
+        return f"SUPPRESSED#{tenant}#{self.hashed(address)}", "SUPPRESSED"
+
     def _key(self, tenant: str, address: str) -> dict[str, Any]:
-        row = f"SUPPRESSED#{tenant}#{hashed(self._pepper, address)}"
-        return {"pk": {"S": row}, "sk": {"S": "SUPPRESSED"}}
+        return rows.as_item(self.key(tenant, address))

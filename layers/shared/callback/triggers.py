@@ -6,6 +6,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import http, idempotency, posting, schema
+from callback.admission import Admission
 from callback.dialer import Dialer
 from callback.errors import CallbackError, RequestInProgress
 from callback.models import Source
@@ -26,6 +27,7 @@ class Intake:
     store: CallbackStore
     dialer: Dialer
     workflow: Workflow
+    admission: Admission
     home_region: str
     sip_domain: str
     retention: timedelta
@@ -41,14 +43,18 @@ class Intake:
     ) -> http.Answer:
         """As `posting.post`, and raises what it and `idempotency.key_of` do; `key` is the
         trigger's own id."""
+        policy = self.admission.policies.standing(tenant).policy
         return posting.post(
             self.store,
             self.dialer,
             self.workflow,
+            self.admission,
             tenant=tenant,
             request=request,
             retention=self.retention,
-            key=idempotency.key_of(key, request, required=key_required),
+            key=idempotency.key_of(
+                key, request, required=key_required or policy.require_idempotency_key
+            ),
             source=source,
         )
 
