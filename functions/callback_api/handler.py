@@ -9,6 +9,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, cancellation, http, idempotency, lookup, posting, schema, settings, views
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -82,6 +83,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

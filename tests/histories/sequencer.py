@@ -15,6 +15,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from tests.local import heard
+
 Invoke = Callable[[str, dict[str, Any]], tuple[Any, str | None]]
 _KNOWN = {
     "Comment", "Type", "Resource", "Parameters", "TimeoutSecondsPath", "TimeoutSeconds",
@@ -63,6 +65,7 @@ class Sequencer:
     # -- what our code calls ---------------------------------------------------------------------
 
     def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
+        heard.told("the input of an execution", input)
         if name in self.executions:
             raise _AlreadyExists(name)
         self.executions[name] = Execution(name, self._start_at, json.loads(input))

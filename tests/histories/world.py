@@ -26,7 +26,7 @@ from callback.credentials import Credentials
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
-from tests.local import front, functions, logs, template
+from tests.local import front, functions, heard, logs, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
@@ -71,6 +71,7 @@ class SettleQueue:
     waiting: list[str] = field(default_factory=list)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        heard.told("the settle queue", MessageBody)
         self.waiting.append(MessageBody)
 
 
@@ -78,6 +79,7 @@ class World:
     """One per process; `reset` gives it an empty table and a carrier without faults."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
+        heard.secret("the carrier's token", AUTH_TOKEN)
         self.faults = Faults()
         self.clock = Clock(stepped=True, start=datetime(2026, 11, 24, 12, tzinfo=UTC))
         self.carrier = CarrierSimulator(

@@ -38,7 +38,7 @@ from callback.models import (
 from callback.store import CallbackStore
 from callback.tenants import ApiKey, TenantStore, hash_of
 from events import sign
-from tests.local import aws, environment, template
+from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.template import document
 from tests.unit import build as callbacks
@@ -60,8 +60,10 @@ PEPPER = "made up: 0123456789abcdef0123456789abcdef"
 SECRET = "made-up-and-meant-to-be-known-0123456789abcd"
 
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
+# What libraries log is printed, as Lambda does where LogLevel is DEBUG.
 RUN = """
-import json, sys
+import json, logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
 function, layer, event = sys.argv[1:]
 sys.path[:0] = [function, layer]
 class Context:
@@ -107,6 +109,8 @@ class World:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr + done.stdout
+        *logged, _ = done.stdout.splitlines()
+        heard.told(f"the log of {function}", "\n".join([*logged, done.stderr]))
         said = json.loads(done.stdout.splitlines()[-1])
         assert said["strangers"] == []
         return said["answer"]
@@ -197,6 +201,13 @@ def world(build: Path) -> Iterator[World]:
     }
     resources = template.load(document.TEMPLATE, parameters)
     Recorder.used = {}
+    for kind, value in (
+        ("the carrier's token", sign.TOKEN),
+        ("the pepper", PEPPER),
+        ("an API key's secret", SECRET),
+        ("a task token", TOKEN),
+    ):
+        heard.secret(kind, value)
     secret = {"account_sid": sign.ACCOUNT_SID, "auth_token": sign.TOKEN}
     try:
         with (
