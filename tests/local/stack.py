@@ -31,6 +31,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
 SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
+NUMBER = "+14155550100"  # the tenant's own at the carrier
 
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
@@ -47,7 +48,7 @@ class LocalStack:
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
     hears each line that a function logs. There is one tenant, TENANT, whose API key is `key`,
-    as `Authorization: Bearer` takes it.
+    as `Authorization: Bearer` takes it, and whose one number is NUMBER.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
@@ -139,6 +140,7 @@ class LocalStack:
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
+        self.make_number(NUMBER, TENANT, sms_to="1000125", missed_call_to="1000125")
         enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
@@ -166,7 +168,7 @@ class LocalStack:
     def _read_template(self) -> template.Template:
         parameters = {
             "CarrierApiUrl": self.carrier_url,
-            "PublicUrl": self._public_url or self.url,
+            "PublicUrl": self.public_url,
             "SipDomain": SIP_DOMAIN,
             **self._parameters,
         }
@@ -218,6 +220,25 @@ class LocalStack:
         tenants = importlib.import_module("callback.tenants")
         tenants.TenantStore(self.aws.dynamodb, self.table_name).add_tenant(tenant)
         return self.make_key(tenant)
+
+    def make_number(self, number: str, tenant: str, **takes: str) -> None:
+        """A tenant's own number, at the simulated carrier too; `takes` is what
+        `numbers.TenantNumber` has of it."""
+        numbers = importlib.import_module("callback.numbers")
+        owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
+        numbers.NumberStore(self.aws.dynamodb, self.table_name).put(owned)
+        if self.carrier is not None:
+            doors = {
+                "sms_url": f"{self.public_url}/carrier/trigger/sms",
+                "voice_url": f"{self.public_url}/carrier/trigger/call#rc=2&rp=all",
+            }
+            exchange = self.carrier.exchange
+            self.carrier.call(lambda: exchange.add_number(number, **doors))
+
+    @property
+    def public_url(self) -> str:
+        """Where the carrier reaches the service."""
+        return self._public_url or self.url
 
     def history(self, callback_id: str) -> list[dict[str, Any]]:
         """Every event of a callback's execution, oldest first."""

@@ -20,6 +20,9 @@ FUNCTIONS = (
     "CloseCallback",
     "Reconcile",
     "SettleCallback",
+    "Trigger",
+    "TriggerEvent",
+    "AcceptTrigger",
     "ApiDocs",
 )
 

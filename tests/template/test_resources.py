@@ -216,7 +216,7 @@ def test_the_api_may_call_the_function_behind_each_route(
             allowed.setdefault(function, []).append(arn.partition("${HttpApi}")[2])
     function_of = {f.name: f.logical_id for f in local.functions}
 
-    assert len(local.routes) == 12
+    assert len(local.routes) == 15
     for route in local.routes:
         asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
         patterns = allowed[function_of[route.function]]
@@ -312,7 +312,7 @@ def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
 def test_an_execution_that_was_stopped_has_its_callback_closed(
     deployed: dict[str, Any], local: Template
 ) -> None:
-    (rule,) = local.rules
+    (rule,) = [rule for rule in local.rules if rule.logical_id == "StoppedExecutionRule"]
     (workflow,) = local.workflows
     (closing,) = [f for f in local.functions if f.logical_id == "CloseCallback"]
 
@@ -355,38 +355,92 @@ def test_a_look_at_open_callbacks_that_fails_is_left_to_the_next_minute(
     assert invocation_of(deployed, "Reconcile").items() >= once.items()
 
 
-def test_what_was_not_settled_is_tried_again_and_then_kept(
-    deployed: dict[str, Any], local: Template
+def retried_then_kept(
+    deployed: dict[str, Any], local: Template, function: str, queue: str, dead_letters: str
 ) -> None:
-    (source,) = local.queue_sources
-    (settle,) = [f for f in local.functions if f.logical_id == "SettleCallback"]
+    """The function takes from the queue; what it fails at for long ends as a dead letter."""
+    (taker,) = [f for f in local.functions if f.logical_id == function]
+    (source,) = [s for s in local.queue_sources if s.function == taker.name]
+    (mapping,) = [
+        mapping
+        for mapping in of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        if mapping["FunctionName"] == {"Ref": function}
+    ]
     queues = of_type(deployed, "AWS::SQS::Queue")
-    queue, dead_letters = queues["SettleQueue"], queues["UnsettledCallbacks"]
-    (mapping,) = of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-    redrive = queue["RedrivePolicy"]
+    redrive = queues[queue]["RedrivePolicy"]
 
-    assert source.queue_url.endswith("-SettleQueue")
-    assert source.function == settle.name
+    assert source.queue_url.endswith(f"-{queue}")
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping.get("Enabled", True) is True
-    assert queue["VisibilityTimeout"] >= 6 * settle.timeout
-    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["UnsettledCallbacks", "Arn"]}
+    assert queues[queue]["VisibilityTimeout"] >= 6 * taker.timeout
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
     # Lambda's least, because its pollers take messages that then find no function free.
     assert redrive["maxReceiveCount"] >= 5
     # A message that outlives its queue is deleted and never becomes a dead letter.
-    all_tries = redrive["maxReceiveCount"] * queue["VisibilityTimeout"]
-    assert 60 < all_tries < queue["MessageRetentionPeriod"]
-    assert senders_to(deployed, "SettleQueue") == {"CallbackApiRole", "CarrierWebhookRole"}
-    assert senders_to(deployed, "UnsettledCallbacks") == set()
+    all_tries = redrive["maxReceiveCount"] * queues[queue]["VisibilityTimeout"]
+    assert 60 < all_tries < queues[queue]["MessageRetentionPeriod"]
+    assert senders_to(deployed, dead_letters) == set()
     for each in (queue, dead_letters):
-        assert each["SqsManagedSseEnabled"] is True
-    assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert queues[each]["SqsManagedSseEnabled"] is True
+    assert queues[dead_letters]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_only_lambda_takes_settlings_from_their_queue_and_nobody_takes_dead_letters(
+def test_what_was_not_settled_is_tried_again_and_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    retried_then_kept(deployed, local, "SettleCallback", "SettleQueue", "UnsettledCallbacks")
+    assert senders_to(deployed, "SettleQueue") == {
+        "CallbackApiRole",
+        "CarrierWebhookRole",
+        "TriggerRole",
+    }
+
+
+def test_what_was_not_accepted_is_tried_again_and_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    retried_then_kept(deployed, local, "AcceptTrigger", "TriggerQueue", "RefusedTriggers")
+    assert senders_to(deployed, "TriggerQueue") == {"TriggerRole", "TriggerEventRole"}
+
+
+def test_an_events_trigger_waits_until_nobody_can_still_be_accepting_it(local: Template) -> None:
+    """Else the second to try would meet the first, not its answer."""
+    timeouts = {function.logical_id: function.timeout for function in local.functions}
+
+    assert timeouts["Trigger"] < 29  # the gateway
+    for name in ("Trigger", "AcceptTrigger"):
+        assert timeouts[name] < idempotency._STILL_RUNNING.total_seconds()
+
+
+def test_an_event_of_the_configured_source_asks_for_a_callback(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (rule,) = [rule for rule in local.rules if rule.logical_id == "TriggerRule"]
+    (door,) = [f for f in local.functions if f.logical_id == "TriggerEvent"]
+
+    assert rule.pattern == {
+        "source": [deployed["Parameters"]["TriggerEventSource"]["Default"]],
+        "detail-type": ["Callback Requested"],
+    }
+    assert [target.function for target in rule.targets] == [door.name]
+    assert events_may_invoke(deployed, "TriggerEvent") == {rule.logical_id}
+    assert not rule.pattern["source"][0].startswith("aws.")
+
+
+def test_no_dead_letter_holds_an_event(deployed: dict[str, Any]) -> None:
+    """It would hold the numbers: only ids are left behind."""
+    (target,) = of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["Targets"]
+
+    assert "DeadLetterConfig" not in target
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    assert invocation_of(deployed, "TriggerEvent")["MaximumRetryAttempts"] == 2
+    assert not invocation_of(deployed, "TriggerEvent").get("DestinationConfig")
+
+
+def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_letters(
     deployed: dict[str, Any],
 ) -> None:
-    """In the name of the function that settles; dead letters are for a person."""
+    """In the name of the function that is there for them; dead letters are for a person."""
     takers = {
         (name, json.dumps(statement["Resource"]))
         for name, statement in document.statements(deployed)
@@ -396,6 +450,7 @@ def test_only_lambda_takes_settlings_from_their_queue_and_nobody_takes_dead_lett
 
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
+        ("AcceptTriggerRole", json.dumps({"Fn::GetAtt": ["TriggerQueue", "Arn"]})),
     }
 
 
@@ -418,7 +473,13 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
 ) -> None:
     queues = of_type(deployed, "AWS::SQS::Queue")
 
-    assert set(queues) == {"SettleQueue", "UnsettledCallbacks", "UnclosedCallbacks"}
+    assert set(queues) == {
+        "SettleQueue",
+        "UnsettledCallbacks",
+        "UnclosedCallbacks",
+        "TriggerQueue",
+        "RefusedTriggers",
+    }
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
@@ -453,4 +514,5 @@ def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
         "StateMachineName",
         "UnclosedCallbacksUrl",
         "UnsettledCallbacksUrl",
+        "RefusedTriggersUrl",
     }

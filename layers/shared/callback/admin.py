@@ -1,4 +1,4 @@
-"""Tenants and their API keys, from a shell: python -m callback.admin --help
+"""Tenants, their API keys and numbers, from a shell: python -m callback.admin --help
 
 Talks to the AWS of your credentials and region, or to the one that AWS_ENDPOINT_URL names.
 """
@@ -11,14 +11,17 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import aws, tenants
+from callback import addresses, aws, numbering, numbers, tenants
 from callback.models import Scope, to_text
+from callback.numbers import NumberStore, TenantNumber
 from callback.tenants import ApiKey, Pepper, TenantStore
 
 _REFUSALS = (
     BotoCoreError,
     ClientError,
     GetParameterError,
+    numbers.NoSuchNumber,
+    numbers.NumberTaken,
     tenants.InvalidTenant,
     tenants.NoSuchKey,
     tenants.NoSuchTenant,
@@ -29,7 +32,7 @@ _REFUSALS = (
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m callback.admin", description="Tenants and their API keys."
+        prog="python -m callback.admin", description="Tenants, API keys and numbers."
     )
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--table", required=True, help="the stack's output TableName")
@@ -56,11 +59,40 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     revoke.add_argument("key_id")
     listed = command("list-keys", "A tenant's keys, revoked ones included.")
     listed.add_argument("tenant")
+    put = command("put-number", "A number of a tenant's, and what it takes as a trigger.")
+    put.add_argument("tenant")
+    put.add_argument("number", type=_number, help="E.164, such as +14155550100")
+    put.add_argument(
+        "--verified",
+        action="store_true",
+        help="a caller ID that the carrier verified; without it, a number of your own there",
+    )
+    put.add_argument("--sms-to", type=_address, help="whom CALL ME, texted to it, connects to")
+    put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
+    held = command("list-numbers", "A tenant's numbers.")
+    held.add_argument("tenant")
+    remove = command("remove-number", "The number is nobody's from now on.")
+    remove.add_argument("tenant")
+    remove.add_argument("number", type=_number)
     return parser.parse_args(given)
+
+
+def _number(text: str) -> str:
+    if not numbering.is_e164(text):
+        raise argparse.ArgumentTypeError("give it as E.164, such as +14155550100")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return addresses.parse(text)
+    except addresses.InvalidAddress as refused:
+        raise argparse.ArgumentTypeError(refused.detail) from None
 
 
 def _run(arguments: argparse.Namespace) -> None:
     store = TenantStore(aws.dynamodb(), arguments.table)
+    held = NumberStore(aws.dynamodb(), arguments.table)
     match arguments.command:
         case "create-tenant":
             store.add_tenant(arguments.tenant)
@@ -79,6 +111,29 @@ def _run(arguments: argparse.Namespace) -> None:
             for key in store.keys(arguments.tenant):
                 revoked = f"revoked {to_text(key.revoked_at)}" if key.revoked_at else "valid"
                 print(f"{key.key_id}  {to_text(key.created_at)}  {_scopes(key)}  {revoked}")
+
+        case "put-number":
+            number = TenantNumber(
+                number=arguments.number,
+                tenant=arguments.tenant,
+                owned=not arguments.verified,
+                sms_to=arguments.sms_to,
+                missed_call_to=arguments.missed_call_to,
+            )
+            held.put(number)
+            print(_told(number))
+        case "list-numbers":
+            for number in held.of(arguments.tenant):
+                print(_told(number))
+        case "remove-number":
+            held.remove(arguments.tenant, arguments.number)
+            print(f"removed  {arguments.number}")
+
+
+def _told(number: TenantNumber) -> str:
+    kind = "owned" if number.owned else "verified"
+    sms, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
+    return f"{number.number}  {kind}  CALL ME to {sms}  missed call to {missed}"
 
 
 def _scopes(key: ApiKey) -> str:

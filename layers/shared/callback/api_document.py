@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors, idempotency
-from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope
-from callback.schema import CallbackRequest, ListRequest
+from callback.models import CallbackStatus, LegOutcome, LegStatus, Order, Scope, Source
+from callback.schema import CallbackRequest, ListRequest, PacketRequest
 
 Schema = dict[str, Any]
 
@@ -45,6 +45,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
                 "get": _read(),
                 "delete": _cancel(),
             },
+            "/voice/trigger/packet": {"post": _packet(key_required)},
         },
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
@@ -111,6 +112,46 @@ def _create(key_required: bool) -> Schema:
                     "Idempotent-Replayed": _header("`true`: this answer was given before."),
                 },
                 "content": _json("Callback"),
+                "links": _LINKS,
+            },
+            "400": _refusal(*body_errors),
+            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
+            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
+            "503": _refusal(errors.StoreContended, by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _packet(key_required: bool) -> Schema:
+    body_errors = [errors.InvalidRequest, errors.BodyNotJson]
+    if key_required:
+        body_errors.append(errors.IdempotencyKeyMissing)
+    schema = {"schema": _ref("PacketRequest"), "example": {"a": "1000123", "b": "1000125"}}
+    return {
+        "operationId": "sendPacket",
+        "summary": "The same for small devices: two parties in, an id out",
+        "description": (
+            "A form or a JSON object, whatever Content-Type says. The leading + of a number may"
+            " stand in a form as it is. With an `id` a repetition gets the first answer for 24"
+            " hours."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-www-form-urlencoded": schema,
+                "application/json": schema,
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted.",
+                "headers": {
+                    "Location": _header("Where the record is.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                },
+                "content": _json("Accepted"),
                 "links": _LINKS,
             },
             "400": _refusal(*body_errors),
@@ -312,7 +353,11 @@ def _schema_of(model: type[BaseModel]) -> Schema:
 
 def _request_schemas() -> dict[str, Schema]:
     _, schemas = models_json_schema(
-        [(CallbackRequest, "validation"), (ListRequest, "validation")],
+        [
+            (CallbackRequest, "validation"),
+            (ListRequest, "validation"),
+            (PacketRequest, "validation"),
+        ],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
     )
@@ -364,6 +409,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
                 ),
             ),
             "cause": _maybe("string", description="Why, where that is known."),
+            "source": {"enum": [*Source], "description": "What asked for it."},
             "order": {"enum": [*Order]},
             "leg_A": _ref("Leg"),
             "leg_B": _ref("Leg"),
@@ -394,6 +440,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "seconds": _MAYBE_SECONDS | {"description": "Answered seconds as the carrier counts."},
         }
     ),
+    "Accepted": _object({"callback_id": {"type": "string", "format": "uuid"}}),
     "CallbackPage": _object(
         {
             "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},

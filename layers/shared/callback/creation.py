@@ -8,7 +8,7 @@ from callback import clock, closing, placement
 from callback.dialer import Dialer
 from callback.errors import CarrierRejected
 from callback.idempotency import Key
-from callback.models import Callback, Leg, LegName, LegOutcome, Step
+from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step
 from callback.schema import CallbackRequest, LegRequest
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -23,6 +23,7 @@ def create(
     request: CallbackRequest,
     retention: timedelta,
     key: Key | None = None,
+    source: Source = Source.API,
 ) -> Callback:
     """The accepted callback, its first leg (both, if simultaneous) asked for.
 
@@ -30,7 +31,7 @@ def create(
     that cannot be reached is no refusal: the workflow goes on trying.
     Raises KeyUsed, CallbackInProgress and StoreContended as `store.add`; nothing is done then.
     """
-    callback = _planned(tenant, request, retention)
+    callback = _planned(tenant, request, retention, source)
     store.add(callback, key, allow_parallel=request.allow_parallel)
     return complete(store, dialer, workflow, callback)
 
@@ -48,11 +49,14 @@ def complete(
     return callback
 
 
-def _planned(tenant: str, request: CallbackRequest, retention: timedelta) -> Callback:
+def _planned(
+    tenant: str, request: CallbackRequest, retention: timedelta, source: Source
+) -> Callback:
     now = clock.now()
     return Callback(
         callback_id=str(uuid.uuid4()),
         tenant=tenant,
+        source=source,
         order=request.order,
         room=secrets.token_urlsafe(24),
         created_at=now,

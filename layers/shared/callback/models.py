@@ -32,6 +32,16 @@ class Order(StrEnum):
     SIMULTANEOUS = "simultaneous"
 
 
+class Source(StrEnum):
+    """What asked for a callback: the API, or which trigger."""
+
+    API = "api"
+    SMS = "sms"
+    MISSED_CALL = "missed_call"
+    PACKET = "packet"
+    EVENT = "event"
+
+
 class Step(StrEnum):
     """A stretch of the workflow that waits for a task token."""
 
@@ -137,6 +147,7 @@ class Callback:
     max_duration_seconds: int
     leg_a: Leg
     leg_b: Leg
+    source: Source = Source.API
     metadata: dict[str, str] = field(default_factory=dict)
     status: CallbackStatus = CallbackStatus.ACCEPTED
     outcome: str | None = None
@@ -189,6 +200,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         max_duration_seconds=int(record["max_duration_seconds"]),
         leg_a=_leg(record["leg_a"]),
         leg_b=_leg(record["leg_b"]),
+        source=Source(record.get("source", Source.API)),  # none before there were triggers
         metadata=record["metadata"],
         status=CallbackStatus(record["status"]),
         outcome=record.get("outcome"),

@@ -7,7 +7,7 @@ from callback import clock, creation, http, idempotency
 from callback.dialer import Dialer
 from callback.errors import CarrierRejected
 from callback.idempotency import Key, KeyUsed
-from callback.models import Callback
+from callback.models import Callback, Source
 from callback.schema import CallbackRequest
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -22,6 +22,7 @@ def post(
     request: CallbackRequest,
     retention: timedelta,
     key: Key | None,
+    source: Source = Source.API,
 ) -> http.Answer:
     """The answer to this request: the first one's, byte for byte, where the key was used.
 
@@ -31,7 +32,14 @@ def post(
 
     def create() -> Callback:
         return creation.create(
-            store, dialer, workflow, tenant=tenant, request=request, retention=retention, key=key
+            store,
+            dialer,
+            workflow,
+            tenant=tenant,
+            request=request,
+            retention=retention,
+            key=key,
+            source=source,
         )
 
     if key is None:

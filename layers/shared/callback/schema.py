@@ -7,7 +7,8 @@ and their meaning in the use case that needs them.
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import (
     AfterValidator,
@@ -23,12 +24,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards
+from callback import addresses, guards, idempotency
 from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
 from callback.models import CallbackStatus, Order
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 1024
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _address(text: str) -> str:
@@ -123,6 +126,30 @@ class CallbackRequest(BaseModel):
         return self
 
 
+class TriggerRequest(CallbackRequest):
+    """What a trigger inside our own account asks for: nobody's key says whose it is."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=63)]
+
+
+_PARTY = Annotated[str, AfterValidator(_dialable), _ADDRESS]
+
+
+class PacketRequest(BaseModel):
+    """A data packet: the two parties in as few bytes as a small device can afford."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    a: _PARTY = Field(description="As `leg_A.to`.")
+    b: _PARTY = Field(description="As `leg_B.to`.")
+    order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
+    id: str | None = Field(
+        None,
+        pattern=f"^{idempotency.KEY_PATTERN}$",
+        description="As an Idempotency-Key: a repetition gets the first answer.",
+    )
+
+
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]"
     r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -170,16 +197,58 @@ class ListRequest(BaseModel):
 
 def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> CallbackRequest:
     """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    return _parsed(CallbackRequest, body, home_region, sip_domain)
+
+
+def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
+    """Raises what `parse_callback` does."""
+    return _parsed(TriggerRequest, body, home_region, sip_domain)
+
+
+def parse_packet(
+    body: bytes, *, home_region: str, sip_domain: str
+) -> tuple[CallbackRequest, str | None]:
+    """(the request, the packet's id) of a form `a=...&b=...`, or of a JSON object.
+
+    Raises what `parse_callback` does.
+    """
+    is_json = body.lstrip().startswith((b"{", b"["))
+    packet = _parsed(
+        PacketRequest, body if is_json else _form_as_json(body), home_region, sip_domain
+    )
+    asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
+    return _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain), packet.id
+
+
+def _form_as_json(body: bytes) -> bytes:
+    """A + that a device did not escape is a space by the time it gets here, and no address begins
+    with a space. Of a field sent twice nobody knows which is meant."""
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True)
+    except ValueError:  # not UTF-8
+        raise BodyNotJson(_A_PACKET) from None
+    fields = {name: re.sub("^ ", "+", value) for name, value in pairs}
+    if len(fields) < len(pairs) or not fields:
+        raise BodyNotJson(_A_PACKET)
+    return json.dumps(fields).encode()
+
+
+def _parsed(model: type[_Model], body: bytes, home_region: str, sip_domain: str) -> _Model:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
     try:
-        return CallbackRequest.model_validate_json(
+        return model.model_validate_json(
             body, context={"home_region": home_region, "sip_domain": sip_domain}
         )
     except ValidationError as invalid:
         if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
-            raise BodyNotJson("Send a JSON object with leg_A and leg_B.") from None
+            needed = _A_PACKET if model is PacketRequest else _A_CALLBACK
+            raise BodyNotJson(needed) from None
         raise _named(invalid) from None
+
+
+_A_CALLBACK = "Send a JSON object with leg_A and leg_B."
+_A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
 
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict

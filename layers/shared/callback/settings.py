@@ -65,6 +65,30 @@ class CarrierWebhook(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class Trigger(DialSettings):
+    state_machine_arn: str
+    settle_queue_url: str
+    trigger_queue_url: str
+    key_pepper_name: str
+    home_region: str
+    require_idempotency_key: str  # "true" or "false"
+    retention_days: str
+
+
+@dataclass(frozen=True)
+class TriggerEvent(_FromEnvironment):
+    table_name: str
+    trigger_queue_url: str
+
+
+@dataclass(frozen=True)
+class AcceptTrigger(DialSettings):
+    state_machine_arn: str
+    home_region: str
+    retention_days: str
+
+
+@dataclass(frozen=True)
 class ApiDocs(_FromEnvironment):
     public_url: str
     require_idempotency_key: str  # "true" or "false"

@@ -23,6 +23,11 @@ _WORD = re.compile(r"[a-z][a-z-]{0,31}")
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 OF_A_CALL: Shapes = {"CallSid": _CALL_SID, "CallStatus": _WORD}
 OF_A_ROOM: Shapes = {"StatusCallbackEvent": _WORD}
+# Who calls or texts may be a number, a short code, a name or a sip: address, or withheld.
+_PARTY = re.compile(r"[ -~]{0,256}")
+_PARTIES: Shapes = {"From": _PARTY, "To": _PARTY}
+OF_AN_INBOUND_CALL: Shapes = {**OF_A_CALL, **_PARTIES}
+OF_A_TEXT: Shapes = {"MessageSid": re.compile(r"(SM|MM)[0-9a-f]{32}"), **_PARTIES}
 
 _MAX_BODY_BYTES = 64 * 1024  # a carrier's form is about 1 kB
 
@@ -61,6 +66,8 @@ def genuine_form(
     if form is None or not signature or form.get("AccountSid") != known.account_sid:
         raise _forged()
     if not all(shape.fullmatch(form.get(field, "")) for field, shape in shapes.items()):
+        raise _forged()
+    if any(name[:1].isdigit() for name in form):  # the end of a number, moved into the next name
         raise _forged()
     if is_genuine(url, form, signature, known.accepted_tokens):
         return form

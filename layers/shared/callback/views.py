@@ -16,6 +16,7 @@ def of(callback: Callback) -> dict[str, Any]:
         "status": callback.status,
         "outcome": callback.outcome,
         "cause": callback.cause,
+        "source": callback.source,
         "order": callback.order,
         "leg_A": _leg(callback.leg_a),
         "leg_B": _leg(callback.leg_b),
