@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings, triggers
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.tenants import TenantStore
 from callback.trigger_queue import TriggerStore
@@ -50,6 +51,7 @@ def accept(record: SQSRecord) -> None:
     triggers.accept(waiting, tenants, intake, record.body)
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, accept, processor, context)

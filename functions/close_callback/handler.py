@@ -23,4 +23,4 @@ dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: the execution's state, or EventBridge's word that an execution died."""
     callback_id, reason = workflow.closing_of(event)
-    closing.close(store, dialer, callback_id, reason)
+    closing.close_if_kept(store, dialer, callback_id, reason)

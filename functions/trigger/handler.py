@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, missed_call, schema, settings, twiml
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
@@ -95,6 +96,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

@@ -57,6 +57,12 @@ class Authorizer(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class ErasureApi(_FromEnvironment):
+    table_name: str
+    key_pepper_name: str
+
+
+@dataclass(frozen=True)
 class CarrierWebhook(_FromEnvironment):
     table_name: str
     carrier_secret_name: str
@@ -106,3 +112,4 @@ class SettleCallback(_FromEnvironment):
 
 PlaceLeg = DialSettings
 CloseCallback = CarrierSettings
+Erase = CarrierSettings
