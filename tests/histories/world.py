@@ -142,8 +142,10 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        if hasattr(module, "store"):
-            module.store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+        for name in ("store", "erasures"):
+            if hasattr(module, name):
+                store = getattr(module, name)
+                store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):

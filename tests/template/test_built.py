@@ -8,6 +8,7 @@ carrier's simulator.
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import re
 import subprocess
@@ -68,6 +69,8 @@ function, layer, event = sys.argv[1:]
 sys.path[:0] = [function, layer]
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
+    def get_remaining_time_in_millis(self):
+        return 50_000
 import handler
 answer = handler.handler(json.load(open(event)), Context())
 strangers = sorted(
@@ -163,9 +166,16 @@ class Recorder(aws.DomainDispatcherApplication):
         signed = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         prefix, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if signed and action:
-            # A transaction of puts needs the permission to put, and has none of its own.
-            action = "PutItem" if action == "TransactWriteItems" else action
-            self.used.setdefault(signed[1], set()).add(f"{SERVICES[prefix]}:{action}")
+            actions = {action}
+            if action == "TransactWriteItems":
+                # It has no permission of its own, but needs that of each of its writes.
+                body = environ["wsgi.input"].read()
+                environ["wsgi.input"] = io.BytesIO(body)
+                writes = (kind for item in json.loads(body)["TransactItems"] for kind in item)
+                actions = {f"{kind}Item" for kind in writes}
+            self.used.setdefault(signed[1], set()).update(
+                f"{SERVICES[prefix]}:{each}" for each in actions
+            )
         if self.throttles_settlings and action.startswith("SendTask"):
             return THROTTLED(environ, start_response)
         return super().__call__(environ, start_response)

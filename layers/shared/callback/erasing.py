@@ -5,9 +5,9 @@ deleted in one transaction that leaves its calls' ids, and nothing else, to be d
 carrier. Nothing of a callback is kept: its times and outcome under its id, which its tenant knows,
 would still tell of the person. Safe to run again at any moment, or twice at once.
 
-Nothing that was accepted before the erasure was asked for is missed. What is looked for was created
-by then, and it is looked for until one look finds nothing that began after every request that was
-under way at the time had ended.
+Nothing that was accepted before the erasure was asked for is missed. Of a number, what was created
+by then is looked for; of a tenant, whose keys are revoked, whatever there is. And it is looked for
+until one look finds nothing that began when every request that was under way at the time had ended.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,9 @@ from callback.workflow import Workflow
 
 logger = Logger(child=True)
 
-# Longer than any function that accepts callbacks may run (template.yaml: their Timeouts).
-_LONGEST_REQUEST = timedelta(seconds=60)
+# A revoked key is let in for a minute at most, and a function that accepts callbacks runs for less
+# than another (template.yaml: their Timeouts).
+_LAST_REQUEST = timedelta(minutes=2)
 
 # Two functions' clocks may differ by so much.
 _CLOCKS_DIFFER = timedelta(seconds=2)
@@ -75,7 +76,7 @@ class Eraser:
         """Whether nothing of ours is left, for good."""
         began, left = clock.now(), False
         address = self.erasures.address(erasure)
-        until = erasure.requested_at + _CLOCKS_DIFFER
+        until = (erasure.requested_at if address else began) + _CLOCKS_DIFFER
         for position in self.store.listed(erasure.tenant, address, until):
             if self.out_of_time():
                 return False
@@ -83,7 +84,7 @@ class Eraser:
                 tally.callbacks += 1
             else:
                 left = True
-        if left or began - erasure.requested_at < _LONGEST_REQUEST:
+        if left or began - erasure.requested_at < _LAST_REQUEST:
             return False
         self.erasures.ours_are_gone(erasure)
         return True
