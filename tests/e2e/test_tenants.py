@@ -21,6 +21,9 @@ ROUTES = [
     ("GET", PATH),
     ("GET", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
     ("DELETE", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+    ("POST", "/voice/erasure"),
+    ("GET", "/voice/erasure"),
+    ("GET", "/voice/erasure/6f1c0000-0000-4000-8000-000000000000"),
 ]
 # Whoever is called here is called by these tests only, so that lists hold nobody else.
 NUMBER = "+14155550103"  # rings and never answers
@@ -227,8 +230,8 @@ def test_two_tenants_may_call_the_same_two_parties_and_learn_nothing_of_each_oth
 # -- keys ----------------------------------------------------------------------------------------
 
 
-def admin(stack: LocalStack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The operator's command, against the embedded AWS."""
+def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """The operator's command, against the embedded AWS; `said` is what is typed into it."""
     command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
     environment = {
         "PATH": os.environ["PATH"],
@@ -239,7 +242,13 @@ def admin(stack: LocalStack, *arguments: str) -> subprocess.CompletedProcess[str
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command,
+        env=environment,
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

@@ -166,7 +166,8 @@ def test_the_carriers_records_are_asked_for_until_it_lets_them_go(play):
 
 
 def test_a_carrier_that_cannot_be_asked_is_asked_again(play):
-    play.party(FORGOTTEN, answer_after=1)
+    for party in (FORGOTTEN, OTHER):
+        play.party(party, answer_after=1, stay_at_most=7200.0)
     posted(play)
     until_they_talk(play)
     play.world.carrier_fault("500-before")
