@@ -37,8 +37,8 @@ class Finding(NamedTuple):
 EXCEPTIONS: dict[str | tuple[str, str], str] = {
     # -- checkov -----------------------------------------------------------------------------------
     "CKV_AWS_115": (
-        "What is reserved for a function is taken from the account's others. What may run at once is"
-        " limited where it comes in, by the stage's pace and the queues' MaximumConcurrency."
+        "What is reserved for a function is taken from the account's others. What may run at once"
+        " is limited where it comes in, by the stage's pace and the queues' MaximumConcurrency."
     ),
     "CKV_AWS_116": (
         "A dead letter queue is for asynchronous invocations. CloseCallback's has one; the next"
