@@ -35,7 +35,7 @@ help:
 	@echo "make check    formatting, lint, types, template and workflow, each scanned"
 	@echo "make build    what is deployed: the functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
-	@echo "make admin    tenants and their API keys (ARGS='--help')"
+	@echo "make admin    tenants, their API keys and numbers (ARGS='--help')"
 	@echo "make soak     very many long histories (N=20000 STEPS=100 SEED=), hours"
 	@echo "make bench    how soon the second party is called once the first is there, minutes"
 	@echo "make mutants  break the code in every small way and see which tests notice, minutes"

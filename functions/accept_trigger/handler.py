@@ -17,7 +17,8 @@ from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.store import CallbackStore
-from callback.tenants import TenantStore
+from callback.suppression import SuppressionList
+from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.triggers import Intake
 from callback.workflow import Workflow
@@ -27,9 +28,12 @@ logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
 waiting = TriggerStore(client, table)
 tenants = TenantStore(client, table)
+parameters = SSMProvider(boto3_client=aws.ssm())
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
+suppressed = SuppressionList(client, table, pepper)
 store = CallbackStore(client, table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 dialer = Dialer(
     credentials,
     api_url=SETTINGS.carrier_api_url,
@@ -48,7 +52,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 
 def accept(record: SQSRecord) -> None:
-    triggers.accept(waiting, tenants, intake, record.body)
+    triggers.accept(waiting, tenants, suppressed, intake, record.body)
 
 
 @discreet

@@ -35,7 +35,8 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(client, table)
 suppressed = SuppressionList(client, table, pepper)
 once = Once(client, table, pepper)
-queue = TriggerQueue(TriggerStore(client, table), aws.sqs, SETTINGS.trigger_queue_url)
+waiting = TriggerStore(client, table)
+queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 store = CallbackStore(client, table)
 workflow = Workflow(
     aws.step_functions(),

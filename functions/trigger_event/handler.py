@@ -14,8 +14,8 @@ from callback.trigger_queue import TriggerQueue, TriggerStore
 
 SETTINGS = settings.TriggerEvent.read()
 logger = Logger()
-store = TriggerStore(aws.dynamodb(), SETTINGS.table_name)
-queue = TriggerQueue(store, aws.sqs, SETTINGS.trigger_queue_url)
+waiting = TriggerStore(aws.dynamodb(), SETTINGS.table_name)
+queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 
 
 @discreet

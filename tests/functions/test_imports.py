@@ -13,6 +13,7 @@ ENVIRONMENT = {
     "CARRIER_SECRET_NAME": "/carrier",
     "KEY_PEPPER_NAME": "/pepper",
     "PUBLIC_URL": "https://callback.example.com",
+    "TRIGGER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/trigger",
     "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
     "AWS_DEFAULT_REGION": "us-east-1",
     "PYTHONPATH": str(ROOT / "layers" / "shared"),
@@ -24,7 +25,11 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
 @pytest.mark.parametrize("module", HEAVY)
 @pytest.mark.parametrize(
     ("function", "doing"),
-    [("carrier_webhook", "callback.carrier_events"), ("authorizer", "callback.tenants")],
+    [
+        ("carrier_webhook", "callback.carrier_events"),
+        ("authorizer", "callback.tenants"),
+        ("trigger_event", "callback.trigger_queue"),
+    ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):
     code = (

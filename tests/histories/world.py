@@ -6,11 +6,12 @@ what a test lets happen.
 """
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +23,7 @@ from moto.dynamodb.models import dynamodb_backends
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
+from callback import numbers, tenants, trigger_queue
 from callback.credentials import Credentials
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
@@ -75,6 +77,32 @@ class SettleQueue:
         self.waiting.append(MessageBody)
 
 
+@dataclass
+class TriggerQueue:
+    """Likewise, for `AcceptTrigger`, once it is time."""
+
+    clock: Clock
+    waiting: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        due = self.clock.now() + timedelta(seconds=DelaySeconds)
+        self.waiting.append((due, MessageBody))
+
+    def take(self) -> list[str]:
+        """Ids that are due."""
+        now = self.clock.now()
+        due = [trigger_id for at, trigger_id in self.waiting if at <= now]
+        self.waiting = [(at, trigger_id) for at, trigger_id in self.waiting if at > now]
+        return due
+
+
+class FixedPepper:
+    """What SSM has under the pepper's name."""
+
+    def get(self, _name: str, **_options: Any) -> str:
+        return "0123456789abcdef" * 4
+
+
 class World:
     """One per process; `reset` gives it an empty table and a carrier without faults."""
 
@@ -125,6 +153,7 @@ class World:
         self._dynamodb = session.client("dynamodb")
         stack.callback(self._dynamodb.close)
         self.queue = SettleQueue()
+        self.triggers = TriggerQueue(self.clock)
         self.sequencer = Sequencer(self._definition, self._run_task, self.clock.now)
         before = set(sys.modules)
         loaded = stack.enter_context(
@@ -142,10 +171,13 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        for name in ("store", "erasures"):
-            if hasattr(module, name):
-                store = getattr(module, name)
-                store._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+        for each in list(vars(module).values()):
+            if hasattr(each, "_client") and hasattr(each, "_table"):
+                each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+            if isinstance(each, trigger_queue.TriggerQueue):
+                each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
+            if isinstance(each, tenants.Pepper):
+                each._provider = FixedPepper()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
@@ -163,6 +195,7 @@ class World:
         self.faults.clear()
         self.faults.killed.clear()
         self.queue.waiting.clear()
+        self.triggers.waiting.clear()
         self._joined_at.clear()
         self._calls_at, self._records_at = (-1, -1), -1
         self._reset_at = self.clock.now()
@@ -225,6 +258,13 @@ class World:
             if error or result["batchItemFailures"]:
                 self.queue.waiting.append(callback_id)
 
+        for trigger_id in self.triggers.take():
+            message = {"messageId": trigger_id, "body": trigger_id, "eventSource": "aws:sqs"}
+            result, error = self.invoke("AcceptTrigger", {"Records": [message]})
+            if error or result["batchItemFailures"]:
+                self.triggers.waiting.append((self.clock.now(), trigger_id))
+            self.sequencer.run()
+
     def advance(self, seconds: int) -> None:
         """Let time pass, second by second; whatever falls due happens in its second.
 
@@ -236,6 +276,14 @@ class World:
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
         self.run()
+
+    def make_number(self, number: str, tenant: str = TENANT, **takes: str) -> str:
+        """A tenant's own number, and the tenant where there is none yet; answers `number`."""
+        with contextlib.suppress(tenants.TenantExists):
+            tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
+        numbers.NumberStore(self._dynamodb, TABLE).put(owned)
+        return number
 
     def hang_up(self, call_sid: str) -> None:
         """The called party hangs up, or declines while it rings."""

@@ -38,8 +38,10 @@ from callback.models import (
     Scope,
     Step,
 )
+from callback.numbers import NumberStore, TenantNumber
 from callback.store import CallbackStore
-from callback.tenants import ApiKey, TenantStore, hash_of
+from callback.suppression import SuppressionList
+from callback.tenants import ApiKey, Pepper, TenantExists, TenantStore, hash_of
 from events import sign
 from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
@@ -277,7 +279,9 @@ def test_every_event_is_answered_by_a_test() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(EVENTS.glob("carrier_webhook/*.json")), ids=lambda path: path.stem
+    "path",
+    [*sorted(EVENTS.glob("carrier_webhook/*.json")), *sorted(EVENTS.glob("trigger/[cs]*.json"))],
+    ids=lambda path: path.stem,
 )
 def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
     event = json.loads(path.read_text(encoding="utf-8"))
@@ -294,27 +298,31 @@ def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
 
 def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, Any]) -> None:
     """Resources without a name of their own are named <stack>-<logical id>-<anything>."""
-    tick, stopped, settlings = (
+    tick, stopped, requested, *queued = (
         json.loads((EVENTS / name).read_text(encoding="utf-8"))
         for name in (
             "reconcile/tick.json",
             "close_callback/failed_execution.json",
+            "trigger_event/requested.json",
             "settle_callback/settling.json",
+            "accept_trigger/waiting.json",
         )
     )
     (rule,) = tick["resources"]
-    (mapping,) = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-    (queue,) = document.references(mapping["EventSourceArn"])
+    mappings = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+    queues = {name for each in mappings for name in document.references(each["EventSourceArn"])}
+    pattern = document.of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["EventPattern"]
 
     assert rule.startswith("arn:aws:events:us-east-1:123456789012:rule/voice-callback-Reconcile")
     assert rule.rpartition("/")[2].split("-")[2] in document.of_type(deployed, "AWS::Events::Rule")
-    assert set(tick) == set(stopped)
+    assert set(tick) == set(stopped) == set(requested)
+    assert requested["detail-type"] in pattern["detail-type"]
+    assert requested["source"] == deployed["Parameters"]["TriggerEventSource"]["Default"]
     assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
     assert tick["detail"] == {}
-    for record in settlings["Records"]:
-        assert record["eventSourceARN"].startswith(
-            f"arn:aws:sqs:us-east-1:123456789012:voice-callback-{queue}-"
-        )
+    source = "arn:aws:sqs:us-east-1:123456789012:voice-callback-"
+    for record in [record for each in queued for record in each["Records"]]:
+        assert record["eventSourceARN"].removeprefix(source).split("-")[0] in queues
         # SQS has a hash of what it delivers: not for security.
         body = record["body"].encode()
         assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -665,6 +673,149 @@ def test_what_is_to_be_forgotten_is_hung_up_settled_and_deleted_everywhere(
     for name in gone:
         with pytest.raises(CallbackNotFound):
             world.store.get(name)
+
+
+NUMBER, TEXTER, CALLER = "+14155550100", "+14155550118", "+14155550111"
+
+
+@pytest.fixture
+def number(world: World) -> str:
+    """The tenant's number that the events' texts and calls are to."""
+    with contextlib.suppress(TenantExists):
+        TenantStore(world.aws.dynamodb, world.store._table).add_tenant("default")
+    number = TenantNumber(NUMBER, "default", owned=True, sms_to="1000125", missed_call_to="1000125")
+    NumberStore(world.aws.dynamodb, world.store._table).put(number)
+    return NUMBER
+
+
+def text(folder: Path, body: str) -> Path:
+    """Another text of the same sender."""
+    event = json.loads((EVENTS / "trigger/sms.json").read_text(encoding="utf-8"))
+    sid = f"SM{uuid.uuid4().hex}"
+    sign.sign(event, sign.form_of(event) | {"Body": body, "MessageSid": sid})
+    path = folder / f"{sid}.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    return path
+
+
+def queued(world: World) -> dict[str, str]:
+    """The one message that waits to be accepted, taken out."""
+    queue = world.definitions["Trigger"].environment["TRIGGER_QUEUE_URL"]
+    received = world.aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)
+    (message,) = received["Messages"]
+    world.aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return {"messageId": message["MessageId"], "body": message["Body"], "eventSource": "aws:sqs"}
+
+
+def taken(world: World, source: str) -> list[Callback]:
+    return [callback for callback in world.store.open() if callback.source == source]
+
+
+def test_a_text_is_answered_once_and_its_sender_is_called_once(world: World, number: str) -> None:
+    event = EVENTS / "trigger/sms.json"
+    first, again = (world.invoke("Trigger", event) for _ in range(2))
+    (callback,) = taken(world, "sms")
+
+    assert "<Message>We are calling you now.</Message>" in first["body"]
+    assert again == first
+    assert (callback.leg_a.to, callback.leg_b.to) == (TEXTER, "1000125")
+    assert {leg.caller_id for leg in callback.legs} == {number}
+    assert callback.callback_id in executions(world)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_text_cancels_whatever_step_is_under_way(
+    world: World, tmp_path: Path, number: str, step: Step
+) -> None:
+    under_way = replace(waiting(dialing(), step), callback_id=str(uuid.uuid4()))
+    legs = replace(under_way.leg_a, to=TEXTER), replace(under_way.leg_b, caller_id=number)
+    world.store.add(replace(under_way, leg_a=legs[0], leg_b=legs[1], created_at=datetime.now(UTC)))
+    with settlings_throttled():
+        answer = world.invoke("Trigger", text(tmp_path, "Cancel"))
+    world.invoke("Trigger", text(tmp_path, "Cancel"))
+
+    assert "<Message>Your call is canceled.</Message>" in answer["body"]
+    canceled = world.store.get(under_way.callback_id)
+    assert canceled.close_reason is CloseReason.CANCELED
+
+
+@pytest.mark.usefixtures("number")
+def test_who_texts_stop_is_on_the_list_until_start(world: World, tmp_path: Path) -> None:
+    suppressed = SuppressionList(world.aws.dynamodb, world.store._table, Given(PEPPER))
+    answer = world.invoke("Trigger", text(tmp_path, "STOP"))
+    assert "<Message>" not in answer["body"]
+    assert suppressed.contains("default", TEXTER)
+
+    answer = world.invoke("Trigger", text(tmp_path, "START"))
+    assert "<Message>" in answer["body"]
+    assert not suppressed.contains("default", TEXTER)
+
+
+class Given(Pepper):
+    """One that is at hand."""
+
+    def __init__(self, pepper: str) -> None:
+        self.pepper = pepper
+
+    def get(self) -> str:
+        return self.pepper
+
+
+def test_a_missed_call_is_turned_away_and_called_back_a_moment_later(
+    world: World, tmp_path: Path, number: str
+) -> None:
+    answer = world.invoke("Trigger", EVENTS / "trigger/call.json")
+    before = taken(world, "missed_call")
+    record = queued(world)
+    event = tmp_path / "waiting.json"
+    event.write_text(json.dumps({"Records": [record]}), encoding="utf-8")
+    accepted = world.invoke("AcceptTrigger", event)
+    (callback,) = taken(world, "missed_call")
+
+    assert '<Reject reason="busy"' in answer["body"]
+    assert before == []
+    assert record["body"] == f"call_{CALL_SID}"
+    assert accepted == {"batchItemFailures": []}
+    assert (callback.leg_a.to, callback.leg_b.to) == (CALLER, "1000125")
+    assert {leg.caller_id for leg in callback.legs} == {number}
+
+
+def test_a_packet_is_answered_with_the_id_and_repeated_with_the_same(world: World) -> None:
+    first, again = (world.invoke("Trigger", EVENTS / "trigger/packet.json") for _ in range(2))
+    (callback,) = taken(world, "packet")
+
+    assert (first["statusCode"], again["statusCode"]) == (202, 202)
+    assert json.loads(first["body"]) == {"callback_id": callback.callback_id}
+    assert again["body"] == first["body"]
+    assert callback.tenant == "default"
+
+
+def test_a_packet_without_an_id_is_refused_where_one_is_required(
+    world: World, tmp_path: Path
+) -> None:
+    event = json.loads((EVENTS / "trigger/packet.json").read_text(encoding="utf-8"))
+    event |= {"body": "a=1000211&b=1000218", "isBase64Encoded": False}
+    without = tmp_path / "without.json"
+    without.write_text(json.dumps(event), encoding="utf-8")
+    answer = world.invoke("Trigger", without, RequireIdempotencyKey="true")
+
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "idempotency_key_missing"
+
+
+@pytest.mark.usefixtures("number")
+def test_an_event_waits_by_its_id_and_becomes_a_callback_once(world: World) -> None:
+    world.invoke("TriggerEvent", EVENTS / "trigger_event/requested.json")
+    record = queued(world)
+    (waiting_id,) = [each["body"] for each in records(EVENTS / "accept_trigger/waiting.json")]
+    answers = [
+        world.invoke("AcceptTrigger", EVENTS / "accept_trigger/waiting.json") for _ in range(2)
+    ]
+    (callback,) = taken(world, "event")
+
+    assert record["body"] == waiting_id
+    assert answers == [{"batchItemFailures": []}] * 2
+    assert callback.metadata == {"ticket": "42"}
 
 
 def test_everybody_reads_what_the_api_is(world: World) -> None:

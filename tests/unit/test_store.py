@@ -9,7 +9,7 @@ import pytest
 from callback import clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import LIFETIME, Key
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Step, to_text
+from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Source, Step, to_text
 from callback.store import CallbackStore
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
@@ -49,11 +49,23 @@ def test_every_field_survives_the_table(store):
     full = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A, seconds=44))
     full = replace(
         allowed(transitions.wait(full, Step.SECOND, "token")),
+        source=Source.SMS,
         metadata={"ticket": "42", "note": ""},
         leg_b=replace(full.leg_b, unrecognised_status="odd", carrier_code=21211, cause="why"),
     )
     store.add(full)
     assert store.get("cb-1") == full
+
+
+def test_a_callback_from_before_there_were_triggers_came_by_the_api(store, client):
+    store.add(callback(source=Source.SMS))
+    client.update_item(
+        TableName="callbacks",
+        Key={"pk": {"S": "CALLBACK#cb-1"}, "sk": {"S": "CALLBACK"}},
+        UpdateExpression="REMOVE #source",
+        ExpressionAttributeNames={"#source": "source"},
+    )
+    assert store.get("cb-1").source is Source.API
 
 
 def test_an_unknown_callback_is_not_found(store):

@@ -59,11 +59,11 @@ def arrived(
 
     Durable once this returns. The same call again changes nothing.
     """
-    number = numbers.get(form["To"])
+    number = numbers.get(form.get("To", ""))
     if number is None or not number.owned or number.missed_call_to is None:
         logger.warning("a call to a number that calls nobody back")
         return
-    caller = form["From"]
+    caller = form.get("From", "")
     refused = _refused(number, caller, form.get("StirVerstat", ""), home_region)
     if refused is None and numbers.get(caller):
         refused = "our_own"

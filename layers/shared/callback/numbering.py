@@ -3,7 +3,7 @@
 import re
 
 import phonenumbers
-from phonenumbers import PhoneNumberType
+from phonenumbers import PhoneNumber, PhoneNumberType
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
@@ -22,16 +22,18 @@ def is_e164(text: str) -> bool:
 
 
 def region(number: str) -> str | None:
-    """ISO 3166 code of an E.164 number's country; None where it is no country's or not valid."""
-    return phonenumbers.region_code_for_number(phonenumbers.parse(number))
+    """ISO 3166 code of an E.164 number's country, "001" if it is no country's; None: not valid."""
+    parsed = _parsed(number, None)
+    return phonenumbers.region_code_for_number(parsed) if parsed else None
 
 
 def is_plain(number: str) -> bool:
     """Whether an E.164 number is valid and a fixed line or a mobile."""
-    parsed = phonenumbers.parse(number)
+    parsed = _parsed(number, None)
     # By the kind alone, a satellite telephone is a mobile.
-    is_of_a_country = phonenumbers.region_code_for_number(parsed) not in (None, "001")
-    return is_of_a_country and phonenumbers.number_type(parsed) in _PLAIN
+    if parsed is None or region(number) in (None, "001"):
+        return False
+    return phonenumbers.number_type(parsed) in _PLAIN
 
 
 def read(text: str, home: str | None) -> str | None:
@@ -40,11 +42,17 @@ def read(text: str, home: str | None) -> str | None:
     Spaces, dashes, dots, parentheses, national and international form are all taken; letters and
     extensions are not.
     """
-    try:
-        parsed = phonenumbers.parse(text, home)
-    except phonenumbers.NumberParseException:
-        return None
+    parsed = _parsed(text, home)
     has_letters = any(character.isalpha() for character in text)
-    if has_letters or parsed.extension or not phonenumbers.is_possible_number(parsed):
+    if parsed is None or has_letters or parsed.extension:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
         return None
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _parsed(text: str, home: str | None) -> PhoneNumber | None:
+    try:
+        return phonenumbers.parse(text, home)
+    except phonenumbers.NumberParseException:
+        return None

@@ -135,6 +135,10 @@ class TriggerRequest(CallbackRequest):
 _PARTY = Annotated[str, AfterValidator(_dialable), _ADDRESS]
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class PacketRequest(BaseModel):
     """A data packet: the two parties in as few bytes as a small device can afford."""
 
@@ -143,10 +147,12 @@ class PacketRequest(BaseModel):
     a: _PARTY = Field(description="As `leg_A.to`.")
     b: _PARTY = Field(description="As `leg_B.to`.")
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
-    id: str | None = Field(
-        None,
+    # Not null where there is none: a form has no null.
+    id: str = Field(
+        "",
         pattern=f"^{idempotency.KEY_PATTERN}$",
         description="As an Idempotency-Key: a repetition gets the first answer.",
+        json_schema_extra=_without_default,
     )
 
 
@@ -230,7 +236,8 @@ def parse_packet(
         PacketRequest, body if is_json else _form_as_json(body), home_region, sip_domain
     )
     asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
-    return _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain), packet.id
+    request = _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain)
+    return request, packet.id or None
 
 
 def _form_as_json(body: bytes) -> bytes:

@@ -90,6 +90,7 @@ class TriggerEvent(_FromEnvironment):
 @dataclass(frozen=True)
 class AcceptTrigger(DialSettings):
     state_machine_arn: str
+    key_pepper_name: str
     home_region: str
     retention_days: str
 

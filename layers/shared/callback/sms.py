@@ -47,12 +47,11 @@ class SmsTrigger:
         gets neither a call nor a text until START. Twilio itself confirms a STOP, and stops our
         texts from then on (its error 21610).
         """
-        number, sender = self.numbers.get(form["To"]), form["From"]
+        number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
         if number is None or not number.owned:
             logger.warning("a text to a number that no tenant has")
             return None
-        # Two services would otherwise go on texting each other.
-        if not numbering.is_e164(sender) or self.numbers.get(sender):
+        if not numbering.is_e164(sender) or self._is_a_service(sender):
             logger.warning("a text from who cannot be called", tenant=number.tenant)
             return None
         text = sms_grammar.parse(form.get("Body", ""), form.get("OptOutType", ""))
@@ -64,6 +63,12 @@ class SmsTrigger:
         texter = Texter(sender, number, form["MessageSid"], text.number)
         sentence = _DO[text.command](self, texter)
         return None if text.is_answered else sentence
+
+    def _is_a_service(self, sender: str) -> bool:
+        """Two of ours would otherwise go on texting each other. A verified caller ID is the number
+        of somebody, who may text."""
+        number = self.numbers.get(sender)
+        return number is not None and number.owned
 
     def _stop(self, texter: Texter) -> str | None:
         self.suppressed.add(texter.number.tenant, texter.address)
@@ -101,7 +106,9 @@ class SmsTrigger:
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
         home = numbering.region(texter.number.number) or self.intake.home_region
-        if guards.is_emergency("".join(filter(str.isdecimal, written)), home):
+        digits = "".join(filter(str.isdecimal, written))
+        # However it is dialed: 911, or +1 911.
+        if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
             return sms_grammar.refusal("emergency_number")
         to = numbering.read(written, home)
         return self._ask(texter, to) if to else sms_grammar.NO_NUMBER

@@ -11,6 +11,7 @@ from callback.errors import CallbackError, RequestInProgress
 from callback.models import Source
 from callback.schema import CallbackRequest
 from callback.store import CallbackStore
+from callback.suppression import SuppressionList
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.workflow import Workflow
@@ -52,8 +53,15 @@ class Intake:
         )
 
 
-def accept(triggers: TriggerStore, tenants: TenantStore, intake: Intake, trigger_id: str) -> None:
+def accept(
+    triggers: TriggerStore,
+    tenants: TenantStore,
+    suppressed: SuppressionList,
+    intake: Intake,
+    trigger_id: str,
+) -> None:
     """Take a trigger from the queue. A refusal is final: it is logged by its code and dropped.
+    So is the trigger of a party who has said STOP since.
 
     Raises InvalidRequest, BodyNotJson and NoSuchTenant for a trigger that a person must look at,
     and what may go better the next time.
@@ -69,6 +77,10 @@ def accept(triggers: TriggerStore, tenants: TenantStore, intake: Intake, trigger
     except (CallbackError, NoSuchTenant) as wrong:
         logger.error("trigger is not valid", source=trigger.source, error=type(wrong).__name__)
         raise
+    if any(suppressed.contains(request.tenant, leg.to) for leg in (request.leg_a, request.leg_b)):
+        logger.warning("trigger refused", source=trigger.source, code="suppressed")
+        triggers.forget(trigger_id)
+        return
     try:
         answer = intake.take(request.tenant, trigger.source, request, trigger_id)
     except CallbackError as refused:
