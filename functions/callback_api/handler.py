@@ -16,7 +16,7 @@ from callback.workflow import SettleQueue, Workflow
 SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,

@@ -18,7 +18,7 @@ SETTINGS = settings.Erase.read()
 # What one callback, or one of the carrier's records, may take where the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
 erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))

@@ -131,6 +131,30 @@ def test_a_holding_clock_waits_for_what_is_in_flight() -> None:
     run(work, Clock(100, hold=0))
 
 
+@pytest.mark.parametrize("rounds", range(1, 40))
+def test_a_stepped_clock_waits_for_what_an_answer_sets_off_however_fast_it_came(rounds) -> None:
+    """Rounds of the event loop until the answer is there, a few more until it is acted upon."""
+
+    async def work(clock: Clock) -> None:
+        done: list[float] = []
+
+        async def webhook() -> None:
+            with clock.busy():
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await clock.sleep(2)
+            done.append(clock.seconds())
+
+        sent: list[asyncio.Task[None]] = []
+        clock.call_later(1, lambda: sent.append(asyncio.ensure_future(webhook())))
+        await clock.advance(10)
+        assert done == [3]
+
+    run(work, Clock(stepped=True))
+
+
 def test_the_speed_is_changed_while_it_runs() -> None:
     async def work(clock: Clock) -> None:
         sleeping = asyncio.ensure_future(clock.sleep(1_000))

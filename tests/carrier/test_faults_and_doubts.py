@@ -43,6 +43,17 @@ def outcome(client: Client, to: str = SOMEBODY) -> Any:
 # -- REST --------------------------------------------------------------------------------------
 
 
+def test_a_429_says_when_to_ask_again_where_the_fault_does(
+    client: Client, simulator: CarrierSimulator
+) -> None:
+    said = []
+    for seconds in (None, 7):
+        fault(simulator, fault="429", where="POST .*/Calls.json", times=1, retry_after=seconds)
+        assert outcome(client) == 429
+        said.append(client.http_client._test_only_last_response.headers.get("Retry-After"))
+    assert said == [None, "7"]
+
+
 @pytest.mark.parametrize(
     ("kind", "result", "placed"),
     [

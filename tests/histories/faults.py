@@ -5,6 +5,7 @@ points: before the call goes out, and after it has come back. A killed function 
 more, as if its sandbox were gone. Nothing of this exists in what is deployed.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,17 @@ class Killed(BaseException):
 
 
 class Faults:
-    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed."""
+    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed.
+
+    `calls` is another number whenever a call has come back: what was looked at before may have
+    changed by it. It is counted after the call, for another thread may look meanwhile.
+    """
 
     def __init__(self) -> None:
         self._armed: dict[str, int] = {}
         self.killed: list[str] = []
         self.calls = 0
+        self._count = itertools.count(1)
 
     def arm(self, point: str, nth: int = 1) -> None:
         self._armed[point] = nth
@@ -38,9 +44,11 @@ class Faults:
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def faulty(*args: Any, **kwargs: Any) -> Any:
-            self.calls += 1
             self.reach(f"before {name}")
-            result = call(*args, **kwargs)
+            try:
+                result = call(*args, **kwargs)
+            finally:
+                self.calls = next(self._count)  # never the same twice, whichever thread is first
             self.reach(f"after {name}")
             return result
 

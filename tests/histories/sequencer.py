@@ -8,9 +8,10 @@ is an error, so that this does not quietly fall behind it.
 
 import itertools
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -61,22 +62,26 @@ class Sequencer:
         self.executions: dict[str, Execution] = {}
         self.died: list[Execution] = []
         self.throttled = 0  # so many settlings are turned away
+        self._lock = threading.RLock()  # webhooks settle on threads of their own
 
     # -- what our code calls ---------------------------------------------------------------------
 
     def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
         heard.told("the input of an execution", input)
-        if name in self.executions:
-            raise _AlreadyExists(name)
-        self.executions[name] = Execution(name, self._start_at, json.loads(input))
-        self._enter(self.executions[name], self._start_at)
+        with self._lock:
+            if name in self.executions:
+                raise _AlreadyExists(name)
+            self.executions[name] = Execution(name, self._start_at, json.loads(input))
+            self._enter(self.executions[name], self._start_at)
 
     def send_task_success(self, *, taskToken: str, output: str) -> None:  # noqa: N803
         json.loads(output)
-        self._next(self._holder(taskToken))
+        with self._lock:
+            self._next(self._holder(taskToken))
 
     def send_task_failure(self, *, taskToken: str, error: str) -> None:  # noqa: N803
-        self._failed(self._holder(taskToken), error)
+        with self._lock:
+            self._failed(self._holder(taskToken), error)
 
     def _holder(self, token: str) -> Execution:
         if self.throttled:
@@ -92,14 +97,32 @@ class Sequencer:
     def run(self) -> None:
         """Run every task that is due and end every task whose time is over."""
         for execution in list(self.executions.values()):
-            while execution.status == "RUNNING" and execution.due and execution.due <= self._now():
+            while self._is_due(execution):
                 self._task(execution)
-            if (
-                execution.status == "RUNNING"
-                and execution.deadline
-                and execution.deadline <= self._now()
-            ):
-                self._failed(execution, "States.Timeout")
+            with self._lock:
+                if (
+                    execution.status == "RUNNING"
+                    and execution.deadline
+                    and execution.deadline <= self._now()
+                ):
+                    self._failed(execution, "States.Timeout")
+
+    def _is_due(self, execution: Execution) -> bool:
+        with self._lock:
+            due = execution.due
+            return execution.status == "RUNNING" and due is not None and due <= self._now()
+
+    def next_due(self) -> datetime:
+        """The moment before which `run` would find nothing to do, for all that is known now."""
+        with self._lock:
+            moments = [
+                moment
+                for execution in self.executions.values()
+                if execution.status == "RUNNING"
+                for moment in (execution.due, execution.deadline)
+                if moment
+            ]
+        return min(moments, default=datetime.max.replace(tzinfo=UTC))
 
     def stop(self, name: str) -> None:
         """As an operator may: StopExecution."""
@@ -118,18 +141,20 @@ class Sequencer:
         execution.deadline = self._now() + timedelta(seconds=seconds)
 
     def _task(self, execution: Execution) -> None:
-        state = self._states[execution.state]
-        execution.due = None
-        waits = state["Resource"].endswith(".waitForTaskToken")
-        execution.token = f"token-{next(self._numbers)}" if waits else None
-        token = execution.token
-        _, error = self._invoke(state["Parameters"]["FunctionName"], self._payload(execution))
-        if waits and execution.token != token:
-            return  # settled while the function was still running
-        if error:
-            self._failed(execution, error)
-        elif not waits:
-            self._next(execution)
+        with self._lock:
+            state = self._states[execution.state]
+            execution.due = None
+            waits = state["Resource"].endswith(".waitForTaskToken")
+            execution.token = f"token-{next(self._numbers)}" if waits else None
+            token, payload = execution.token, self._payload(execution)
+        _, error = self._invoke(state["Parameters"]["FunctionName"], payload)
+        with self._lock:
+            if waits and execution.token != token:
+                return  # settled while the function was still running
+            if error:
+                self._failed(execution, error)
+            elif not waits:
+                self._next(execution)
 
     def _payload(self, execution: Execution) -> dict[str, Any]:
         parameters = self._states[execution.state]["Parameters"]

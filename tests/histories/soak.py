@@ -3,16 +3,21 @@
 Exits 1 if a promise was broken.
 
 They are run in batches, each with a seed of its own, counted up from the one given: a batch in
-which something broke can be run again without the thousands before it.
+which something broke can be run again without the thousands before it. The batches are spread
+over as many processes as there are processors, each with a world of its own.
 """
 
 import argparse
 import contextlib
 import logging
+import multiprocessing.util
+import os
 import random
 import sys
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
@@ -36,14 +41,35 @@ class CountedHistories(Histories):
         CountedHistories.histories += 1
         super().teardown()
 
-    @classmethod
-    def steps(cls) -> int:
-        """Rules that were run: one check follows each, and one the beginning."""
-        return cls.checks - cls.histories
+
+@dataclass
+class Tally:
+    """What was run, and which batches broke a promise."""
+
+    histories: int = 0
+    steps: int = 0  # rules that were run: one check follows each, and one the beginning
+    violations: int = 0
+
+    def add(self, other: "Tally") -> None:
+        self.histories += other.histories
+        self.steps += other.steps
+        self.violations += other.violations
+
+    def __str__(self) -> str:
+        return f"{self.histories} histories, {self.steps} steps, {self.violations} violations"
 
 
-def run_batch(batch_seed: int, histories: int, steps: int) -> str | None:
-    """What went wrong in these histories; None: nothing."""
+def begin() -> None:
+    """Once in each process: a world for as long as the process lasts."""
+    logging.disable()  # functions that are killed and requests that are refused are the point
+    worlds = contextlib.ExitStack()
+    CountedHistories.world = worlds.enter_context(world.running())
+    multiprocessing.util.Finalize(None, worlds.close, exitpriority=1)
+
+
+def run_batch(batch_seed: int, histories: int, steps: int) -> Tally:
+    """Run them in this process's world; what broke is told on standard error."""
+    CountedHistories.histories = CountedHistories.checks = 0
     chosen = settings(
         max_examples=histories,
         stateful_step_count=steps,
@@ -52,38 +78,43 @@ def run_batch(batch_seed: int, histories: int, steps: int) -> str | None:
         phases=(Phase.generate,),
         database=None,
     )
+    broken = 0
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what Hypothesis prints of a failure
             run_state_machine_as_test(seed(batch_seed)(CountedHistories), settings=chosen)
     except (Exception, ExceptionGroup):  # noqa: BLE001 - whatever it was, it broke a promise
-        return traceback.format_exc()
-    return None
+        broken = 1
+        again = f"--histories {histories} --steps {steps} --seed {batch_seed}"
+        print(f"{traceback.format_exc()}\nagain: {again}", file=sys.stderr, flush=True)
+    run = CountedHistories.histories
+    return Tally(run, CountedHistories.checks - run, broken)
 
 
 def main() -> int:
     arguments = parsed()
-    logging.disable()  # functions that are killed and requests that are refused are the point
     began = told = time.monotonic()
-    violations = 0
-    with world.running() as CountedHistories.world:
-        for number, first in enumerate(range(0, arguments.histories, BATCH)):
-            size = min(BATCH, arguments.histories - first)
-            broken = run_batch(arguments.seed + number, size, arguments.steps)
-            if broken:
-                violations += 1
-                print(broken, file=sys.stderr)
-                again = f"--histories {size} --steps {arguments.steps}"
-                print(f"again: {again} --seed {arguments.seed + number}", file=sys.stderr)
+    total = Tally()
+    with ProcessPoolExecutor(
+        arguments.processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=begin,
+    ) as processes:
+        batches = [
+            processes.submit(
+                run_batch,
+                arguments.seed + number,
+                min(BATCH, arguments.histories - first),
+                arguments.steps,
+            )
+            for number, first in enumerate(range(0, arguments.histories, BATCH))
+        ]
+        for batch in as_completed(batches):
+            total.add(batch.result())
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
-                print(f"{tally(violations)}, {told - began:.0f} s", flush=True)
-    print(f"{tally(violations)}, seed {arguments.seed}, {time.monotonic() - began:.0f} s")
-    return 1 if violations else 0
-
-
-def tally(violations: int) -> str:
-    histories, steps = CountedHistories.histories, CountedHistories.steps()
-    return f"{histories} histories, {steps} steps, {violations} violations"
+                print(f"{total}, {told - began:.0f} s", flush=True)
+    print(f"{total}, seed {arguments.seed}, {time.monotonic() - began:.0f} s")
+    return 1 if total.violations else 0
 
 
 def parsed() -> argparse.Namespace:
@@ -91,6 +122,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--histories", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     return parser.parse_args()
 
 

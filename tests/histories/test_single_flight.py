@@ -48,6 +48,37 @@ def test_a_pair_that_is_being_called_is_not_called_again(play: Play, pair: tuple
     assert len(play.calls()) == 1
 
 
+SPELLINGS = [
+    (A, f"sip:{B}@{world.SIP_DOMAIN}"),
+    (f"sip:{A}@{world.SIP_DOMAIN.upper()}", B),
+    (f"sip:{B}@Pbx.Example", f"sip:{A}@pBX.eXAMPLE"),
+]
+
+
+@pytest.mark.parametrize("pair", SPELLINGS)
+def test_a_pair_is_the_same_however_its_telephones_are_spelled(play: Play, pair: tuple):
+    first = play.accepted(A, B)
+    assert refused_for(asked(play, *pair), first)
+    play.until(lambda: play.has_ended(first), within=30)
+    second = play.accepted(*pair)
+    assert refused_for(asked(play), second)
+
+
+@pytest.mark.parametrize("b", [f"sip:{A}@{world.SIP_DOMAIN}", f"sip:{A}@PBX.example"])
+def test_one_telephone_is_not_two_parties_however_it_is_spelled(play: Play, b: str):
+    for pair in ((A, b), (b, A)):
+        refusal = asked(play, *pair, allow_parallel=True)
+        (error,) = json.loads(refusal["body"])["errors"]
+        assert (refusal["statusCode"], error["code"]) == (400, "same_party")
+    assert play.world.records() == {}
+
+
+@pytest.mark.parametrize("other", [f"{A}@pbx.example.com", f"{A}@pbx.example:5070", f"+{A}@pbx"])
+def test_another_telephone_makes_another_pair(play: Play, other: str):
+    play.accepted(A, B)
+    play.accepted(f"sip:{other}", B)
+
+
 def test_a_pair_stays_taken_until_its_callback_has_ended(play: Play):
     first = play.accepted(A, B)
     refusals = 0
@@ -111,15 +142,14 @@ def test_of_two_posts_for_a_pair_that_race_one_is_taken(
 ):
     """Both have seen that the pair is free before either writes."""
     both = threading.Barrier(2)
-    table, around, waited = threading.Lock(), play.world.faults.around, threading.local()
+    around, waited = play.world.faults.around, threading.local()
 
     def together(name: str, call: Any) -> Any:
         def racing(*args: Any, **kwargs: Any) -> Any:
             if name == "dynamodb.transact_write_items" and not hasattr(waited, "done"):
                 waited.done = True
                 both.wait(timeout=30)
-            with table:  # as DynamoDB does, and moto does not
-                return call(*args, **kwargs)
+            return call(*args, **kwargs)
 
         return around(name, racing if name.startswith("dynamodb") else call)
 

@@ -8,7 +8,9 @@ what a test lets happen.
 import contextlib
 import functools
 import json
+import math
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,7 +30,7 @@ from callback.credentials import Credentials
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
-from tests.local import front, functions, heard, logs, template
+from tests.local import aws, front, functions, heard, logs, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
@@ -38,6 +40,7 @@ PATH = "/voice/call/callback"
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "token-of-the-histories"
 SIP_DOMAIN = "pbx.example"
 TABLE = "local-CallbackTable"
+DAY = 86_400.0  # seconds: as good as never
 TENANT = "tenant-of-the-histories"
 
 
@@ -70,7 +73,7 @@ class FixedCredentials:
 class SettleQueue:
     """The queue's client: what is put there waits until `World.run` delivers it."""
 
-    waiting: list[str] = field(default_factory=list)
+    waiting: deque[str] = field(default_factory=deque)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
         heard.told("the settle queue", MessageBody)
@@ -128,6 +131,8 @@ class World:
         stack.callback(self.carrier.stop)
         stack.enter_context(logs.collected())
         stack.enter_context(mock_aws())
+        stack.enter_context(aws.once_for_all())
+        stack.enter_context(tables.serialized())
         stack.enter_context(mock.patch.object(service_clock, "now", self.clock.now))
         self._define()
         self._load(stack)
@@ -152,6 +157,7 @@ class World:
         session = boto3.Session("local", "local", region_name="us-east-1")
         self._dynamodb = session.client("dynamodb")
         stack.callback(self._dynamodb.close)
+        tables.without_http(self._dynamodb)
         self.queue = SettleQueue()
         self.triggers = TriggerQueue(self.clock)
         self.sequencer = Sequencer(self._definition, self._run_task, self.clock.now)
@@ -251,8 +257,8 @@ class World:
             if error:
                 self.sequencer.died.append(execution)  # EventBridge tries again
                 break
-        waiting, self.queue.waiting = self.queue.waiting[:], []
-        for callback_id in waiting:
+        for _ in range(len(self.queue.waiting)):
+            callback_id = self.queue.waiting.popleft()  # webhooks may be adding to it
             message = {"messageId": callback_id, "body": callback_id, "eventSource": "aws:sqs"}
             result, error = self.invoke("SettleCallback", {"Records": [message]})
             if error or result["batchItemFailures"]:
@@ -269,9 +275,25 @@ class World:
         """Let time pass, second by second; whatever falls due happens in its second.
 
         No time at all still lets the carrier deliver what it has to tell at this moment."""
-        for _ in range(max(1, seconds)):
-            self.carrier.advance(min(1, seconds))
+        if seconds == 0:
+            self.carrier.advance(0)
             self.run()
+        while seconds > 0:
+            seconds -= self.carrier.run(self._pass(min(seconds, self._seconds_of_rest())))
+            self.run()
+
+    def _seconds_of_rest(self) -> int:
+        """Whole seconds, at least one, in which `run` would find nothing to do."""
+        if self.queue.waiting or self.sequencer.died:
+            return 1
+        return _whole((self.sequencer.next_due() - self.clock.now()).total_seconds())
+
+    async def _pass(self, at_most: int) -> int:
+        """Let one second pass, or all those until something is due; how many it were."""
+        await self.clock.advance(0)  # what has just been asked of the carrier sets its timers
+        seconds = min(at_most, _whole(self.clock.quiet()))
+        await self.clock.advance(seconds)
+        return seconds
 
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
@@ -373,6 +395,10 @@ class SeenCall:
     @property
     def live(self) -> bool:
         return self.status in LIVE
+
+
+def _whole(seconds: float) -> int:
+    return max(1, math.ceil(min(seconds, DAY)))
 
 
 def _place(url: str) -> tuple[str, str, int]:

@@ -117,7 +117,7 @@ def running() -> Iterator[EmbeddedAws]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         mock.patch.dict(default_user_config, stepfunctions={"execute_state_machine": True}),
-        _once_for_all(),
+        once_for_all(),
         _messages_heard(),
         tables.serialized(),
     ):
@@ -139,7 +139,7 @@ def running() -> Iterator[EmbeddedAws]:
 
 
 @contextlib.contextmanager
-def _once_for_all() -> Iterator[None]:
+def once_for_all() -> Iterator[None]:
     """What moto finds out anew for each request, a third of its time, it finds out once."""
     modules = tuple(backends.list_of_moto_modules())
     with (

@@ -6,6 +6,10 @@ with it what others have written meanwhile. It also copies the whole table for e
 Inside `serialized` one request is answered at a time, which makes each atomic as AWS's are, and
 a transaction of puts, deletes and checks copies the table's index of items, not the items. Items
 that are read are written out as they are, not walked through against the API's model.
+
+`without_http` spares a client of the same process everything between the two that is neither
+botocore's (names, types, errors) nor the table's: signing, HTTP and finding out which service is
+meant cost several times what the table does.
 """
 
 import contextlib
@@ -15,14 +19,22 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from botocore import parsers
+from botocore.awsrequest import AWSResponse
+from botocore.model import OperationModel
 from moto.core.responses import ActionContext
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
+
+from tests.local.template import ACCOUNT, REGION
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 _READS = ("BatchGetItem", "GetItem", "Query")
 
@@ -71,3 +83,34 @@ def _copy_of_index(value: Any) -> Any:
     for hash_key, items in value.items.items():
         table.items[hash_key] = copy.copy(items)
     return table
+
+
+def without_http(client: "DynamoDBClient") -> None:
+    """What the client is asked goes straight to moto's DynamoDB, in this process.
+
+    As before, botocore checks the parameters and writes them out, and reads the answer.
+    """
+    parser = parsers.create_parser("json")
+
+    def answered(
+        model: OperationModel, params: dict[str, Any], **_: Any
+    ) -> tuple[AWSResponse, dict[str, Any]]:
+        status, headers, body = _handler(params).call_action()
+        raw = {"status_code": int(status), "headers": headers, "body": body.encode()}
+        parsed = parser.parse(raw, model.output_shape)
+        if raw["status_code"] >= 300:
+            code = parsed["Error"]["Code"]
+            if shape := model.service_model.shape_for_error_code(code):
+                parsed |= parser.parse(raw, shape)
+        return AWSResponse(params["url"], raw["status_code"], headers, None), parsed
+
+    client.meta.events.register("before-call.dynamodb", answered)
+
+
+def _handler(params: dict[str, Any]) -> DynamoHandler:
+    """As moto makes it of a request, which it would parse and look through for these."""
+    handler = DynamoHandler()
+    handler.headers, handler.response_headers = params["headers"], {}
+    handler.querystring, handler.params = {}, json.loads(params["body"])
+    handler.region, handler.current_account = REGION, ACCOUNT
+    return handler

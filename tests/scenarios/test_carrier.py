@@ -1,10 +1,14 @@
 """Scenarios 7 to 12 and 15: the carrier, its webhooks and Step Functions do their worst."""
 
+import functools
 import itertools
+import json
+import re
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from tests.local import logs
 from tests.scenarios.play import PHASES, STEP, Play, raising
 from tests.scenarios.trouble import (
     CREATE,
@@ -14,6 +18,10 @@ from tests.scenarios.trouble import (
     refused_connection,
     throttled,
 )
+from tests.template import document
+from tests.template.document import of_type
+
+RETRY_SECONDS = 2  # between two looks of the workflow whether a leg may be dialed now
 
 every_phase = pytest.mark.parametrize("play", PHASES, indirect=True)
 
@@ -36,6 +44,60 @@ def test_a_carrier_that_says_429_three_times_is_asked_again_ever_later_and_calls
     assert pauses[1] >= 2 * pauses[0] - STEP or leg == "A"  # POST's own attempt comes first
     assert pauses == sorted(pauses)
     assert pauses[-1] >= 2
+
+
+@pytest.mark.parametrize(("told", "at_least"), [(4, 4), (20, 20), (3600, 20)])
+@pytest.mark.parametrize("leg", ["A", "B"])
+def test_a_carrier_that_says_when_to_ask_again_is_not_asked_before_and_calls_once(
+    play: Play, leg, told, at_least
+):
+    """It is left alone for 20 s at most, and up to a quarter longer than it said."""
+    asked = []
+    play.world.carrier_fault(
+        "429", times=1, skip=0 if leg == "A" else 1, where=CREATE, retry_after=told
+    )
+    with play.whenever("before carrier.request", lambda: asked.append(play.now), times=99):
+        callback_id = play.accepted("1000219", "1000218")
+        assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    first, again = asked[:2] if leg == "A" else asked[1:3]
+    assert at_least <= again - first <= at_least * 1.25 + RETRY_SECONDS + STEP
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+@pytest.mark.parametrize("leg", ["A", "B"])
+def test_a_carrier_that_says_so_three_times_is_asked_four_times(play: Play, leg):
+    asked = []
+    play.world.carrier_fault(
+        "429", times=3, skip=0 if leg == "A" else 1, where=CREATE, retry_after=5
+    )
+    with play.whenever("before carrier.request", lambda: asked.append(play.now), times=99):
+        callback_id = play.accepted("1000219", "1000218")
+        assert play.ended(callback_id, within=60)["outcome"] == "completed"
+    creates = asked[:4] if leg == "A" else asked[1:5]
+    assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(creates))
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+def test_callbacks_that_were_turned_away_together_do_not_come_back_together(play: Play):
+    play.world.carrier_fault("429", times=6, where=CREATE, retry_after=20)
+    ids = [play.accepted("1000202", allow_parallel=True) for _ in range(6)]
+    pauses = {play.world.records()[i]["leg_a"]["M"]["not_before"]["S"] for i in ids}
+    assert len(pauses) == 6
+
+
+@pytest.mark.parametrize("leg", ["A", "B"])
+@pytest.mark.parametrize("told", [1, 60])
+def test_a_carrier_that_goes_on_saying_when_to_ask_again_fails_the_callback_in_time(
+    play: Play, leg, told
+):
+    play.world.carrier_fault("429", skip=0 if leg == "A" else 1, where=CREATE, retry_after=told)
+    callback_id = play.accepted("1000219", "1000218")
+    record = play.ended(callback_id, within=35)  # A has answered, and is told why
+    assert (record["outcome"], record["cause"]) == ("failed", "carrier_unavailable")
+    play.world.heal()
+    play.let(180, step=5)
+    assert len(play.calls(leg)) == 0
+    assert not any(call.live for call in play.calls())
 
 
 def test_a_carrier_that_refuses_the_connection_is_asked_again_and_calls_once(play: Play):
@@ -346,7 +408,8 @@ def busy_carrier(play: Play):
         setattr, exchange, "_next_slot", play.world.clock.seconds() + FORTY_MINUTES
     )
     yield play
-    play.world.carrier.call(setattr, exchange, "_next_slot", 0.0)
+    # Until it has let the last one go it holds whatever comes after.
+    play.world.carrier.advance(FORTY_MINUTES)
 
 
 def late(play: Play, callback_id: str, record: dict) -> None:
@@ -361,6 +424,59 @@ def late(play: Play, callback_id: str, record: dict) -> None:
     play.let(FORTY_MINUTES, step=60)
     assert play.calls() == [call]
     assert call.joined_at is None
+
+
+@functools.cache
+def counted_lines() -> set[tuple[str, str]]:
+    """(function, message) of what the metric filters of template.yaml count."""
+    return {
+        (filter_["LogGroupName"]["Ref"].removesuffix("Logs"), message)
+        for filter_ in of_type(document.source(), "AWS::Logs::MetricFilter").values()
+        for message in re.findall(r'^{ \$\.message = "(.+)" }$', filter_["FilterPattern"])
+    }
+
+
+def told_of_the_queue(play: Play, lines, callback_id: str) -> list[float]:
+    """Seconds that each line tells of which raises the alarm."""
+    names = {f.name: f.logical_id for f in play.world.template.functions}
+    parsed = [(names[line.function], json.loads(line.text)) for line in lines]
+    held = [line for function, line in parsed if (function, line["message"]) in counted_lines()]
+    assert {line["callback_id"] for line in held} <= {callback_id}
+    return [line["seconds"] for line in held]
+
+
+@pytest.mark.parametrize(("seconds", "alarms"), [(4, []), (8, [8])])
+def test_a_call_that_left_the_carriers_queue_after_more_than_five_seconds_raises_the_alarm(
+    play: Play, seconds, alarms
+):
+    play.world.carrier.call(
+        setattr, play.world.carrier.exchange, "_next_slot", play.world.clock.seconds() + seconds
+    )
+    with logs.collected() as lines:
+        callback_id = play.accepted("1000203")
+        play.until(lambda: play.record(callback_id)["leg_A"]["status"] == "ringing", within=12)
+    assert told_of_the_queue(play, lines, callback_id) == alarms
+
+
+@every_phase
+def test_a_call_that_the_carrier_holds_in_its_queue_raises_the_alarm_within_75_seconds(
+    busy_carrier: Play,
+):
+    """Nobody tells of it, so it is the minute's look that finds it."""
+    play = busy_carrier
+    with logs.collected() as lines:
+        callback_id = play.accepted("1000203")
+        play.until(lambda: bool(told_of_the_queue(play, lines, callback_id)), within=75)
+    assert min(told_of_the_queue(play, lines, callback_id)) > 5
+
+
+@every_phase
+def test_a_call_that_rings_for_long_raises_no_alarm(play: Play):
+    with logs.collected() as lines:
+        leg = {"to": "1000210", "ring_timeout_seconds": 60}
+        callback_id = play.accepted("1000210", leg_A=leg)
+        play.until(lambda: play.record(callback_id)["leg_A"]["status"] == "joined", within=75)
+    assert told_of_the_queue(play, lines, callback_id) == []
 
 
 @every_phase

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
+from callback import http
 from tests.scenarios.play import PHASES, Play, raising
 from tests.scenarios.test_doors import rows, signature_of
 from tests.scenarios.trouble import (
@@ -105,6 +106,35 @@ def test_a_call_never_confirmed_and_never_heard_of_is_found_at_the_carrier(play:
     (call,) = play.calls()
     assert record["leg_A"]["call_sid"] == call.sid
     assert record["outcome"] == "first_leg_no_answer"
+
+
+@pytest.mark.parametrize(
+    "spelled", ["1000203", "sip:1000203@pbx.example", "sip:1000203@PBX.example"]
+)
+def test_a_call_of_another_callback_is_not_taken_for_one_never_confirmed(play: Play, spelled):
+    """Both ring the same telephone for the same other party."""
+    play.world.faults.arm("before carrier.request")
+    assert play.post("1000203") is None
+    lost = play.the_only_id()
+    other = play.accepted(spelled, allow_parallel=True)
+    assert play.ended(lost, within=30 + 90)["outcome"] == "first_leg_dial_outcome_unknown"
+    assert play.ended(other, within=90)["outcome"] == "first_leg_no_answer"
+    assert [call.callback_id for call in play.calls()] == [other]
+
+
+@every_phase
+@pytest.mark.parametrize("a", ["1000202", "1000203"], ids=["ended long ago", "rings still"])
+def test_a_call_of_another_tenant_is_not_taken_for_one_never_confirmed(play: Play, monkeypatch, a):
+    """All tenants' calls are the calls of one carrier account."""
+    play.world.faults.arm("before carrier.request")
+    assert play.post(a) is None
+    lost = play.the_only_id()
+    monkeypatch.setattr(http, "tenant", lambda _: "other")
+    other = play.accepted(a)
+    play.until(lambda: play.has_ended(lost), within=30 + 90)
+    assert play.world.records()[lost]["outcome"]["S"] == "first_leg_dial_outcome_unknown"
+    assert play.ended(other, within=90)["outcome"] in ("first_leg_busy", "first_leg_no_answer")
+    assert [call.callback_id for call in play.calls()] == [other]
 
 
 # -- 10 -----

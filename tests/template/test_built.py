@@ -243,7 +243,9 @@ def world(build: Path) -> Iterator[World]:
             client.api.base_url = carrier.url
             yield World(
                 aws=cloud,
-                store=CallbackStore(cloud.dynamodb, resources.tables[0]["TableName"]),
+                store=CallbackStore(
+                    cloud.dynamodb, resources.tables[0]["TableName"], sip_domain=SIP_DOMAIN
+                ),
                 carrier=client,
                 parameters=parameters,
                 definitions=definitions(parameters),
@@ -554,6 +556,9 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
         "never-woken-first": waiting(over(), Step.FIRST),
         "never-woken-second": waiting(over(), Step.SECOND),
         "ended": replace(over(), status=CallbackStatus.ENDED),
+        "ended-just-now": replace(
+            over(), status=CallbackStatus.ENDED, created_at=datetime.now(UTC)
+        ),
     }
     for name, each in left.items():
         world.store.add(replace(each, callback_id=name))
@@ -562,7 +567,9 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
     assert "without-workflow" in executions(world)
     closed = [world.store.get(name) for name in left if name.startswith("never")]
     assert [each.status for each in closed] == [CallbackStatus.ENDED] * 3
-    assert "ended" not in [each.callback_id for each in world.store.open()]
+    known = [each.callback_id for each in world.store.open()]
+    assert "ended" not in known
+    assert "ended-just-now" in known, "whose its call was may still be asked"
 
 
 @pytest.mark.parametrize(

@@ -507,6 +507,30 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
+def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if_there_is_one(
+    deployed: dict[str, Any],
+) -> None:
+    counted: dict[str, set[str]] = {}
+    for filter_ in of_type(deployed, "AWS::Logs::MetricFilter").values():
+        (count,) = filter_["MetricTransformations"]
+        assert count["MetricValue"] == "1"
+        counted.setdefault(json.dumps([count["MetricNamespace"], count["MetricName"]]), set()).add(
+            filter_["LogGroupName"]["Ref"]
+        )
+    watched = {}
+    for alarm in of_type(deployed, "AWS::CloudWatch::Alarm").values():
+        metric = json.dumps([alarm["Namespace"], alarm["MetricName"]])
+        watched[metric] = counted[metric]
+        assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert alarm["TreatMissingData"] == "notBreaching"
+        given, topic, _ = alarm["AlarmActions"]["Fn::If"]
+        assert (given, topic) == ("AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}])
+
+    assert list(watched.values()) == [{"CarrierWebhookLogs", "ReconcileLogs"}]
+    assert watched.keys() == counted.keys()
+
+
 def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
     """Not delivered by the rule, or delivered and failed: the same queue."""
     queue = "UnclosedCallbacks"

@@ -1,6 +1,7 @@
 """What became of a create request: only what is certainly harmless may be sent again."""
 
 import json
+from datetime import timedelta
 
 import pytest
 import requests
@@ -52,3 +53,29 @@ def test_a_failed_create_request_is_classified(error, sent):
 
 def test_a_refusal_keeps_the_carriers_own_code():
     assert classify(refused(400, 21215)).carrier_code == 21215
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("999999", 999_999),
+        (None, None),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("٣", None),
+        ("soon", None),
+        ("9" * 400, None),
+        ("Tue, 24 Nov 2026 12:00:07 GMT", None),
+    ],
+)
+def test_a_carrier_that_turns_a_request_away_may_say_when_to_ask_again(header, seconds):
+    told = classify(refused(429, 20429), header).retry_after
+    assert told == (None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("error", [refused(400, 21211), refused(503, 20503), not_connected()])
+def test_when_to_ask_again_means_nothing_with_another_answer(error):
+    assert classify(error, "7") == classify(error)

@@ -65,12 +65,32 @@ def test_everything_can_be_said():
         "sip:alice@pbx.example.com\n",
         "sip:alice@pbx.example.com?X-Header=1",
         "sip:a b@pbx.example.com",
+        "sip:alice@-..",
+        "sip:alice@pbx..example.com",
+        "sip:alice@pbx.example.com.",
+        "sip:alice@-pbx.example.com",
+        "sip:alice@pbx-.example.com",
+        f"sip:alice@{'x' * 64}.example.com",
+        f"sip:alice@{'x.' * 126}xx",
+        "sip:alice@pbx.example.com:",
+        "sip:alice@pbx.example.com:0",
+        "sip:alice@pbx.example.com:05060",
+        "sip:alice@pbx.example.com:65536",
+        "sip:alice@pbx.example.com:99999",
         "1",
         "",
     ],
 )
 def test_what_cannot_be_called_is_not_an_address(to):
     assert errors_of({**NUMBERS, "leg_A": {"to": to}}) == {"leg_A.to": "invalid_address"}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["pbx", "10.0.0.1", "a-b.xn--example", f"{'x' * 63}.{'x.' * 94}x", "pbx:1", "pbx:65535"],
+)
+def test_a_sip_host_is_a_domain_name_or_an_ip_address_with_or_without_a_port(host):
+    assert parsed({**NUMBERS, "leg_A": {"to": f"sip:alice@{host}"}}).leg_a.to
 
 
 @pytest.mark.parametrize(
@@ -185,6 +205,11 @@ def test_times_are_rfc_3339(text):
     )
 
 
+@pytest.mark.parametrize("limit", [1, 9, 100])
+def test_a_limit_is_digits(limit):
+    assert schema.parse_list({"limit": str(limit)}).limit == limit
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -200,6 +225,13 @@ def test_times_are_rfc_3339(text):
         ("created_before", "9999-12-31T23:59:59-14:00"),
         ("limit", "0"),
         ("limit", "101"),
+        ("limit", "+5"),
+        ("limit", "1_0"),
+        ("limit", " 5"),
+        ("limit", "5.0"),
+        ("limit", "05"),
+        ("limit", "５"),
+        ("limit", ""),
         ("colour", "red"),
     ],
 )

@@ -1,6 +1,7 @@
 """Small things that a record must not get wrong, and that only broken code has shown to be
 untested: each of these kills a mutant (`make mutants`)."""
 
+import re
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -13,7 +14,18 @@ from callback.errors import Forbidden
 from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
 from callback.signature import OF_A_CALL, OF_A_ROOM, genuine_form
 from callback.transitions import LegEvent
-from tests.unit.build import SIDS, allowed, at, callback, dialed, ended, event, joined, recorded
+from tests.unit.build import (
+    SIDS,
+    allowed,
+    at,
+    callback,
+    connected,
+    dialed,
+    ended,
+    event,
+    joined,
+    recorded,
+)
 from tests.unit.test_signature import FIELDS, URL, Stored, signed
 
 A, B = LegName.A, LegName.B
@@ -81,11 +93,6 @@ def test_an_end_tells_its_code_and_no_seconds_are_no_seconds():
     assert (leg.carrier_code, leg.seconds) == (21211, 0)
 
 
-def test_an_end_told_again_without_its_cause_keeps_the_cause():
-    told = [ended(LegOutcome.BUSY, 5, A, cause=cause) for cause in ("sip_486", None)]
-    assert recorded(dialed(callback(), A), A, *told).leg_a.cause == "sip_486"
-
-
 # -- the fence -----------------------------------------------------------------------------------
 
 
@@ -114,6 +121,14 @@ def test_a_conversation_may_have_lasted_no_second():
     assert outcomes.bridged_seconds(over) == 0
 
 
+def test_a_call_whose_length_nobody_told_is_not_taken_for_one_that_was_cut():
+    short = connected()
+    short = replace(short, max_duration_seconds=1)
+    over = recorded(short, B, ended(LegOutcome.COMPLETED, 21, B))
+    over = recorded(over, A, ended(LegOutcome.COMPLETED, 21, A))
+    assert (over.outcome, over.cause) == ("completed", "hung_up")
+
+
 def test_whose_telephone_only_rings_is_told_nothing():
     both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
     busy = recorded(both, B, ended(LegOutcome.BUSY, 5, B))
@@ -137,6 +152,22 @@ def test_a_genuine_webhook_without_a_field_that_is_acted_upon_is_refused(shapes,
 
 def test_a_genuine_webhook_with_every_field_that_is_acted_upon_is_taken():
     assert genuine_form(URL, urlencode(FIELDS).encode(), signed(FIELDS), Stored(), OF_A_CALL)
+
+
+@pytest.mark.parametrize("shape", ["X*[A-Z]", "[a-z]+", ".+"])
+def test_a_field_that_is_not_there_has_no_shape(shape):
+    shapes = {"NotSent": re.compile(shape)}
+    with pytest.raises(Forbidden):
+        genuine_form(URL, urlencode(FIELDS).encode(), signed(FIELDS), Stored(), shapes)
+
+
+def test_a_refused_webhook_is_logged_by_one_constant_line_and_told_nothing_more(caplog):
+    for signature in (None, "bm8="):
+        with pytest.raises(Forbidden) as refused:
+            genuine_form(URL, urlencode(FIELDS).encode(), signature, Stored())
+        assert refused.value.detail == "The carrier's signature is missing or wrong."
+    line = "a webhook did not carry the carrier's signature"
+    assert [record.getMessage() for record in caplog.records] == [line, line]
 
 
 @pytest.mark.parametrize(("spare", "taken"), [(0, True), (-1, False)])

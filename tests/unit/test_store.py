@@ -1,16 +1,29 @@
 """The table: one winner per race, listings that show at once what was accepted."""
 
 import base64
+import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
-from callback import clock, transitions
+from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import LIFETIME, Key
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Source, Step, to_text
+from callback.models import (
+    CallbackStatus,
+    CloseReason,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Source,
+    Step,
+    to_text,
+)
 from callback.store import CallbackStore
+from callback.workflow import Workflow
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
 A, B = LegName.A, LegName.B
@@ -434,3 +447,66 @@ def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
         "IDEMPOTENCY": a_day,
     }
     assert all("ttl" in item for item in items)
+
+
+@pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])
+def test_a_number_is_listed_however_it_is_spelled(client, asked):
+    store = CallbackStore(client, "callbacks", sip_domain="pbx.example")
+    store.add(callback())
+    spelled = replace(callback().leg_a, to="sip:1000123@Pbx.example")
+    store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))
+    assert listed(store, number=asked) == [["cb-2", "cb-1"]]
+    assert listed(store, number="sip:1000123@elsewhere.example") == [[]]
+
+
+def test_an_id_that_can_be_none_of_ours_is_not_even_looked_for():
+    nobody_to_ask = CallbackStore(None, "callbacks")
+    for ask in (nobody_to_ask.get, lambda i: nobody_to_ask.change(i, transitions.cancel)):
+        with pytest.raises(CallbackNotFound):
+            ask("x" * 65)
+    with pytest.raises(AttributeError):
+        nobody_to_ask.get("x" * 64)
+
+
+def test_cancelling_reads_the_row_once_and_is_for_its_own_tenant(client, store):
+    reads = []
+    client.meta.events.register("before-call.dynamodb.GetItem", lambda **_: reads.append(1))
+    store.add(callback())
+    with pytest.raises(CallbackNotFound):
+        cancellation.cancel(store, Workflow(None), tenant="other", callback_id="cb-1")
+    assert store.get("cb-1") == callback()
+    del reads[:]
+    canceled = cancellation.cancel(store, Workflow(None), tenant="default", callback_id="cb-1")
+    assert canceled.close_reason is CloseReason.CANCELED
+    assert len(reads) == 1
+
+
+class Body(io.BytesIO):
+    def stream(self, **_):
+        yield self.getvalue()
+
+
+def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
+    client, store, monkeypatch
+):
+    """DynamoDB carries out a ClientRequestToken once in ten minutes; moto knows none, so what
+    DynamoDB answers is played here."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    sent = []
+
+    def answered(request, **_):
+        again = [before["ClientRequestToken"] for before in sent]
+        sent.append(json.loads(request.body))
+        if not again:
+            return AWSResponse(request.url, 500, {}, Body(b"{}"))  # moto has carried it out
+        if sent[-1]["ClientRequestToken"] in again:
+            return AWSResponse(request.url, 200, {}, Body(b"{}"))
+        return None
+
+    client.meta.events.register_first("before-send.dynamodb.TransactWriteItems", answered)
+    store.add(callback(), allow_parallel=False)
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+    assert store.get("cb-1") == callback()
+    store.add(callback(callback_id="cb-2"))
+    assert sent[2]["ClientRequestToken"] != sent[0]["ClientRequestToken"]

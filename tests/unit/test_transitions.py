@@ -1,13 +1,14 @@
 """What may follow what: claim, fence, merge, close."""
 
 from dataclasses import replace
-from itertools import permutations
+from datetime import timedelta
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callback import transitions
+from callback import plan, transitions
 from callback.models import (
     CallbackStatus,
     CloseReason,
@@ -82,6 +83,21 @@ def test_a_claim_given_back_can_be_taken_again_as_a_new_attempt():
     released = allowed(transitions.release(claimed, A, 1))
     assert released.leg_a.status is LegStatus.PLANNED
     assert allowed(transitions.claim(released, A, at(1))).leg_a.attempt == 2
+
+
+def test_a_leg_that_is_to_wait_is_not_claimed_before_and_then_as_any_other():
+    claimed = allowed(transitions.claim(callback(), A, at(0)))
+    waits = allowed(transitions.release(claimed, A, 1, at(10)))
+    assert transitions.claim(waits, A, at(9.999)) is None
+    again = allowed(transitions.claim(waits, A, at(10))).leg_a
+    assert (again.status, again.attempt, again.not_before) == (LegStatus.DIALING, 2, None)
+
+
+@pytest.mark.parametrize(("told", "least", "most"), [(1, 1, 1.25), (20, 20, 25), (3600, 20, 25)])
+def test_a_leg_waits_as_long_as_it_was_told_or_a_little_longer_within_bounds(told, least, most):
+    pauses = [plan.pause(timedelta(seconds=told), chance) for chance in (0, 0.5, 1)]
+    assert pauses == sorted(set(pauses))
+    assert (pauses[0], pauses[-1]) == (timedelta(seconds=least), timedelta(seconds=most))
 
 
 def test_a_claim_is_not_given_back_once_the_carrier_has_the_call():
@@ -182,6 +198,43 @@ def test_every_order_of_both_legs_events_gives_one_record_even_with_a_contradict
     assert (both.leg_a.seconds, both.leg_b.seconds) == (55, 48)
     assert both.leg_a.ringing_at == at(2)
     assert both.connected_at == at(13)
+
+
+ENDS_OF_ONE_LEG = [
+    ended(LegOutcome.CANCELED, 9, A),
+    ended(LegOutcome.BUSY, 9, A),
+    ended(LegOutcome.BUSY, 9, A, cause="sip_486"),
+    ended(LegOutcome.BUSY, 9, A, cause="sip_600", carrier_code=13224),
+    ended(LegOutcome.BUSY, 9, A, carrier_code=13227),
+]
+
+
+@pytest.mark.parametrize("some", [2, 3, len(ENDS_OF_ONE_LEG)])
+def test_every_order_of_one_legs_ends_gives_one_record_whatever_each_knows_of_the_cause(some):
+    """The carrier tells an end by webhook with its cause, and when it is asked without."""
+    begun = dialed(callback(), A)
+    for ends in combinations(ENDS_OF_ONE_LEG, some):
+        records = {repr(recorded(begun, A, *order)) for order in permutations(ends)}
+        assert len(records) == 1, ends
+
+
+@pytest.mark.parametrize("order", [(None, "sip_486"), ("sip_486", None)])
+def test_a_cause_that_was_told_once_is_known(order):
+    told = [ended(LegOutcome.BUSY, 5, A, cause=cause, carrier_code=7) for cause in order]
+    leg = recorded(dialed(callback(), A), A, *told).leg_a
+    assert (leg.outcome, leg.cause, leg.carrier_code) == (LegOutcome.BUSY, "sip_486", 7)
+
+
+def test_the_cause_is_that_of_the_outcome_that_stands():
+    told = [ended(LegOutcome.BUSY, 5, A, cause="sip_486"), ended(LegOutcome.COMPLETED, 5, A)]
+    for order in permutations(told):
+        assert recorded(dialed(callback(), A), A, *order).leg_a.cause is None
+
+
+def test_words_that_are_not_in_the_table_give_one_record_in_any_order():
+    begun = dialed(callback(), A)
+    told = [replace(event(LegStatus.QUEUED, 1), status=None, word=word) for word in "bac"]
+    assert len({repr(recorded(begun, A, *order)) for order in permutations(told)}) == 1
 
 
 def test_an_event_of_another_call_changes_nothing():

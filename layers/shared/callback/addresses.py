@@ -10,9 +10,12 @@ from callback.errors import CallbackError
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"[0-9]{2,15}")
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # of a domain name (RFC 1035, 2.3.4)
+_PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _SIP = re.compile(
-    r"sip:(?P<user>[A-Za-z0-9._+-]{1,64})@(?P<host>[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?"
+    rf"sip:(?P<user>[A-Za-z0-9._+-]{{1,64}})@(?P<host>{_LABEL}(\.{_LABEL})*)(:({_PORT}))?"
 )
+_LONGEST_HOST = 253  # bytes of a domain name, written with dots (RFC 1035, 2.3.4)
 _FORMS = (_NUMBER, _EXTENSION, _SIP)
 
 # The same for JSON Schema, whose regular expressions have no named groups.
@@ -27,9 +30,9 @@ class InvalidAddress(CallbackError):
 
 def parse(text: str) -> str:
     """The address as stored, unchanged. Raises InvalidAddress saying what is accepted."""
-    for form in _FORMS:
-        if form.fullmatch(text):
-            return text
+    host = text.partition("@")[2].partition(":")[0]
+    if len(host) <= _LONGEST_HOST and any(form.fullmatch(text) for form in _FORMS):
+        return text
     raise InvalidAddress(
         "Give an E.164 number such as +14155550123, an extension of 2 to 15 digits,"
         " or a sip: address such as sip:alice@pbx.example.com."
@@ -47,5 +50,12 @@ def user_part(address: str) -> str:
 
 
 def dial_target(address: str, sip_domain: str) -> str:
-    """What the carrier is asked to call. An extension rings as sip:<extension>@<domain>."""
-    return f"sip:{address}@{sip_domain}" if is_extension(address) else address
+    """What the carrier is asked to call, one text for one telephone.
+
+    An extension rings as sip:<extension>@<domain>. The host of a sip: address may be written in
+    any case, its user may not (RFC 3261, 19.1.4).
+    """
+    if is_extension(address):
+        address = f"sip:{address}@{sip_domain}"
+    user, at, host = address.partition("@")
+    return user + at + host.lower()

@@ -87,7 +87,7 @@ def _create(key_required: bool) -> Schema:
                 "in": "header",
                 "required": key_required,
                 "description": "A UUID will do; bare or in double quotes.",
-                "schema": {"type": "string", "pattern": f"^{idempotency.KEY_PATTERN}$"},
+                "schema": {"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"},
             }
         ],
         "requestBody": {

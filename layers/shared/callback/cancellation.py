@@ -13,8 +13,7 @@ def cancel(store: CallbackStore, workflow: Workflow, *, tenant: str, callback_id
     Canceling twice is fine. Raises CallbackNotFound, and CallbackEnded where it ended for
     another reason.
     """
-    lookup.get(store, tenant, callback_id)
-    callback, _ = store.change(callback_id, transitions.cancel)
+    callback, _ = store.change(callback_id, lambda c: transitions.cancel(lookup.owned(c, tenant)))
     if (
         callback.status is CallbackStatus.ENDED
         and callback.close_reason is not CloseReason.CANCELED

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from aws_lambda_powertools import Logger
 
-from callback import clock, transitions, twiml
+from callback import carrier_queue, clock, transitions, twiml
 from callback.errors import CallbackNotFound, Forbidden
 from callback.models import Callback, LegName, LegOutcome, LegStatus
 from callback.store import CallbackStore
@@ -21,6 +21,7 @@ from callback.workflow import Workflow
 
 logger = Logger(child=True)
 
+_LEFT_THE_QUEUE = "initiated"
 _SIP_CODE = re.compile(r"[1-6][0-9]{2}")
 
 
@@ -67,12 +68,14 @@ def status_changed(
     event = _progress(form)
     if event.status is None:
         logger.error("carrier sent an unknown CallStatus", callback_id=callback_id, word=event.word)
-    _change(
+    callback = _change(
         store,
         workflow,
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
+    if callback and form["CallStatus"] == _LEFT_THE_QUEUE:
+        carrier_queue.was_queued_until(callback.leg(name), event.at, callback_id)
 
 
 def conference_changed(
@@ -106,13 +109,14 @@ def _change(
     workflow: Workflow,
     callback_id: str,
     change: Callable[[Callback], Callback | None],
-) -> None:
+) -> Callback | None:
     try:
         callback, _ = store.change(callback_id, change)
     except CallbackNotFound:
         logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
-        return
+        return None
     workflow.settle(callback)
+    return callback
 
 
 def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:

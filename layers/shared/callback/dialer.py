@@ -36,6 +36,7 @@ _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 _LIVE = ("queued", "ringing", "in-progress")
 _PAGE = 1000  # Twilio's largest page
 
+_DELAY = re.compile(r"[0-9]{1,6}")
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 
 # What the SDK raises as it reads a 2xx that is not a Call in JSON.
@@ -53,28 +54,40 @@ class Sent(StrEnum):
 
 @dataclass(frozen=True)
 class DialResult:
-    """`carrier_code` is the carrier's own word for what went wrong."""
+    """`carrier_code` is the carrier's own word for what went wrong; `retry_after` how long it
+    wants to be left alone, where it said so as it turned the request away."""
 
     sent: Sent
     call_sid: str | None = None
     carrier_code: int | None = None
+    retry_after: timedelta | None = None
 
 
-def classify(error: Exception) -> DialResult:
+def classify(error: Exception, retry_after: str | None = None) -> DialResult:
     """What a failed create request means. Pure; anything not known to be harmless is UNKNOWN.
 
     429 is never processed (Twilio error 20429); any other 4xx is a refusal; a 5xx, a timeout
-    or a reset after connecting may have created the call (Twilio error 20500).
+    or a reset after connecting may have created the call (Twilio error 20500). `retry_after` is
+    that header of the carrier's answer.
     """
     if isinstance(error, TwilioRestException):
         if error.status == 429:
-            return DialResult(Sent.NOT_SENT, carrier_code=error.code)
+            return DialResult(
+                Sent.NOT_SENT, carrier_code=error.code, retry_after=_seconds(retry_after)
+            )
         if 400 <= error.status < 500:
             return DialResult(Sent.REJECTED, carrier_code=error.code)
         return DialResult(Sent.UNKNOWN, carrier_code=error.code)
     if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
         return DialResult(Sent.NOT_SENT)
     return DialResult(Sent.UNKNOWN)
+
+
+def _seconds(retry_after: str | None) -> timedelta | None:
+    """A date, which HTTP allows too (RFC 9110, 10.2.3), is taken for nothing said."""
+    if retry_after is None or not _DELAY.fullmatch(retry_after):
+        return None
+    return timedelta(seconds=int(retry_after))
 
 
 def _never_connected(error: Exception) -> bool:
@@ -85,11 +98,17 @@ def _never_connected(error: Exception) -> bool:
 
 
 class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
-    """The SDK waits for ever by default, and takes one timeout for connecting and reading."""
+    """The SDK waits for ever by default, takes one timeout for connecting and reading, and keeps
+    the headers of an answer to itself: `retry_after` is the last one's."""
+
+    retry_after: str | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> Response:
         self.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
-        return super().request(*args, **kwargs)
+        self.retry_after = None
+        response = super().request(*args, **kwargs)
+        self.retry_after = response.headers.get("Retry-After")
+        return response
 
 
 class _NoSuchCall(CarrierUnavailable):
@@ -125,6 +144,7 @@ class Dialer:
         self._api_url = api_url
         self._public_url = public_url.rstrip("/")
         self._sip_domain = sip_domain
+        self._http = _BoundedHttpClient()
         self._client: tuple[Credentials, Client] | None = None
 
     def dial(self, callback: Callback, name: LegName) -> DialResult:
@@ -144,7 +164,7 @@ class Dialer:
                 time_limit=int(plan.time_limit(callback, name).total_seconds()),
             )
         except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
-            result = classify(error)
+            result = classify(error, self._http.retry_after)
             logger.warning(
                 "carrier did not take the call",
                 callback_id=callback.callback_id,
@@ -204,17 +224,18 @@ class Dialer:
                     raise
         return True
 
-    def live_calls(self) -> frozenset[str]:
-        """Every call of the account that has not ended; one request per thousand.
+    def live_calls(self) -> dict[str, str]:
+        """Every call of the account that has not ended, and the carrier's word for how far it
+        is; one request per thousand.
 
         Raises CarrierUnavailable.
         """
         with _asking():
-            return frozenset(
-                call.sid
+            return {
+                call.sid: status
                 for status in _LIVE
                 for call in self._carrier().calls.list(status=status, page_size=_PAGE)
-            )
+            }
 
     def find_calls(self, leg: Leg, since: datetime) -> list[str]:
         """Calls to this leg's party that were created since then, earliest first.
@@ -234,9 +255,7 @@ class Dialer:
     def _carrier(self) -> Client:
         credentials = self._credentials.get()
         if self._client is None or self._client[0] != credentials:
-            client = Client(
-                credentials.account_sid, credentials.auth_token, http_client=_BoundedHttpClient()
-            )
+            client = Client(credentials.account_sid, credentials.auth_token, http_client=self._http)
             if self._api_url:
                 client.api.base_url = self._api_url
             self._client = (credentials, client)

@@ -132,6 +132,13 @@ class CarrierUnavailable(CallbackError):
     title = "The carrier cannot be reached"
 
 
+class CarrierBusy(CarrierUnavailable):
+    """The carrier said when to ask again, and it is not yet time.
+
+    The workflow retries on this error by its class name too.
+    """
+
+
 class StoreContended(CallbackError):
     """Too many writers at once for one callback; nothing was written, so a retry is safe."""
 

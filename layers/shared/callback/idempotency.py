@@ -28,7 +28,8 @@ LIFETIME = timedelta(hours=24)
 # Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
 _STILL_RUNNING = timedelta(seconds=30)
 
-KEY_PATTERN = r'"?([A-Za-z0-9_-]{16,255})"?'
+_TEXT = r"[A-Za-z0-9_-]{16,255}"
+KEY_PATTERN = f'{_TEXT}|"{_TEXT}"'
 _KEY = re.compile(KEY_PATTERN)
 
 Answer = dict[str, Any]
@@ -73,7 +74,7 @@ def key_of(header: str | None, request: "CallbackRequest", *, required: bool) ->
     if match is None:
         raise InvalidIdempotencyKey("Send 16 to 255 letters, digits, '-' or '_', such as a UUID.")
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
-    return Key(match[1], hashlib.sha256(canonical.encode()).hexdigest())
+    return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def answer_given(key: Key, used: Used, now: datetime) -> Answer | None:

@@ -7,8 +7,12 @@ from callback.store import CallbackStore, Page
 
 
 def get(store: CallbackStore, tenant: str, callback_id: str) -> Callback:
-    """Raises CallbackNotFound, also for another tenant's: it does not exist for this one."""
-    callback = store.get(callback_id)
+    """Raises CallbackNotFound."""
+    return owned(store.get(callback_id), tenant)
+
+
+def owned(callback: Callback, tenant: str) -> Callback:
+    """Raises CallbackNotFound for another tenant's: it does not exist for this one."""
     if callback.tenant != tenant:
         raise CallbackNotFound("No callback has this id.")
     return callback

@@ -95,7 +95,7 @@ class Leg:
     `to` and `caller_id` are addresses as `addresses.parse` writes them. `call_sid` is the
     carrier's id of the one call that may join. Times are the carrier's where it told one,
     else ours; `admitted_at` is when we sent the call into the room. `seconds` is the carrier's
-    count of answered seconds.
+    count of answered seconds. A planned leg is not dialed before `not_before`.
     """
 
     to: str
@@ -108,6 +108,7 @@ class Leg:
     cause: str | None = None
     carrier_code: int | None = None
     unrecognised_status: str | None = None
+    not_before: datetime | None = None
     dialed_at: datetime | None = None
     ringing_at: datetime | None = None
     answered_at: datetime | None = None
@@ -214,7 +215,15 @@ def from_record(record: dict[str, Any]) -> Callback:
     )
 
 
-_LEG_TIMES = ("dialed_at", "ringing_at", "answered_at", "admitted_at", "joined_at", "ended_at")
+_LEG_TIMES = (
+    "not_before",
+    "dialed_at",
+    "ringing_at",
+    "answered_at",
+    "admitted_at",
+    "joined_at",
+    "ended_at",
+)
 
 
 def _leg(record: dict[str, Any]) -> Leg:

@@ -5,12 +5,14 @@ does. A request whose fate is unknown is not repeated: its call is adopted from 
 webhook, and the fence (`transitions.answer`) lets one call of a leg into the room.
 """
 
+import random
 from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
 
 from callback import clock, plan, transitions
 from callback.dialer import Dialer, DialResult, Sent
-from callback.models import Callback, LegName, LegOutcome, LegStatus, Step
+from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 
@@ -31,11 +33,12 @@ def place(
     return callback
 
 
-def still_to_dial(callback: Callback, step: Step) -> bool:
-    """A claim was given back: the carrier could not be reached, and trying again is safe."""
-    return not transitions.over(callback) and any(
-        callback.leg(name).status is LegStatus.PLANNED for name in plan.of_step(callback, step)
-    )
+def still_to_dial(callback: Callback, step: Step) -> list[Leg]:
+    """Whose claim was given back: the carrier took no request, and trying again is safe."""
+    if transitions.over(callback):
+        return []
+    legs = (callback.leg(name) for name in plan.of_step(callback, step))
+    return [leg for leg in legs if leg.status is LegStatus.PLANNED]
 
 
 def _dial(store: CallbackStore, dialer: Dialer, callback: Callback, name: LegName) -> Callback:
@@ -59,8 +62,14 @@ def _with_result(
     callback: Callback, name: LegName, attempt: int, result: DialResult
 ) -> Callback | None:
     if result.sent is Sent.NOT_SENT:
-        return transitions.release(callback, name, attempt)
+        return transitions.release(callback, name, attempt, _not_before(result))
     return transitions.record(callback, name, attempt, _EVENTS[result.sent](result))
+
+
+def _not_before(result: DialResult) -> datetime | None:
+    if result.retry_after is None:
+        return None
+    return clock.now() + plan.pause(result.retry_after, random.random())  # noqa: S311 (no secret)
 
 
 _EVENTS = {

@@ -22,6 +22,10 @@ _QUEUE_SLACK = timedelta(seconds=30)
 _STEP_SLACK = timedelta(seconds=90)
 _TALK_SLACK = timedelta(seconds=60)
 
+# How long the carrier is left alone at most where it says when to ask again: a party may be
+# waiting for the other one. The workflow asks for a little longer than this and a quarter more.
+_LONGEST_PAUSE = timedelta(seconds=20)
+
 
 def of_step(callback: Callback, step: Step) -> tuple[LegName, ...]:
     return STEPS[callback.order][step]
@@ -41,6 +45,15 @@ def ring_deadline(leg: Leg) -> timedelta:
 def ring_bound(leg: Leg) -> timedelta:
     """From dialing to the moment at which the workflow gives up on a leg that nobody answered."""
     return timedelta(seconds=leg.ring_timeout_seconds) + _STEP_SLACK
+
+
+def pause(told: timedelta, chance: float) -> timedelta:
+    """How long to leave the carrier alone that said to ask again after `told`.
+
+    `chance` (0 to 1) adds up to a quarter, so that those that were turned away together do not
+    come back together.
+    """
+    return min(told, _LONGEST_PAUSE) * (1 + chance / 4)
 
 
 def step_bound(callback: Callback, step: Step) -> timedelta:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
-from callback import clock, closing, plan, transitions
+from callback import carrier_queue, clock, closing, plan, transitions
 from callback.dialer import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
@@ -23,6 +23,10 @@ _QUIET = timedelta(seconds=15)
 # A call that the carrier does not list so long after its create request was never made.
 _ABSENT_AFTER = timedelta(seconds=45)
 
+# Whose a call is must be known for as long as it could be taken for the lost one of a leg: that is
+# looked for until it is absent, in a run every minute that may take as long.
+_KNOWN_AFTER_ITS_END = timedelta(minutes=5)
+
 # Two legs ringing, the conversation, and what the workflow adds: nothing lives longer.
 _SLACK = timedelta(minutes=5)
 
@@ -34,7 +38,7 @@ class _Carrier:
         self.dialer = dialer
 
     @cached_property
-    def live(self) -> frozenset[str]:
+    def live(self) -> dict[str, str]:
         return self.dialer.live_calls()
 
 
@@ -51,10 +55,12 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
     """Look at every open callback once."""
     carrier, tally = _Carrier(dialer), Tally()
     for callback in store.open():
-        tally.open += 1
         if callback.status is CallbackStatus.ENDED:
-            store.forget_open(callback)
-        elif callback.waiting is None or transitions.over(callback) or _quiet(callback):
+            if clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END:
+                store.forget_open(callback)
+            continue
+        tally.open += 1
+        if callback.waiting is None or transitions.over(callback) or _quiet(callback):
             tally.mended += 1
             try:
                 _mend(store, carrier, workflow, callback)
@@ -99,11 +105,13 @@ def _news(
     store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg, now: datetime
 ) -> LegEvent | None:
     """What the carrier's side of a leg tells that its webhooks did not."""
-    call_sid = leg.call_sid or _adoptable(store, carrier, callback, leg)
+    call_sid = leg.call_sid or _adoptable(store, carrier, leg)
     if call_sid is None:
         return transitions.never_made(now) if _absent(leg, now) else None
     if call_sid not in carrier.live or leg.call_sid is None:
         return carrier.dialer.fetch(call_sid)
+    if carrier.live[call_sid] == "queued":
+        carrier_queue.was_queued_until(leg, now, callback.callback_id)
     if leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
         # The carrier may hold a call in its queue for hours; nobody wants it by then.
         return carrier.dialer.end(call_sid)
@@ -121,27 +129,19 @@ def _quiet(callback: Callback) -> bool:
     return clock.now() - _last_change(callback) > _QUIET
 
 
-def _adoptable(store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg) -> str | None:
+def _adoptable(store: CallbackStore, carrier: _Carrier, leg: Leg) -> str | None:
     """The call of a create request whose answer was lost, if the carrier has made one.
 
     The carrier's list is searched for calls to this party made since the claim; one that
-    another callback owns is not ours. The earliest wins: the fence keeps out any other.
+    another callback owns, whoever's, is not ours: all tenants share the carrier's account. The
+    earliest wins: the fence keeps out any other.
     """
     if leg.dialed_at is None:
         return None
     found = carrier.dialer.find_calls(leg, since=leg.dialed_at)
     if not found:
         return None
-    others = store.page(
-        callback.tenant,
-        wanted=lambda other: other.callback_id != callback.callback_id,
-        number=leg.to,
-        after=leg.dialed_at - timedelta(days=1),
-        before=None,
-        limit=100,
-        cursor=None,
-    )
-    owned = {other_leg.call_sid for other in others.callbacks for other_leg in other.legs}
+    owned = {other.call_sid for known in store.open() for other in known.legs}
     return next((sid for sid in found if sid not in owned), None)
 
 

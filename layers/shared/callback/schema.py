@@ -118,8 +118,10 @@ class CallbackRequest(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _two_parties(self) -> "CallbackRequest":
-        if self.leg_a.to == self.leg_b.to:
+    def _two_parties(self, info: ValidationInfo) -> "CallbackRequest":
+        sip_domain = (info.context or {})["sip_domain"]
+        a, b = (addresses.dial_target(leg.to, sip_domain) for leg in (self.leg_a, self.leg_b))
+        if a == b:
             raise PydanticCustomError(
                 "same_party", "leg_A.to and leg_B.to are the same: a callback joins two parties."
             )
@@ -193,6 +195,13 @@ def _utc(at: datetime) -> datetime:
 _Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 
+def _digits(text: str) -> str:
+    """pydantic would also take "+5", "1_0", " 5" and "5.0"."""
+    if not re.fullmatch(r"0|[1-9][0-9]*", text):
+        raise PydanticCustomError("int_parsing", "Give a whole number in digits.")
+    return text
+
+
 class ListRequest(BaseModel):
     """Query of GET /voice/call/callback. Newest first; `cursor` is what the last page gave."""
 
@@ -205,7 +214,7 @@ class ListRequest(BaseModel):
     )
     created_after: _Time | None = None
     created_before: _Time | None = None
-    limit: int = Field(20, ge=1, le=100)
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 

@@ -107,10 +107,14 @@ class Reconcile(DialSettings):
 
 
 @dataclass(frozen=True)
+class Erase(CarrierSettings):
+    sip_domain: str  # empty: extensions cannot be dialed
+
+
+@dataclass(frozen=True)
 class SettleCallback(_FromEnvironment):
     table_name: str
 
 
 PlaceLeg = DialSettings
 CloseCallback = CarrierSettings
-Erase = CarrierSettings

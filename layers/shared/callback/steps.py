@@ -2,7 +2,7 @@
 
 from callback import placement, transitions
 from callback.dialer import Dialer
-from callback.errors import CarrierUnavailable
+from callback.errors import CarrierBusy, CarrierUnavailable
 from callback.models import Step
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -20,10 +20,14 @@ def begin(
 
     The token is written before anything is dialed. Carrier events are written to the same
     row, so whichever comes second sees both and settles: no wake-up is lost.
-    Raises CarrierUnavailable, which the workflow retries, where nothing could be sent.
+    Raises CarrierUnavailable and CarrierBusy, which the workflow retries, where a leg is still
+    to be dialed.
     """
     callback, _ = store.change(callback_id, lambda c: transitions.wait(c, step, token))
     callback = placement.place_step(store, dialer, callback, step)
-    if placement.still_to_dial(callback, step):
+    left = placement.still_to_dial(callback, step)
+    if any(leg.not_before for leg in left):
+        raise CarrierBusy("The carrier said when to ask again.")
+    if left:
         raise CarrierUnavailable("The carrier could not be reached.")
     workflow.settle(callback)

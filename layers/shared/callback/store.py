@@ -9,7 +9,7 @@ Other rows are written in the same transaction as the callback, all or nothing:
 * listing rows hold no facts but the key: one under the tenant, one under each party's number, and
   one under each number that was only shown, so that whoever must be forgotten can be found.
   They never change, so a list costs one query and a batch of reads, and shows at once what was
-  just accepted; one more, under OPEN, stays until `reconcile` has seen the end;
+  just accepted; one more, under OPEN, stays until `reconcile` needs it no more;
 * the pair row names the one callback that may be live between two parties. Nobody removes it:
   whoever finds it taken looks whether that callback has ended, and takes it over;
 * the idempotency row (see `idempotency`), and one beside the callback that names it.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import clock
+from callback import addresses, clock
 from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 12
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
+_LONGEST_ID = 64  # ours have 36 characters, and DynamoDB takes keys of 2,048 bytes
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -68,9 +69,13 @@ class Holding:
 
 
 class CallbackStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
+    """`sip_domain` is needed where callbacks are added or listed by number: a pair and a number
+    are known by what is dialed, because one telephone may be spelled in several ways."""
+
+    def __init__(self, client: "DynamoDBClient", table_name: str, *, sip_domain: str = "") -> None:
         self._client = client
         self._table = table_name
+        self._sip_domain = sip_domain
 
     def add(
         self, callback: Callback, key: Key | None = None, *, allow_parallel: bool = True
@@ -81,8 +86,8 @@ class CallbackStore:
         where the same two parties have a live callback, and StoreContended.
         """
         for _ in range(_ATTEMPTS):
-            puts = [_put(_row(callback)), *(_put(row) for row in _listing_rows(callback))]
-            holder = None if allow_parallel else self._read_row(_pair_key(callback))
+            puts = [_put(_row(callback)), *(_put(row) for row in self._listing_rows(callback))]
+            holder = None if allow_parallel else self._read_row(self._pair_key(callback))
             if key:
                 # After the pair was read: whoever took the pair with this very key is the first
                 # request of a repetition, not another callback in the way.
@@ -120,7 +125,7 @@ class CallbackStore:
     def _pair(self, callback: Callback, holder: dict[str, Any] | None) -> dict[str, Any]:
         """The write that takes the pair. Raises CallbackInProgress while another has it."""
         row = {
-            **_pair_key(callback),
+            **self._pair_key(callback),
             "callback_id": _serialize(callback.callback_id),
             **_until(callback.expires_at),
         }
@@ -159,7 +164,7 @@ class CallbackStore:
             )
 
     def open(self) -> Iterator[Callback]:
-        """Every callback that `reconcile` has not yet seen ended."""
+        """Every callback that has not ended, or not long enough ago for `reconcile`."""
         for keys, _ in self._listed(_OPEN, to_text(_FIRST), to_text(_LAST), None):
             yield from self._read(keys).values()
 
@@ -173,7 +178,10 @@ class CallbackStore:
         """Where each callback that was created by then stands in the tenant's list: all of them,
         or those in which the address was called or shown. Expired ones too, as long as they last.
         """
-        listings = [_listing(tenant, address), *([_shown(tenant, address)] if address else [])]
+        listings = [
+            self._listing(tenant, address),
+            *([self._shown(tenant, address)] if address else []),
+        ]
         for listing in listings:
             # The character after "#": with it, whatever was created in that very moment.
             for positions, _ in self._listed(listing, to_text(_FIRST), f"{to_text(until)}$", None):
@@ -190,14 +198,18 @@ class CallbackStore:
             for row in rows
             if row is not record
         ]
-        others = [_key_key(tenant, r["sk"].removeprefix(_KEY)) for r in rows if _KEY in r["sk"]]
+        others = [
+            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in rows if r["sk"].startswith(_KEY)
+        ]
         if callback:
-            keys += [{name: row[name] for name in ("pk", "sk")} for row in _listing_rows(callback)]
-            others.append(_pair_key(callback))
+            keys += [
+                {name: row[name] for name in ("pk", "sk")} for row in self._listing_rows(callback)
+            ]
+            others.append(self._pair_key(callback))
         else:
-            listings = {_OPEN, _listing(tenant, None), _listing(tenant, address)}
+            listings = {_OPEN, self._listing(tenant), self._listing(tenant, address)}
             if address:
-                listings.add(_shown(tenant, address))
+                listings.add(self._shown(tenant, address))
             keys += [
                 {"pk": _serialize(listing), "sk": _serialize(position)}
                 for listing in sorted(listings)
@@ -246,7 +258,7 @@ class CallbackStore:
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
-        row = self._read_row(_key(callback_id))
+        row = self._read_row(_key(callback_id)) if len(callback_id) <= _LONGEST_ID else None
         callback = from_record(row) if row else None
         if callback is None or _expired(callback):
             raise CallbackNotFound("No callback has this id.")
@@ -304,7 +316,7 @@ class CallbackStore:
             return Page([], None)
         if position and not first <= position <= last:
             raise _invalid_cursor()
-        for keys, more in self._listed(_listing(tenant, number), first, last, position):
+        for keys, more in self._listed(self._listing(tenant, number), first, last, position):
             callbacks = self._read(keys)
             for place, key in enumerate(keys, 1):
                 examined += 1
@@ -358,6 +370,45 @@ class CallbackStore:
             requested = answer.get("UnprocessedKeys")
         return callbacks
 
+    def _listing(self, tenant: str, number: str | None = None) -> str:
+        return f"TENANT#{tenant}" + (f"#NUMBER#{self._line(number)}" if number else "")
+
+    def _listing_rows(self, callback: Callback) -> list[dict[str, Any]]:
+        numbers = (None, *(leg.to for leg in callback.legs))
+        listings = [
+            _OPEN,
+            *(self._listing(callback.tenant, number) for number in numbers),
+            *self._shown_listings(callback),
+        ]
+        return [
+            {
+                "pk": _serialize(listing),
+                "sk": _serialize(_listed_as(callback)),
+                **_until(callback.expires_at),
+            }
+            for listing in listings
+        ]
+
+    def _shown_listings(self, callback: Callback) -> list[str]:
+        called = {self._line(leg.to) for leg in callback.legs}
+        only_shown = {
+            leg.caller_id for leg in callback.legs if self._line(leg.caller_id) not in called
+        }
+        return sorted({self._shown(callback.tenant, number) for number in only_shown})
+
+    def _shown(self, tenant: str, number: str) -> str:
+        return f"TENANT#{tenant}#SHOWN#{self._line(number)}"
+
+    def _pair_key(self, callback: Callback) -> dict[str, Any]:
+        one, other = sorted(self._line(leg.to) for leg in callback.legs)
+        return {
+            "pk": _serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
+            "sk": _serialize("PAIR"),
+        }
+
+    def _line(self, address: str) -> str:
+        return addresses.dial_target(address, self._sip_domain)
+
 
 def _key(callback_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": _CALLBACK}}
@@ -373,36 +424,8 @@ def _until(moment: datetime) -> dict[str, Any]:
     return {"ttl": _serialize(int(moment.timestamp()))}
 
 
-def _listing(tenant: str, number: str | None) -> str:
-    return f"TENANT#{tenant}" + (f"#NUMBER#{number}" if number else "")
-
-
-def _shown(tenant: str, number: str) -> str:
-    return f"TENANT#{tenant}#SHOWN#{number}"
-
-
 def _listed_as(callback: Callback) -> str:
     return f"{to_text(callback.created_at)}#{callback.callback_id}"
-
-
-def _listing_rows(callback: Callback) -> list[dict[str, Any]]:
-    called = {leg.to for leg in callback.legs}
-    listings = [
-        _OPEN,
-        *(_listing(callback.tenant, n) for n in (None, callback.leg_a.to, callback.leg_b.to)),
-        *(
-            _shown(callback.tenant, n)
-            for n in sorted({c.caller_id for c in callback.legs} - called)
-        ),
-    ]
-    return [
-        {
-            "pk": _serialize(listing),
-            "sk": _serialize(_listed_as(callback)),
-            **_until(callback.expires_at),
-        }
-        for listing in listings
-    ]
 
 
 def _put(row: dict[str, Any], **condition: Any) -> dict[str, Any]:
@@ -435,14 +458,6 @@ def _unless_fresh(now: datetime) -> dict[str, Any]:
     return {
         "ConditionExpression": "attribute_not_exists(pk) OR stored_at <= :too_old",
         "ExpressionAttributeValues": {":too_old": _serialize(to_text(now - LIFETIME))},
-    }
-
-
-def _pair_key(callback: Callback) -> dict[str, Any]:
-    one, other = sorted((callback.leg_a.to, callback.leg_b.to))
-    return {
-        "pk": _serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
-        "sk": _serialize("PAIR"),
     }
 
 

@@ -7,11 +7,12 @@ answers the changed Callback, or None where the change is not allowed: losing is
 Carrier events may come late, twice, shuffled or never, so `record` is a merge: whatever the
 order, the same set of events gives the same record. Statuses only move forward, times keep
 the earliest telling, durations the largest, and of two contradicting outcomes the one with
-precedence wins.
+precedence wins. What stands beside an outcome (its cause, the carrier's code) is kept once known.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from callback import outcomes, plan
 from callback.models import (
@@ -26,6 +27,8 @@ from callback.models import (
     Step,
     Waiting,
 )
+
+_T = TypeVar("_T", str, int)
 
 _AFTER_THE_CARRIER_TOOK_IT = (
     LegStatus.QUEUED,
@@ -138,18 +141,30 @@ def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
     leg = callback.leg(name)
     if leg.status is not LegStatus.PLANNED or over(callback):
         return None
-    if not _may_call_second(callback, name):
+    if not _may_call_second(callback, name) or (leg.not_before and now < leg.not_before):
         return None
-    claimed = replace(leg, status=LegStatus.DIALING, attempt=leg.attempt + 1, dialed_at=now)
+    claimed = replace(
+        leg,
+        status=LegStatus.DIALING,
+        attempt=leg.attempt + 1,
+        not_before=None,
+        dialed_at=now,
+    )
     return _with_leg(callback, name, claimed)
 
 
-def release(callback: Callback, name: LegName, attempt: int) -> Callback | None:
-    """Give a claim back: the request never reached the carrier."""
+def release(
+    callback: Callback, name: LegName, attempt: int, not_before: datetime | None = None
+) -> Callback | None:
+    """Give a claim back: the carrier did not take the request. Nobody claims it before then."""
     leg = callback.leg(name)
     if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
         return None
-    return _with_leg(callback, name, replace(leg, status=LegStatus.PLANNED, dialed_at=None))
+    return _with_leg(
+        callback,
+        name,
+        replace(leg, status=LegStatus.PLANNED, not_before=not_before, dialed_at=None),
+    )
 
 
 def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> Callback | None:
@@ -157,10 +172,10 @@ def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> 
     leg = callback.leg(name)
     if leg.attempt != attempt or _other_call(leg, event.call_sid):
         return None
-    if event.call_sid and not leg.call_sid:
-        leg = replace(leg, call_sid=event.call_sid)
+    leg = replace(leg, call_sid=leg.call_sid or event.call_sid)
     if event.status is None:
-        return _with_leg(callback, name, replace(leg, unrecognised_status=event.word))
+        word = _either(leg.unrecognised_status, event.word)
+        return _with_leg(callback, name, replace(leg, unrecognised_status=word))
     if event.status in LEG_MAY_BECOME[leg.status]:
         leg = replace(leg, status=event.status)
     if field := _TIME_OF.get(event.status):
@@ -173,8 +188,14 @@ def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> 
 def _with_end(leg: Leg, event: LegEvent) -> Leg:
     if event.seconds is not None:
         leg = replace(leg, seconds=max(event.seconds, leg.seconds or 0))
-    if event.outcome is None or leg.outcome == event.outcome:
+    if event.outcome is None:
         return leg
+    if leg.outcome == event.outcome:
+        return replace(
+            leg,
+            cause=_either(leg.cause, event.cause),
+            carrier_code=_either(leg.carrier_code, event.carrier_code),
+        )
     if (
         leg.outcome
         and min(leg.outcome, event.outcome, key=_OUTCOME_PRECEDENCE.index) is leg.outcome
@@ -267,6 +288,11 @@ def _other_call(leg: Leg, call_sid: str | None) -> bool:
 
 def _earliest(known: datetime | None, told: datetime) -> datetime:
     return told if known is None else min(known, told)
+
+
+def _either(known: _T | None, told: _T | None) -> _T | None:
+    """Whichever is known; of two the smaller, only because that is the same in any order."""
+    return min((value for value in (known, told) if value is not None), default=None)
 
 
 def _with_leg(callback: Callback, name: LegName, leg: Leg) -> Callback:

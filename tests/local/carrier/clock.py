@@ -73,6 +73,7 @@ class Clock:
         self._wakeup: asyncio.Handle | None = None
         self._wakeup_due = math.inf
         self._busy = 0
+        self._came_and_went = 0
         self._latest = 0.0
         self._reading = threading.Lock()
         self._idle: asyncio.Event | None = None
@@ -137,12 +138,14 @@ class Clock:
     def busy(self) -> Iterator[None]:
         """Marks a webhook in flight: a stepped or holding clock waits for it."""
         self._busy += 1
+        self._came_and_went += 1
         if self._idle:
             self._idle.clear()
         try:
             yield
         finally:
             self._busy -= 1
+            self._came_and_went += 1
             if not self._busy and self._idle:
                 self._idle.set()
             if self.hold is not None and self._busy <= self.hold:
@@ -155,6 +158,10 @@ class Clock:
     def pending(self) -> int:
         """How many timers are set (a cancelled one counts until its moment has come)."""
         return len(self._heap)
+
+    def quiet(self) -> float:
+        """Virtual seconds until the next timer fires; infinite without one."""
+        return self._heap[0][0] - self.seconds() if self._head() else math.inf
 
     # -- steering ------------------------------------------------------------------------------
 
@@ -194,12 +201,13 @@ class Clock:
 
     async def _settle(self) -> None:
         assert self._idle is not None, "attach() comes first"
-        while True:
+        quiet_since = -1
+        while self._busy or quiet_since != self._came_and_went:
+            await self._idle.wait()
+            # A webhook may come and go within these rounds: what its answer wakes needs as many.
+            quiet_since = self._came_and_went
             for _ in range(_SETTLING_ROUNDS):
                 await asyncio.sleep(0)
-            if not self._busy:
-                return
-            await self._idle.wait()
 
     # -- the pump ------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class FaultRule:
     event: regular expression on CallStatus or StatusCallbackEvent (webhooks)
     chance: 0 … 1; times: how often at most; skip: opportunities left alone first
     seconds: for slow and delay
+    retry_after: what a 429 says in that header (seconds); None: nothing
     """
 
     fault: str
@@ -54,6 +55,7 @@ class FaultRule:
     times: int | None = None
     skip: int = 0
     seconds: float = 5.0
+    retry_after: int | None = None
     seen: int = 0
     done: int = 0
 

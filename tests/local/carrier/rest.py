@@ -44,6 +44,7 @@ from .resources import (
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 EMPTY: MultiDictProxy[str] = MultiDictProxy(MultiDict())
+RETRY_AFTER = web.RequestKey("RETRY_AFTER", int)
 BROKEN_BODY = '{"sid": "CA'
 
 
@@ -143,6 +144,8 @@ class Rest:
         to = form.get("To", "")
         rule = self.exchange.faults.rest(f"{request.method} {request.path}", to)
         if rule:
+            if rule.retry_after is not None:
+                request[RETRY_AFTER] = rule.retry_after
             return ("", rule.seconds) if rule.fault == "slow" else (rule.fault, 0.0)
         creates = request.path.endswith(("/Calls.json", "/Participants.json"))
         if request.method == "POST" and creates and to:
@@ -199,6 +202,8 @@ class Rest:
         if response.prepared:
             return response
         headers: CIMultiDict[str] = response.headers
+        if response.status == 429 and RETRY_AFTER in request:
+            headers["Retry-After"] = str(request[RETRY_AFTER])
         headers["Twilio-Request-Id"] = self.exchange.new_sid("RQ")
         headers["Twilio-Request-Duration"] = f"{time.monotonic() - began:.3f}"
         headers["Twilio-Concurrent-Requests"] = str(self.open_requests)
