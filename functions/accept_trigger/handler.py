@@ -31,7 +31,7 @@ tenants = TenantStore(client, table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppressed = SuppressionList(client, table, pepper)
-store = CallbackStore(client, table)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 dialer = Dialer(

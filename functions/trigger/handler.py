@@ -37,7 +37,7 @@ suppressed = SuppressionList(client, table, pepper)
 once = Once(client, table, pepper)
 waiting = TriggerStore(client, table)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
-store = CallbackStore(client, table)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,

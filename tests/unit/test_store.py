@@ -395,7 +395,7 @@ def test_what_has_expired_is_erased_like_the_rest(store, client, monkeypatch):
     )
     assert erase(store, "1000123") == 1
     assert everything(client) == {
-        ("TENANT#default#NUMBER#1000125", "2026-11-24T12:00:00.000Z#cb-2")
+        ("TENANT#default#NUMBER#sip:1000125@", "2026-11-24T12:00:00.000Z#cb-2")
     }
 
 
