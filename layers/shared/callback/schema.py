@@ -152,7 +152,7 @@ class PacketRequest(BaseModel):
     # Not null where there is none: a form has no null.
     id: str = Field(
         "",
-        pattern=f"^{idempotency.KEY_PATTERN}$",
+        pattern=f"^({idempotency.KEY_PATTERN})$",
         description="As an Idempotency-Key: a repetition gets the first answer.",
         json_schema_extra=_without_default,
     )
