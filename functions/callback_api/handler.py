@@ -14,39 +14,54 @@ from callback import (
     lookup,
     outbound,
     posting,
+    rehearsal,
     schema,
     settings,
     views,
     webhooks,
 )
+from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.store import CallbackStore
+from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
 RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
-endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
+client, table = aws.dynamodb(), SETTINGS.table_name
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+endpoints = EndpointStore(client, table)
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+parameters = SSMProvider(boto3_client=aws.ssm())
+credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 dialer = Dialer(
     credentials,
     api_url=SETTINGS.carrier_api_url,
     public_url=SETTINGS.public_url,
     sip_domain=SETTINGS.sip_domain,
 )
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
 
 
 def create(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
+    query = schema.parse_create(http.query(event))
     request = schema.parse_callback(
         http.body(event),
         home_region=SETTINGS.home_region,
@@ -54,15 +69,19 @@ def create(event: http.Event) -> http.Answer:
         rules=webhook_rules,
     )
     webhooks.require_secret(endpoints, tenant, request)
+    policy = admission.policies.standing(tenant).policy
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),
         request,
-        required=SETTINGS.require_idempotency_key == "true",
+        required=SETTINGS.require_idempotency_key == "true" or policy.require_idempotency_key,
     )
+    if query.dry_run:
+        return rehearsal.of(store, admission, tenant=tenant, request=request, retention=RETENTION)
     return posting.post(
         store,
         dialer,
         workflow,
+        admission,
         tenant=tenant,
         request=request,
         retention=RETENTION,
@@ -101,6 +120,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

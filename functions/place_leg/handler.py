@@ -8,13 +8,16 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings, steps
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.models import Step
+from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.PlaceLeg.read()
 logger = Logger()
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(
@@ -25,7 +28,10 @@ dialer = Dialer(
 )
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: {"callback_id", "step": "first" | "second", "token"}."""
-    steps.begin(store, dialer, workflow, event["callback_id"], Step(event["step"]), event["token"])
+    steps.begin(
+        store, dialer, policies, workflow, event["callback_id"], Step(event["step"]), event["token"]
+    )

@@ -63,14 +63,12 @@ def test_every_schema_is_a_schema_and_is_used():
 
 def test_a_key_that_must_be_sent_is_said_to_be_required(document):
     def key(made: dict[str, Any]) -> dict[str, Any]:
-        (parameter,) = made["paths"]["/voice/call/callback"]["post"]["parameters"]
+        parameters = made["paths"]["/voice/call/callback"]["post"]["parameters"]
+        (parameter,) = [each for each in parameters if each["in"] == "header"]
         return parameter
 
-    refused = "IdempotencyKeyMissing"
     strict = api_document.of(URL, key_required=True)
     assert (key(document)["required"], key(strict)["required"]) == (False, True)
-    assert refused not in str(operations(document))
-    assert refused in str(operations(strict))
 
 
 def test_the_example_is_a_request_that_is_taken(document):

@@ -6,16 +6,14 @@ from typing import Any
 
 import requests
 
+from tests.local.stack import CALLER_ID
+
 PATH = "/voice/call/callback"
 SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},
     "leg_B": {"to": "1000125", "from": "1000123"},
 }
 DEADLINE_SECONDS = 30
-
-
-# The carrier shows a number only with a number: an extension is no caller ID for it.
-CALLER_ID = "+14155550199"
 
 
 def between(a: str, b: str, **fields: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 
+from tests.local.logs import Line
 from tests.local.stack import LocalStack
 
 
@@ -58,6 +59,10 @@ class Observer:
 
     def billed_transitions(self, callback_id: str) -> int:
         return self._stack.billed_transitions(callback_id)
+
+    def lines(self) -> list[Line]:
+        """What was logged lately, line by line."""
+        return list(self._stack.logs)
 
     def logged(self) -> str:
         return "\n".join(line.text for line in self._stack.logs)

@@ -13,6 +13,7 @@ ENVIRONMENT = {
     "CARRIER_SECRET_NAME": "/carrier",
     "KEY_PEPPER_NAME": "/pepper",
     "PUBLIC_URL": "https://callback.example.com",
+    "TRIGGER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/trigger",
     "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
     "DELIVERY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/deliveries",
     "EVENT_BUS_NAME": "events",
@@ -31,6 +32,7 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
         ("authorizer", "callback.tenants"),
         ("notify_client", "callback.notifying"),
         ("publish_events", "callback.publishing"),
+        ("trigger_event", "callback.trigger_queue"),
     ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):

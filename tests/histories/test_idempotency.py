@@ -18,7 +18,7 @@ import pytest
 
 from callback import clock
 from callback.idempotency import LIFETIME
-from tests.histories.world import World, caller
+from tests.histories.world import World, caller, without_rates
 from tests.scenarios.play import tidy
 
 CLIENTS = 50
@@ -36,9 +36,12 @@ def service(the_world: World) -> Iterator[World]:
     tidy(the_world)
 
 
+_MARK = "Idempotent-Replayed"
+
+
 def without_mark(answer: dict[str, Any]) -> dict[str, Any]:
-    headers = {k: v for k, v in answer["headers"].items() if k != "Idempotent-Replayed"}
-    return {**answer, "headers": headers}
+    once = without_rates(answer)
+    return {**once, "headers": {k: v for k, v in once["headers"].items() if k != _MARK}}
 
 
 def code(answer: dict[str, Any]) -> str:
@@ -113,7 +116,7 @@ def post(service: World, body: Any = None, key: str = KEY) -> dict[str, Any] | N
 def answered(service: World, body: Any = None, key: str = KEY) -> dict[str, Any]:
     answer = post(service, body, key)
     assert answer is not None
-    return answer
+    return without_rates(answer)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ what a test lets happen.
 """
 
 import contextlib
+import functools
 import json
 import math
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,14 +25,18 @@ from moto.dynamodb.models import dynamodb_backends
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
+from callback import numbers, tenants, trigger_queue
+from callback.admission import Admission
 from callback.credentials import Credentials
+from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
-from tests.local import aws, front, functions, logs, tables, template
+from tests.local import aws, front, functions, heard, logs, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
+from tests.local.stack import GENEROUS
 
 PROJECT = Path(__file__).parents[2]
 PATH = "/voice/call/callback"
@@ -46,6 +51,12 @@ def caller(tenant: str = TENANT) -> dict[str, Any]:
     """A request's context behind the gateway, where the authorizer has let the tenant in."""
     scopes = "callbacks:read callbacks:write"
     return {"authorizer": {"lambda": {"tenant": tenant, "key_id": "key_1", "scopes": scopes}}}
+
+
+def without_rates(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer as it is given again: what was left of a tenant's rates is told once."""
+    kept = {k: v for k, v in answer["headers"].items() if not k.startswith("RateLimit")}
+    return {**answer, "headers": kept}
 
 
 class KillableFunctions(functions.Functions):
@@ -67,6 +78,13 @@ class FixedCredentials:
         return None
 
 
+def _with_parts(values: Iterable[Any]) -> list[Any]:
+    """And the stores that the rules have for their own."""
+    found = list(values)
+    rules = [each for each in found if isinstance(each, Admission)]
+    return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
+
+
 @dataclass
 class SettleQueue:
     """The queue's client: what is put there waits until `World.run` delivers it."""
@@ -74,13 +92,41 @@ class SettleQueue:
     waiting: deque[str] = field(default_factory=deque)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        heard.told("the settle queue", MessageBody)
         self.waiting.append(MessageBody)
+
+
+@dataclass
+class TriggerQueue:
+    """Likewise, for `AcceptTrigger`, once it is time."""
+
+    clock: Clock
+    waiting: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        due = self.clock.now() + timedelta(seconds=DelaySeconds)
+        self.waiting.append((due, MessageBody))
+
+    def take(self) -> list[str]:
+        """Ids that are due."""
+        now = self.clock.now()
+        due = [trigger_id for at, trigger_id in self.waiting if at <= now]
+        self.waiting = [(at, trigger_id) for at, trigger_id in self.waiting if at > now]
+        return due
+
+
+class FixedPepper:
+    """What SSM has under the pepper's name."""
+
+    def get(self, _name: str, **_options: Any) -> str:
+        return "0123456789abcdef" * 4
 
 
 class World:
     """One per process; `reset` gives it an empty table and a carrier without faults."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
+        heard.secret("the carrier's token", AUTH_TOKEN)
         self.faults = Faults()
         self.clock = Clock(stepped=True, start=datetime(2026, 11, 24, 12, tzinfo=UTC))
         self.carrier = CarrierSimulator(
@@ -129,6 +175,7 @@ class World:
         stack.callback(self._dynamodb.close)
         tables.without_http(self._dynamodb)
         self.queue = SettleQueue()
+        self.triggers = TriggerQueue(self.clock)
         self.sequencer = Sequencer(self._definition, self._run_task, self.clock.now)
         before = set(sys.modules)
         loaded = stack.enter_context(
@@ -146,9 +193,13 @@ class World:
         )
 
     def _wire(self, module: Any) -> None:
-        for name in ("store", "endpoints", "deliveries"):
-            if hasattr(module, name):
-                getattr(module, name)._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+        for each in _with_parts(vars(module).values()):
+            if hasattr(each, "_client") and hasattr(each, "_table"):
+                each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
+            if isinstance(each, trigger_queue.TriggerQueue):
+                each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
+            if isinstance(each, tenants.Pepper):
+                each._provider = FixedPepper()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
@@ -166,6 +217,7 @@ class World:
         self.faults.clear()
         self.faults.killed.clear()
         self.queue.waiting.clear()
+        self.triggers.waiting.clear()
         self._joined_at.clear()
         self._calls_at, self._records_at = (-1, -1), -1
         self._reset_at = self.clock.now()
@@ -177,6 +229,17 @@ class World:
         # What a stream would keep, nobody here reads, but `tests/scenarios/relay.py`.
         kept = {"StreamSpecification"} if not streaming else set()
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
+        self.make_tenant(TENANT)
+
+    def make_tenant(self, tenant: str) -> None:
+        """One that may do much (GENEROUS)."""
+        tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
+
+    def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
+        """Functions that have just looked feel it some seconds later."""
+        for name, text in fields.items():
+            PolicyStore(self._dynamodb, TABLE).set(tenant, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -230,6 +293,13 @@ class World:
             if error or result["batchItemFailures"]:
                 self.queue.waiting.append(callback_id)
 
+        for trigger_id in self.triggers.take():
+            message = {"messageId": trigger_id, "body": trigger_id, "eventSource": "aws:sqs"}
+            result, error = self.invoke("AcceptTrigger", {"Records": [message]})
+            if error or result["batchItemFailures"]:
+                self.triggers.waiting.append((self.clock.now(), trigger_id))
+            self.sequencer.run()
+
     def advance(self, seconds: int) -> None:
         """Let time pass, second by second; whatever falls due happens in its second.
 
@@ -257,6 +327,14 @@ class World:
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
         self.run()
+
+    def make_number(self, number: str, tenant: str = TENANT, **takes: str) -> str:
+        """A tenant's own number, and the tenant where there is none yet; answers `number`."""
+        with contextlib.suppress(tenants.TenantExists):
+            self.make_tenant(tenant)
+        owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
+        numbers.NumberStore(self._dynamodb, TABLE).put(owned)
+        return number
 
     def hang_up(self, call_sid: str) -> None:
         """The called party hangs up, or declines while it rings."""

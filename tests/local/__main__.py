@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tests.local import logs
 from tests.local.receiver import Received, Receiver
-from tests.local.stack import CarrierNotRedirected, LocalStack
+from tests.local.stack import NUMBER, CarrierNotRedirected, LocalStack
 from tests.local.template import TemplateError
 
 _WAKE_SECONDS = 0.2
@@ -90,6 +90,7 @@ carrier    {stack.carrier_url} ({simulated})
 account    {stack.account_sid}
 token      {stack.auth_token}
 API key    {stack.key}
+number     {NUMBER} (takes texts and missed calls)
 AWS        {stack.aws.url} (table {stack.table_name})
 webhooks   {receiver.url} (an endpoint that prints what it is told)
 time       {stack.clock.speed:g} virtual seconds in a real one
@@ -103,9 +104,21 @@ Be told of everything that happens:
   curl -X PUT {stack.url}/voice/webhook/endpoint -H 'Authorization: Bearer {stack.key}' \\
     -H 'Content-Type: application/json' -d '{{"url": "{receiver.url}"}}'
 
+{_telephone(stack)}
 Ctrl-C stops it.""",
         flush=True,
     )
+
+
+def _telephone(stack: LocalStack) -> str:
+    """How to text the number; only the simulator has telephones to do so."""
+    if stack.carrier is None:
+        return ""
+    text = f'{{"to": "{NUMBER}", "from": "+14155550118", "body": "CALL ME"}}'
+    return f"""
+Text it, from a simulated telephone:
+  curl {stack.carrier_url}/sim/inbound-sms -d '{text}'
+"""
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tests.local import (
     events,
     front,
     functions,
+    heard,
     logs,
     loopback,
     outgoing,
@@ -32,6 +33,22 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
 SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
+NUMBER = "+14155550100"  # the tenant's own at the carrier
+
+# A number that TENANT may show, and shows where a party's own is not to be shown.
+CALLER_ID = "+14155550199"
+# What the tenants of this machine may do: the carrier is a simulator, and tests ask for much.
+GENEROUS = {
+    "allowed_regions": "US,GB",
+    "allowed_types": "fixed_line,mobile,fixed_line_or_mobile,voip",
+    "any_caller_id_extension": "true",
+    "calls_per_number": "unlimited",
+    "calls_per_prefix": "unlimited",
+    "calls_per_tenant": "1000000/1m",
+    "concurrent_callbacks": "1000000",
+    "daily_spend": "100000000.00 USD",
+    "calling_window": "always",
+}
 
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
@@ -48,8 +65,8 @@ class LocalStack:
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
     hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
-    nobody else. There is one tenant, TENANT, whose API key is `key`,
-    as `Authorization: Bearer` takes it.
+    nobody else. There is one tenant, TENANT, whose API key is `key`, as `Authorization: Bearer`
+    takes it, and whose one number is NUMBER.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
@@ -89,6 +106,8 @@ class LocalStack:
         self.account_sid = environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
         self.auth_token = environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
         self._pepper = secrets.token_hex(32)
+        heard.secret("the carrier's token", self.auth_token)
+        heard.secret("the pepper", self._pepper)
         self._address = (host, port)
         self._carrier_port = carrier_port
         self._carrier_settings = carrier_settings
@@ -143,6 +162,9 @@ class LocalStack:
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
+        self.make_number(NUMBER, TENANT, sms_to="1000125", missed_call_to="1000125")
+        self.verify(TENANT, CALLER_ID)
+        self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
         enter(triggers.running(self.template, self.functions, self.aws, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
@@ -170,7 +192,7 @@ class LocalStack:
     def _read_template(self) -> template.Template:
         parameters = {
             "CarrierApiUrl": self.carrier_url,
-            "PublicUrl": self._public_url or self.url,
+            "PublicUrl": self.public_url,
             "SipDomain": SIP_DOMAIN,
             **self._parameters,
         }
@@ -214,13 +236,48 @@ class LocalStack:
         store = tenants.TenantStore(self.aws.dynamodb, self.table_name)
         chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
         key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
+        heard.secret("an API key's secret", secret)
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:
-        """A new tenant's first key, which may do everything."""
+        """A new tenant's first key, which may do everything. The tenant may do much (GENEROUS)."""
         tenants = importlib.import_module("callback.tenants")
         tenants.TenantStore(self.aws.dynamodb, self.table_name).add_tenant(tenant)
+        self.set_policy(tenant, **GENEROUS)
         return self.make_key(tenant)
+
+    def set_policy(self, tenant: str, **fields: str) -> None:
+        """Functions that have just looked feel it some (virtual) seconds later."""
+        policy = importlib.import_module("callback.policy")
+        store = policy.PolicyStore(self.aws.dynamodb, self.table_name)
+        for field, text in fields.items():
+            store.set(tenant, field, text)
+
+    def verify(self, tenant: str, number: str) -> None:
+        """The tenant may show this number from here on."""
+        numbers = importlib.import_module("callback.numbers")
+        store = numbers.NumberStore(self.aws.dynamodb, self.table_name)
+        store.put(numbers.TenantNumber(number, tenant, owned=False))
+
+    def make_number(self, number: str, tenant: str, **takes: str) -> None:
+        """A tenant's own number, at the simulated carrier too, shown where there is no other to
+        show; `takes` is what `numbers.TenantNumber` has of it."""
+        numbers = importlib.import_module("callback.numbers")
+        owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
+        numbers.NumberStore(self.aws.dynamodb, self.table_name).put(owned)
+        self.set_policy(tenant, fallback_caller_id=number)
+        if self.carrier is not None:
+            doors = {
+                "sms_url": f"{self.public_url}/carrier/trigger/sms",
+                "voice_url": f"{self.public_url}/carrier/trigger/call#rc=2&rp=all",
+            }
+            exchange = self.carrier.exchange
+            self.carrier.call(lambda: exchange.add_number(number, **doors))
+
+    @property
+    def public_url(self) -> str:
+        """Where the carrier reaches the service."""
+        return self._public_url or self.url
 
     def history(self, callback_id: str) -> list[dict[str, Any]]:
         """Every event of a callback's execution, oldest first."""

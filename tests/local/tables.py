@@ -4,7 +4,7 @@ moto's server answers each request on its own thread and guards nothing (moto 5.
 conditional writes both may win, and a transaction that fails puts back the whole table as it was,
 with it what others have written meanwhile. It also copies the whole table for each transaction.
 Inside `serialized` one request is answered at a time, which makes each atomic as AWS's are, and
-a transaction of puts, deletes and checks copies the table's index of items, not the items. Items
+a transaction copies the table's index of items, and of the items those that it updates. Items
 that are read are written out as they are, not walked through against the API's model.
 
 Inside `streamed` every write of a table with a stream is told, once it is certain. moto's own
@@ -22,6 +22,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -32,7 +33,7 @@ from botocore.model import OperationModel
 from moto.core.responses import ActionContext
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import Item
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import StreamShard, Table
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
 
@@ -57,11 +58,10 @@ def serialized() -> Iterator[None]:
             return answer(self)
 
     def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        # An update changes its item in place, so only then must the items be copied too.
-        if any("Update" in item for item in transact_items):
-            transact(self, transact_items)
-            return
-        with mock.patch.object(models, "copy", SimpleNamespace(deepcopy=_copy_of_index)):
+        # An update changes its item in place.
+        updated = [item["Update"]["Key"] for item in transact_items if "Update" in item]
+        copied = SimpleNamespace(copy=copy.copy, deepcopy=partial(_copy_of_index, updated))
+        with mock.patch.object(models, "copy", copied):
             transact(self, transact_items)
 
     def execute_result(self: DynamoResult, context: ActionContext) -> Any:
@@ -132,13 +132,19 @@ def streamed(tell: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
         yield
 
 
-def _copy_of_index(value: Any) -> Any:
+def _copy_of_index(updated: list[dict[str, Any]], value: Any, *memo: Any) -> Any:
     if not isinstance(value, Table):
-        return copy.deepcopy(value)
+        return copy.deepcopy(value, *memo)
     table = copy.copy(value)
     table.items = defaultdict(dict)
     for hash_key, items in value.items.items():
         table.items[hash_key] = copy.copy(items)
+    for key in updated:
+        place, where = table.items, DynamoType(key[table.hash_key_attr])
+        if table.range_key_attr is not None:
+            place, where = table.items.get(where, {}), DynamoType(key[table.range_key_attr])
+        if where in place:
+            place[where] = copy.deepcopy(place[where])
     return table
 
 

@@ -8,6 +8,7 @@ carrier's simulator.
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import re
 import subprocess
@@ -24,10 +25,11 @@ import pytest
 from twilio.rest import Client
 from werkzeug import Response
 
-from callback import transitions
+from callback import clock, transitions
 from callback.deliveries import Delivery, DeliveryStore, failed
 from callback.endpoints import EndpointStore
-from callback.errors import WebhookEndpointNotFound
+from callback.erasures import ErasureStore
+from callback.errors import CallbackNotFound, WebhookEndpointNotFound
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -35,14 +37,20 @@ from callback.models import (
     LegName,
     LegOutcome,
     LegStatus,
+    Reservation,
     Scope,
     Step,
 )
+from callback.numbers import NumberStore, TenantNumber
+from callback.policy import PolicyStore
 from callback.store import CallbackStore
-from callback.tenants import ApiKey, TenantStore, hash_of
+from callback.suppression import SuppressionList
+from callback.tenants import ApiKey, Pepper, TenantStore, hash_of
 from events import sign
-from tests.local import aws, environment, template
+from tests.histories.world import without_rates
+from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
+from tests.local.stack import GENEROUS
 from tests.template import document
 from tests.unit import build as callbacks
 
@@ -70,12 +78,16 @@ READS_A_STREAM = {
 }
 
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
+# What libraries log is printed, as Lambda does where LogLevel is DEBUG.
 RUN = """
-import json, sys
+import json, logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
 function, layer, event, before = sys.argv[1:]
 sys.path[:0] = [function, layer]
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
+    def get_remaining_time_in_millis(self):
+        return 50_000
 import handler
 exec(before)
 answer = handler.handler(json.load(open(event)), Context())
@@ -119,6 +131,8 @@ class World:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr + done.stdout
+        *logged, _ = done.stdout.splitlines()
+        heard.told(f"the log of {function}", "\n".join([*logged, done.stderr]))
         said = json.loads(done.stdout.splitlines()[-1])
         assert said["strangers"] == []
         return said["answer"]
@@ -161,6 +175,24 @@ def callback_id(event: Path) -> str:
     return str(found)
 
 
+# A transaction needs the permission for each thing that it does, and has none of its own (DynamoDB
+# Developer Guide, "Using IAM with transactions").
+PERMISSION_TO = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+def written_by(environ: dict[str, Any]) -> set[str]:
+    """The actions that a transaction consists of; its body is left to be read again."""
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    environ["wsgi.input"] = io.BytesIO(body)
+    items = json.loads(body)["TransactItems"]
+    return {PERMISSION_TO[kind] for item in items for kind in item}
+
+
 class Recorder(aws.DomainDispatcherApplication):
     """moto's application, noting which action each function asked for."""
 
@@ -171,9 +203,8 @@ class Recorder(aws.DomainDispatcherApplication):
         signed = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         prefix, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if signed and action:
-            # A transaction of puts needs the permission to put, and has none of its own.
-            action = "PutItem" if action == "TransactWriteItems" else action
-            self.used.setdefault(signed[1], set()).add(f"{SERVICES[prefix]}:{action}")
+            done = written_by(environ) if action == "TransactWriteItems" else {action}
+            self.used.setdefault(signed[1], set()).update(f"{SERVICES[prefix]}:{a}" for a in done)
         if self.throttles_settlings and action.startswith("SendTask"):
             return THROTTLED(environ, start_response)
         return super().__call__(environ, start_response)
@@ -209,6 +240,13 @@ def world(build: Path) -> Iterator[World]:
     }
     resources = template.load(document.TEMPLATE, parameters)
     Recorder.used = {}
+    for kind, value in (
+        ("the carrier's token", sign.TOKEN),
+        ("the pepper", PEPPER),
+        ("an API key's secret", SECRET),
+        ("a task token", TOKEN),
+    ):
+        heard.secret(kind, value)
     secret = {"account_sid": sign.ACCOUNT_SID, "auth_token": sign.TOKEN}
     try:
         with (
@@ -226,13 +264,15 @@ def world(build: Path) -> Iterator[World]:
                 replace(resources, workflows=(idle_workflow,)),
                 {"/voice-callback/carrier": secret, "/voice-callback/key-pepper": PEPPER},
             )
+            table = resources.tables[0]["TableName"]
+            TenantStore(cloud.dynamodb, table).add_tenant("default")
+            for field, value in (GENEROUS | {"fallback_caller_id": NUMBER}).items():
+                PolicyStore(cloud.dynamodb, table).set("default", field, value)
             client = Client(sign.ACCOUNT_SID, sign.TOKEN)
             client.api.base_url = carrier.url
             yield World(
                 aws=cloud,
-                store=CallbackStore(
-                    cloud.dynamodb, resources.tables[0]["TableName"], sip_domain=SIP_DOMAIN
-                ),
+                store=CallbackStore(cloud.dynamodb, table, sip_domain=SIP_DOMAIN),
                 carrier=client,
                 parameters=parameters,
                 definitions=definitions(parameters),
@@ -244,7 +284,8 @@ def world(build: Path) -> Iterator[World]:
 
 
 def planned() -> Callback:
-    return callbacks.callback(created_at=A_WHILE_AGO)
+    held = Reservation("2026-11-24", "USD", micros=30_000, per_minute_a=10_000, per_minute_b=10_000)
+    return callbacks.callback(created_at=A_WHILE_AGO, reservation=held)
 
 
 def waiting(before: Callback, step: Step) -> Callback:
@@ -268,7 +309,9 @@ def test_every_event_is_answered_by_a_test() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(EVENTS.glob("carrier_webhook/*.json")), ids=lambda path: path.stem
+    "path",
+    [*sorted(EVENTS.glob("carrier_webhook/*.json")), *sorted(EVENTS.glob("trigger/[cs]*.json"))],
+    ids=lambda path: path.stem,
 )
 def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
     event = json.loads(path.read_text(encoding="utf-8"))
@@ -285,32 +328,34 @@ def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
 
 def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, Any]) -> None:
     """Resources without a name of their own are named <stack>-<logical id>-<anything>."""
-    tick, stopped, settlings = (
+    tick, stopped, requested, *queued = (
         json.loads((EVENTS / name).read_text(encoding="utf-8"))
         for name in (
             "reconcile/tick.json",
             "close_callback/failed_execution.json",
+            "trigger_event/requested.json",
             "settle_callback/settling.json",
+            "accept_trigger/waiting.json",
         )
     )
     (rule,) = tick["resources"]
-    sources = {
-        source
-        for mapping in document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-        for source in document.references(mapping["EventSourceArn"])
-    }
+    mappings = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+    sources = {name for each in mappings for name in document.references(each["EventSourceArn"])}
+    pattern = document.of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["EventPattern"]
 
     assert rule.startswith("arn:aws:events:us-east-1:123456789012:rule/voice-callback-Reconcile")
     assert rule.rpartition("/")[2].split("-")[2] in document.of_type(deployed, "AWS::Events::Rule")
-    assert set(tick) == set(stopped)
+    assert set(tick) == set(stopped) == set(requested)
+    assert requested["detail-type"] in pattern["detail-type"]
+    assert requested["source"] == deployed["Parameters"]["TriggerEventSource"]["Default"]
     assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
     assert tick["detail"] == {}
-    deliveries = json.loads((EVENTS / "notify_client/delivery.json").read_text("utf-8"))
     writes = json.loads((EVENTS / "publish_events/writes.json").read_text("utf-8"))
-    events = [*settlings["Records"], *deliveries["Records"], *writes["Records"]]
+    messages = [record for each in queued for record in each["Records"]]
     prefix = r"arn:aws:(?:sqs|dynamodb):us-east-1:123456789012:(?:table/)?voice-callback-(\w+)-"
-    assert {re.match(prefix, record["eventSourceARN"])[1] for record in events} == sources
-    for record in (*settlings["Records"], *deliveries["Records"]):
+    records = [*messages, *writes["Records"]]
+    assert {re.match(prefix, record["eventSourceARN"])[1] for record in records} == sources
+    for record in messages:
         # SQS has a hash of what it delivers: not for security.
         body = record["body"].encode()
         assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -364,7 +409,7 @@ def test_a_client_who_repeats_a_request_gets_the_first_answer(world: World) -> N
 
     assert first["statusCode"] == 202
     assert again["headers"].pop("Idempotent-Replayed") == "true"
-    assert again == first
+    assert again == without_rates(first)
     assert len(world.calls_to("1000201")) == 1
 
 
@@ -432,6 +477,18 @@ def test_a_busy_party_ends_the_leg(world: World) -> None:
 
     assert answer["statusCode"] == 204
     assert (leg.outcome, leg.cause) == (LegOutcome.BUSY, "sip_486")
+
+
+def test_the_last_end_gives_back_what_the_callback_held(world: World, tmp_path: Path) -> None:
+    event = another(EVENTS / "carrier_webhook/status.json", tmp_path)
+    gone = replace(planned().leg_b, status=LegStatus.ENDED, ended_at=A_WHILE_AGO)
+    world.seed(event, replace(dialing(), leg_b=gone))
+    world.invoke("CarrierWebhook", event)
+    ended = world.store.get(callback_id(event))
+
+    assert ended.status is CallbackStatus.ENDED
+    assert ended.reservation is not None
+    assert ended.reservation.released
 
 
 def test_a_party_in_the_room_is_joined(world: World) -> None:
@@ -618,6 +675,195 @@ def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not
     assert world.invoke("SettleCallback", both) == {
         "batchItemFailures": [{"itemIdentifier": "nobody's"}]
     }
+
+
+def test_a_client_asks_for_an_erasure_and_how_far_it_is(world: World, tmp_path: Path) -> None:
+    asked = world.invoke("ErasureApi", EVENTS / "erasure_api/create.json")
+    erasure = json.loads(asked["body"])
+    listed = world.invoke("ErasureApi", EVENTS / "erasure_api/list.json")
+    event = EVENTS / "erasure_api/read.json"
+    unknown = world.invoke("ErasureApi", event)
+    text = event.read_text(encoding="utf-8")
+    erasure_id = json.loads(text)["pathParameters"]["erasure_id"]
+    known = tmp_path / "known.json"
+    known.write_text(text.replace(erasure_id, erasure["erasure_id"]), encoding="utf-8")
+    read = world.invoke("ErasureApi", known)
+
+    assert (asked["statusCode"], erasure["status"]) == (202, "erasing")
+    assert asked["headers"]["Location"] == f"/voice/erasure/{erasure['erasure_id']}"
+    assert json.loads(listed["body"])["erasures"][0] == erasure
+    assert json.loads(read["body"]) == erasure
+    assert unknown["statusCode"] == 404
+
+
+def test_what_is_to_be_forgotten_is_hung_up_settled_and_deleted_everywhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One callback rings, two have ended that somebody waits for."""
+    monkeypatch.setattr(clock, "now", lambda: A_WHILE_AGO)
+    call_sid = world.ring()
+    rings = replace(dialing().leg_a, status=LegStatus.QUEUED, call_sid=call_sid)
+    gone = {
+        "rings": replace(dialing(), leg_a=rings),
+        "ended-first": waiting(replace(over(), status=CallbackStatus.ENDED), Step.FIRST),
+        "ended-second": waiting(replace(over(), status=CallbackStatus.ENDED), Step.SECOND),
+    }
+    for name, each in gone.items():
+        world.store.add(replace(each, callback_id=name, tenant="leaving"))
+    erasures = ErasureStore(world.aws.dynamodb, world.store._table)
+    erasure = erasures.add("leaving", None, None)
+    monkeypatch.undo()
+    for _ in range(2):  # the second time, what was hung up the first time
+        world.invoke("Erase", EVENTS / "erase/tick.json")
+    found = erasures.get("leaving", erasure.erasure_id)
+
+    assert (found.callbacks, found.calls) == (3, 1)
+    assert found.finished_at is not None
+    assert call_sid not in [call.sid for call in world.carrier.calls.list()]
+    for name in gone:
+        with pytest.raises(CallbackNotFound):
+            world.store.get(name)
+
+
+NUMBER, TEXTER, CALLER = "+14155550100", "+14155550118", "+14155550111"
+
+
+@pytest.fixture
+def number(world: World) -> str:
+    """The tenant's number that the events' texts and calls are to."""
+    number = TenantNumber(NUMBER, "default", owned=True, sms_to="1000125", missed_call_to="1000125")
+    NumberStore(world.aws.dynamodb, world.store._table).put(number)
+    return NUMBER
+
+
+def text(folder: Path, body: str) -> Path:
+    """Another text of the same sender."""
+    event = json.loads((EVENTS / "trigger/sms.json").read_text(encoding="utf-8"))
+    sid = f"SM{uuid.uuid4().hex}"
+    sign.sign(event, sign.form_of(event) | {"Body": body, "MessageSid": sid})
+    path = folder / f"{sid}.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    return path
+
+
+def queued(world: World) -> dict[str, str]:
+    """The one message that waits to be accepted, taken out."""
+    queue = world.definitions["Trigger"].environment["TRIGGER_QUEUE_URL"]
+    received = world.aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)
+    (message,) = received["Messages"]
+    world.aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return {"messageId": message["MessageId"], "body": message["Body"], "eventSource": "aws:sqs"}
+
+
+def taken(world: World, source: str) -> list[Callback]:
+    return [callback for callback in world.store.open() if callback.source == source]
+
+
+def test_a_text_is_answered_once_and_its_sender_is_called_once(world: World, number: str) -> None:
+    event = EVENTS / "trigger/sms.json"
+    first, again = (world.invoke("Trigger", event) for _ in range(2))
+    (callback,) = taken(world, "sms")
+
+    assert "<Message>We are calling you now.</Message>" in first["body"]
+    assert again == first
+    assert (callback.leg_a.to, callback.leg_b.to) == (TEXTER, "1000125")
+    assert {leg.caller_id for leg in callback.legs} == {number}
+    assert callback.callback_id in executions(world)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_text_cancels_whatever_step_is_under_way(
+    world: World, tmp_path: Path, number: str, step: Step
+) -> None:
+    under_way = replace(waiting(dialing(), step), callback_id=str(uuid.uuid4()))
+    legs = replace(under_way.leg_a, to=TEXTER), replace(under_way.leg_b, caller_id=number)
+    world.store.add(replace(under_way, leg_a=legs[0], leg_b=legs[1], created_at=datetime.now(UTC)))
+    with settlings_throttled():
+        answer = world.invoke("Trigger", text(tmp_path, "Cancel"))
+    world.invoke("Trigger", text(tmp_path, "Cancel"))
+
+    assert "<Message>Your call is canceled.</Message>" in answer["body"]
+    canceled = world.store.get(under_way.callback_id)
+    assert canceled.close_reason is CloseReason.CANCELED
+
+
+@pytest.mark.usefixtures("number")
+def test_who_texts_stop_is_on_the_list_until_start(world: World, tmp_path: Path) -> None:
+    suppressed = SuppressionList(world.aws.dynamodb, world.store._table, Given(PEPPER))
+    answer = world.invoke("Trigger", text(tmp_path, "STOP"))
+    assert "<Message>" not in answer["body"]
+    assert suppressed.contains("default", TEXTER)
+
+    answer = world.invoke("Trigger", text(tmp_path, "START"))
+    assert "<Message>" in answer["body"]
+    assert not suppressed.contains("default", TEXTER)
+
+
+class Given(Pepper):
+    """One that is at hand."""
+
+    def __init__(self, pepper: str) -> None:
+        self.pepper = pepper
+
+    def get(self) -> str:
+        return self.pepper
+
+
+def test_a_missed_call_is_turned_away_and_called_back_a_moment_later(
+    world: World, tmp_path: Path, number: str
+) -> None:
+    answer = world.invoke("Trigger", EVENTS / "trigger/call.json")
+    before = taken(world, "missed_call")
+    record = queued(world)
+    event = tmp_path / "waiting.json"
+    event.write_text(json.dumps({"Records": [record]}), encoding="utf-8")
+    accepted = world.invoke("AcceptTrigger", event)
+    (callback,) = taken(world, "missed_call")
+
+    assert '<Reject reason="busy"' in answer["body"]
+    assert before == []
+    assert record["body"] == f"call_{CALL_SID}"
+    assert accepted == {"batchItemFailures": []}
+    assert (callback.leg_a.to, callback.leg_b.to) == (CALLER, "1000125")
+    assert {leg.caller_id for leg in callback.legs} == {number}
+
+
+def test_a_packet_is_answered_with_the_id_and_repeated_with_the_same(world: World) -> None:
+    first, again = (world.invoke("Trigger", EVENTS / "trigger/packet.json") for _ in range(2))
+    (callback,) = taken(world, "packet")
+
+    assert (first["statusCode"], again["statusCode"]) == (202, 202)
+    assert json.loads(first["body"]) == {"callback_id": callback.callback_id}
+    assert again["body"] == first["body"]
+    assert callback.tenant == "default"
+
+
+def test_a_packet_without_an_id_is_refused_where_one_is_required(
+    world: World, tmp_path: Path
+) -> None:
+    event = json.loads((EVENTS / "trigger/packet.json").read_text(encoding="utf-8"))
+    event |= {"body": "a=1000211&b=1000218", "isBase64Encoded": False}
+    without = tmp_path / "without.json"
+    without.write_text(json.dumps(event), encoding="utf-8")
+    answer = world.invoke("Trigger", without, RequireIdempotencyKey="true")
+
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "idempotency_key_missing"
+
+
+@pytest.mark.usefixtures("number")
+def test_an_event_waits_by_its_id_and_becomes_a_callback_once(world: World) -> None:
+    world.invoke("TriggerEvent", EVENTS / "trigger_event/requested.json")
+    record = queued(world)
+    (waiting_id,) = [each["body"] for each in records(EVENTS / "accept_trigger/waiting.json")]
+    answers = [
+        world.invoke("AcceptTrigger", EVENTS / "accept_trigger/waiting.json") for _ in range(2)
+    ]
+    (callback,) = taken(world, "event")
+
+    assert record["body"] == waiting_id
+    assert answers == [{"batchItemFailures": []}] * 2
+    assert callback.metadata == {"ticket": "42"}
 
 
 def test_everybody_reads_what_the_api_is(world: World) -> None:

@@ -34,6 +34,7 @@ PACKAGES = {
     "twilio": "twilio",
     "typing-extensions": "typing_extensions.py",
     "typing-inspection": "typing_inspection",
+    "tzdata": "tzdata",
     "urllib3": "urllib3",
 }
 
@@ -121,6 +122,8 @@ def test_our_own_package_is_complete(folder: Path) -> None:
 
     assert {path.relative_to(folder) for path in (folder / "callback").rglob("*.py")} == ours
     assert Path("callback/settings.py") in ours
+    table = Path("callback/prices.json")
+    assert (folder / table).read_bytes() == (LAYER / table).read_bytes()
 
 
 def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
@@ -131,6 +134,7 @@ def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
     assert folders("botocore/data") == {"dynamodb", "events", "sqs", "ssm", "stepfunctions"}
     assert "geodata" not in folders("phonenumbers")
     assert "shortdata" in folders("phonenumbers")  # emergency numbers
+    assert "tzdata" in folders("phonenumbers")  # calling windows
     assert not [path for path in folder.rglob("tests") if path.is_dir()]
 
 

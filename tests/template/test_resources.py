@@ -10,7 +10,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from callback import deliveries, idempotency, notifying, outbound
+from callback import deliveries, erasing, idempotency, notifying, outbound
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -216,7 +216,7 @@ def test_the_api_may_call_the_function_behind_each_route(
             allowed.setdefault(function, []).append(arn.partition("${HttpApi}")[2])
     function_of = {f.name: f.logical_id for f in local.functions}
 
-    assert len(local.routes) == 19
+    assert len(local.routes) == 25
     for route in local.routes:
         asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
         patterns = allowed[function_of[route.function]]
@@ -322,7 +322,7 @@ def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
 def test_an_execution_that_was_stopped_has_its_callback_closed(
     deployed: dict[str, Any], local: Template
 ) -> None:
-    (rule,) = local.rules
+    (rule,) = [rule for rule in local.rules if rule.logical_id == "StoppedExecutionRule"]
     (workflow,) = local.workflows
     (closing,) = [f for f in local.functions if f.logical_id == "CloseCallback"]
 
@@ -339,63 +339,142 @@ def test_an_execution_that_was_stopped_has_its_callback_closed(
     assert events_may_invoke(deployed, "CloseCallback") == {rule.logical_id}
 
 
-def test_open_callbacks_are_looked_at_every_minute(
-    deployed: dict[str, Any], local: Template
+@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
+def test_what_is_open_is_looked_at_every_minute(
+    deployed: dict[str, Any], local: Template, function: str
 ) -> None:
-    (schedule,) = local.schedules
-    (reconcile,) = [f for f in local.functions if f.logical_id == "Reconcile"]
+    """Open callbacks, and what is to be forgotten."""
+    (definition,) = [f for f in local.functions if f.logical_id == function]
+    (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
 
     assert schedule.seconds == 60
-    assert [target.function for target in schedule.targets] == [reconcile.name]
-    assert reconcile.timeout < schedule.seconds
-    assert events_may_invoke(deployed, "Reconcile") == {schedule.logical_id}
+    assert len(schedule.targets) == 1
+    assert definition.timeout < schedule.seconds
+    assert events_may_invoke(deployed, function) == {schedule.logical_id}
 
 
-def test_a_look_at_open_callbacks_that_fails_is_left_to_the_next_minute(
-    deployed: dict[str, Any], local: Template
+@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
+def test_a_look_at_what_is_open_that_fails_is_left_to_the_next_minute(
+    deployed: dict[str, Any], local: Template, function: str
 ) -> None:
     """Neither EventBridge nor Lambda does it again, or keeps it for longer."""
-    (schedule,) = local.schedules
+    (definition,) = [f for f in local.functions if f.logical_id == function]
+    (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
     rule = of_type(deployed, "AWS::Events::Rule")[schedule.logical_id]
     (target,) = rule["Targets"]
     once = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": schedule.seconds}
 
     assert rule.get("State", "ENABLED") == "ENABLED"
     assert target["RetryPolicy"] == once
-    assert invocation_of(deployed, "Reconcile").items() >= once.items()
+    assert invocation_of(deployed, function).items() >= once.items()
+
+
+def test_who_takes_erasures_sees_no_callbacks(deployed: dict[str, Any]) -> None:
+    (statement,) = [
+        statement
+        for name, statement in document.statements(deployed)
+        if name == "ErasureApiRole" and "dynamodb" in json.dumps(statement["Action"])
+    ]
+
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["ERASURE#*", "ERASURES*"]}
+    }
+
+
+def test_an_erasure_waits_for_the_last_request_that_it_may_not_miss(local: Template) -> None:
+    """One that was let in by the last moment of a revoked key included."""
+    ttl = max(route.authorizer.ttl for route in local.routes if route.authorizer)
+    longest = max(function.timeout for function in local.functions)
+
+    assert ttl + longest < erasing._LAST_REQUEST.total_seconds()
+
+
+def retried_then_kept(
+    deployed: dict[str, Any], local: Template, function: str, queue: str, dead_letters: str
+) -> None:
+    """The function takes from the queue; what it fails at for long ends as a dead letter."""
+    (taker,) = [f for f in local.functions if f.logical_id == function]
+    (source,) = [s for s in local.queue_sources if s.function == taker.name]
+    (mapping,) = [
+        mapping
+        for mapping in of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        if mapping["FunctionName"] == {"Ref": function}
+    ]
+    queues = of_type(deployed, "AWS::SQS::Queue")
+    redrive = queues[queue]["RedrivePolicy"]
+
+    assert source.queue_url.endswith(f"-{queue}")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping.get("Enabled", True) is True
+    assert queues[queue]["VisibilityTimeout"] >= 6 * taker.timeout
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
+    # Lambda's least, because its pollers take messages that then find no function free.
+    assert redrive["maxReceiveCount"] >= 5
+    # A message that outlives its queue is deleted and never becomes a dead letter.
+    all_tries = redrive["maxReceiveCount"] * queues[queue]["VisibilityTimeout"]
+    assert 60 < all_tries < queues[queue]["MessageRetentionPeriod"]
+    assert senders_to(deployed, dead_letters) == set()
+    for each in (queue, dead_letters):
+        assert queues[each]["SqsManagedSseEnabled"] is True
+    assert queues[dead_letters]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 def test_what_was_not_settled_is_tried_again_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
-    (source,) = [s for s in local.queue_sources if s.queue_url.endswith("-SettleQueue")]
-    (settle,) = [f for f in local.functions if f.logical_id == "SettleCallback"]
-    queues = of_type(deployed, "AWS::SQS::Queue")
-    queue, dead_letters = queues["SettleQueue"], queues["UnsettledCallbacks"]
-    mapping = mapping_of(deployed, "SettleCallback")
-    redrive = queue["RedrivePolicy"]
-
-    assert source.function == settle.name
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping.get("Enabled", True) is True
-    assert queue["VisibilityTimeout"] >= 6 * settle.timeout
-    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["UnsettledCallbacks", "Arn"]}
-    # Lambda's least, because its pollers take messages that then find no function free.
-    assert redrive["maxReceiveCount"] >= 5
-    # A message that outlives its queue is deleted and never becomes a dead letter.
-    all_tries = redrive["maxReceiveCount"] * queue["VisibilityTimeout"]
-    assert 60 < all_tries < queue["MessageRetentionPeriod"]
-    assert senders_to(deployed, "SettleQueue") == {"CallbackApiRole", "CarrierWebhookRole"}
-    assert senders_to(deployed, "UnsettledCallbacks") == set()
-    for each in (queue, dead_letters):
-        assert each["SqsManagedSseEnabled"] is True
-    assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 3600
+    retried_then_kept(deployed, local, "SettleCallback", "SettleQueue", "UnsettledCallbacks")
+    assert senders_to(deployed, "SettleQueue") == {
+        "CallbackApiRole",
+        "CarrierWebhookRole",
+        "TriggerRole",
+    }
 
 
-def test_only_lambda_takes_from_a_queue_and_nobody_takes_dead_letters(
+def test_what_was_not_accepted_is_tried_again_and_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    retried_then_kept(deployed, local, "AcceptTrigger", "TriggerQueue", "RefusedTriggers")
+    assert senders_to(deployed, "TriggerQueue") == {"TriggerRole", "TriggerEventRole"}
+
+
+def test_an_events_trigger_waits_until_nobody_can_still_be_accepting_it(local: Template) -> None:
+    """Else the second to try would meet the first, not its answer."""
+    timeouts = {function.logical_id: function.timeout for function in local.functions}
+
+    assert timeouts["Trigger"] < 29  # the gateway
+    for name in ("Trigger", "AcceptTrigger"):
+        assert timeouts[name] < idempotency._STILL_RUNNING.total_seconds()
+
+
+def test_an_event_of_the_configured_source_asks_for_a_callback(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (rule,) = [rule for rule in local.rules if rule.logical_id == "TriggerRule"]
+    (door,) = [f for f in local.functions if f.logical_id == "TriggerEvent"]
+
+    assert rule.pattern == {
+        "source": [deployed["Parameters"]["TriggerEventSource"]["Default"]],
+        "detail-type": ["Callback Requested"],
+    }
+    assert [target.function for target in rule.targets] == [door.name]
+    assert events_may_invoke(deployed, "TriggerEvent") == {rule.logical_id}
+    assert not rule.pattern["source"][0].startswith("aws.")
+
+
+def test_no_dead_letter_holds_an_event(deployed: dict[str, Any]) -> None:
+    """It would hold the numbers: only ids are left behind."""
+    (target,) = of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["Targets"]
+
+    assert "DeadLetterConfig" not in target
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    assert invocation_of(deployed, "TriggerEvent")["MaximumRetryAttempts"] == 2
+    assert not invocation_of(deployed, "TriggerEvent").get("DestinationConfig")
+
+
+def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_letters(
     deployed: dict[str, Any],
 ) -> None:
-    """In the name of the functions that settle and deliver; dead letters are for a person."""
+    """In the name of the function that is there for them; dead letters are for a person."""
     takers = {
         (name, json.dumps(statement["Resource"]))
         for name, statement in document.statements(deployed)
@@ -406,6 +485,7 @@ def test_only_lambda_takes_from_a_queue_and_nobody_takes_dead_letters(
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
         ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
+        ("AcceptTriggerRole", json.dumps({"Fn::GetAtt": ["TriggerQueue", "Arn"]})),
     }
 
 
@@ -435,6 +515,8 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
         "DeliveryQueue",
         "UnsentDeliveries",
         "UnpublishedEvents",
+        "TriggerQueue",
+        "RefusedTriggers",
     }
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
@@ -499,6 +581,7 @@ def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
         "UnsentDeliveriesUrl",
         "UnpublishedEventsUrl",
         "EventBusName",
+        "RefusedTriggersUrl",
     }
 
 

@@ -4,9 +4,7 @@ import base64
 import json
 from dataclasses import replace
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from callback import clock, http, tenants
 from callback.errors import ScopeMissing
@@ -20,28 +18,6 @@ BOTH = frozenset(Scope)
 @pytest.fixture(autouse=True)
 def noon(monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: NOON)
-
-
-@pytest.fixture
-def client():
-    with mock_aws():
-        client = boto3.client(
-            "dynamodb", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-        )
-        client.create_table(
-            TableName="callbacks",
-            KeySchema=[
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield client
-        client.close()
 
 
 @pytest.fixture

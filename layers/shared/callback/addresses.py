@@ -39,6 +39,10 @@ def parse(text: str) -> str:
     )
 
 
+def is_number(address: str) -> bool:
+    return address.startswith("+")
+
+
 def is_extension(address: str) -> bool:
     return _EXTENSION.fullmatch(address) is not None
 
@@ -47,6 +51,12 @@ def user_part(address: str) -> str:
     """What identifies the party: the number, the extension, or the user of a sip: address."""
     sip = _SIP.fullmatch(address)
     return sip["user"] if sip else address
+
+
+def sip_host(address: str) -> str | None:
+    """The host of a sip: address, in lower case and without its port."""
+    sip = _SIP.fullmatch(address)
+    return sip["host"].lower() if sip else None
 
 
 def dial_target(address: str, sip_domain: str) -> str:

@@ -12,8 +12,18 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from callback import errors, events, idempotency
 from callback.deliveries import DeliveryStatus
 from callback.events import EventType
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order, Scope
-from callback.schema import CallbackRequest, ListRequest
+from callback.models import (
+    CallbackStatus,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Scope,
+    Source,
+    Step,
+)
+from callback.policy import NumberType
+from callback.schema import CallbackRequest, CreateQuery, ErasureRequest, ListRequest, PacketRequest
 from callback.webhook_schema import EndpointRequest, FailedRequest, Selection
 
 Schema = dict[str, Any]
@@ -37,18 +47,17 @@ def of(public_url: str, *, key_required: bool) -> Schema:
         "paths": {
             "/voice/call/callback": {"post": _create(key_required), "get": _list()},
             "/voice/call/callback/{callback_id}": {
-                "parameters": [
-                    {
-                        "name": "callback_id",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string", "minLength": 1},
-                    }
-                ],
+                "parameters": [_id("callback_id")],
                 "get": _read(),
                 "delete": _cancel(),
             },
             **_webhook_paths(),
+            "/voice/trigger/packet": {"post": _packet()},
+            "/voice/erasure": {"post": _erase(), "get": _list_erasures()},
+            "/voice/erasure/{erasure_id}": {
+                "parameters": [_id("erasure_id")],
+                "get": _read_erasure(),
+            },
         },
         "webhooks": {"event": {"post": _event()}},
         "components": {
@@ -58,7 +67,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
     }
 
 
-# A key has scopes: GET needs one, everything else the other; see `http.tenant`.
+# A key has scopes: GET needs one, erasing another, everything else the third; see `http.tenant`.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
         "type": "http",
@@ -76,25 +85,26 @@ _SECURITY_SCHEMES: Schema = {
 
 # ------------------------------------------------------------------------------------ operations
 def _create(key_required: bool) -> Schema:
-    body_errors = [errors.InvalidRequest, errors.BodyNotJson, errors.InvalidIdempotencyKey]
-    if key_required:
-        body_errors.append(errors.IdempotencyKeyMissing)
     return {
         "operationId": "createCallback",
         "summary": "Call two parties and join them",
         "description": (
             "Emergency numbers are refused, also as an extension or the user of a sip: address."
             " With an Idempotency-Key a repetition gets the first answer, byte for byte, for 24"
-            " hours."
+            " hours. Before anything is stored or spent the callback is held against what your"
+            " tenant may do; a refusal names the `leg` that it is about."
         ),
         "parameters": [
+            *_query(CreateQuery),
             {
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": key_required,
-                "description": "A UUID will do; bare or in double quotes.",
+                "description": (
+                    "A UUID will do; bare or in double quotes. Your tenant may have to send one."
+                ),
                 "schema": {"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"},
-            }
+            },
         ],
         "requestBody": {
             "required": True,
@@ -109,21 +119,77 @@ def _create(key_required: bool) -> Schema:
             },
         },
         "responses": {
+            "200": {
+                "description": "With `dry_run`: what would happen. Nothing was done.",
+                "headers": _RATES,
+                "content": _json("Rehearsal"),
+            },
             "202": {
                 "description": "Accepted: the record as it stands.",
                 "headers": {
                     "Location": _header("Where the record is.", required=True),
                     "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    **_RATES,
                 },
                 "content": _json("Callback"),
                 "links": _LINKS,
             },
-            "400": _refusal(*body_errors),
-            "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
-            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
-            "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
-            "503": _refusal(errors.StoreContended, by_gateway=True),
-            **_BY_GATEWAY,
+            "400": _refusal(
+                errors.InvalidRequest,
+                errors.BodyNotJson,
+                errors.InvalidIdempotencyKey,
+                errors.IdempotencyKeyMissing,
+            ),
+            **_of_creating(),
+        },
+    }
+
+
+def _of_creating() -> Schema:
+    """Refusals of whatever asks for a callback."""
+    return {
+        "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
+        "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+        "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
+        "503": _refusal(errors.StoreContended, errors.CallingStopped, by_gateway=True),
+        **_BY_GATEWAY,
+        "403": _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True),
+        "429": _refusal(*_TOO_MANY, by_gateway=True),
+    }
+
+
+def _packet() -> Schema:
+    schema = {"schema": _ref("PacketRequest"), "example": {"a": "1000123", "b": "1000125"}}
+    return {
+        "operationId": "sendPacket",
+        "summary": "The same for small devices: two parties in, an id out",
+        "description": (
+            "A form or a JSON object, whatever Content-Type says. The leading + of a number may"
+            " stand in a form as it is. With an `id` a repetition gets the first answer for 24"
+            " hours."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-www-form-urlencoded": schema,
+                "application/json": schema,
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted.",
+                "headers": {
+                    "Location": _header("Where the record is.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    **_RATES,
+                },
+                "content": _json("Accepted"),
+                "links": _LINKS,
+            },
+            "400": _refusal(
+                errors.InvalidRequest, errors.BodyNotJson, errors.IdempotencyKeyMissing
+            ),
+            **_of_creating(),
         },
     }
 
@@ -141,19 +207,6 @@ def _list() -> Schema:
             **_BY_GATEWAY,
         },
     }
-
-
-def _query(model: type[BaseModel]) -> list[Schema]:
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            **({"description": schema["description"]} if "description" in schema else {}),
-            "schema": _without_null(schema),
-        }
-        for name, schema in _schema_of(model)["properties"].items()
-    ]
 
 
 def _read() -> Schema:
@@ -185,6 +238,87 @@ def _cancel() -> Schema:
             **_BY_GATEWAY,
         },
     }
+
+
+def _query(model: type[BaseModel]) -> list[Schema]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            **({"description": schema["description"]} if "description" in schema else {}),
+            "schema": _without_null(schema),
+        }
+        for name, schema in _schema_of(model)["properties"].items()
+    ]
+
+
+def _erase() -> Schema:
+    return {
+        "operationId": "eraseNumber",
+        "summary": "Forget a number",
+        "description": (
+            "Every callback of yours until now in which it was called or shown is deleted, here and"
+            " at the carrier; a live one is canceled first. Needs the scope callbacks:erase. What"
+            " is asked for later is not touched."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _ref("ErasureRequest"),
+                    "example": {"number": "+14155550123"},
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted: how far it is.",
+                "headers": {"Location": _header("Where that is told.", required=True)},
+                "content": _json("Erasure"),
+                "links": {
+                    "readErasure": {
+                        "operationId": "readErasure",
+                        "parameters": {"erasure_id": "$response.body#/erasure_id"},
+                    }
+                },
+            },
+            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _list_erasures() -> Schema:
+    return {
+        "operationId": "listErasures",
+        "summary": "Every erasure that was asked for, newest first",
+        "responses": {
+            "200": {"description": "All of them.", "content": _json("Erasures")},
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _read_erasure() -> Schema:
+    return {
+        "operationId": "readErasure",
+        "summary": "How far an erasure is",
+        "responses": {
+            "200": {"description": "How far it is.", "content": _json("Erasure")},
+            "404": _refusal(errors.ErasureNotFound),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _id(name: str) -> Schema:
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _webhook_paths() -> Schema:
@@ -285,14 +419,7 @@ def _webhook_paths() -> Schema:
             }
         },
         "/voice/webhook/failed/{delivery_id}/replay": {
-            "parameters": [
-                {
-                    "name": "delivery_id",
-                    "in": "path",
-                    "required": True,
-                    "schema": {"type": "string", "minLength": 1},
-                }
-            ],
+            "parameters": [_id("delivery_id")],
             "post": {
                 "operationId": "replayDelivery",
                 "summary": "Send a failed event again, with all its attempts before it",
@@ -362,6 +489,12 @@ def _header(description: str, *, required: bool = False) -> Schema:
     return {"description": description, "required": required, "schema": {"type": "string"}}
 
 
+# draft-ietf-httpapi-ratelimit-headers-10
+_RATES = {
+    "RateLimit-Policy": _header('The tenant\'s rates, such as `"tenant-60";q=60;w=60`.'),
+    "RateLimit": _header('What is left of them, and for how many seconds: `"tenant-60";r=7;t=41`.'),
+}
+
 _LINKS = {
     name: {"operationId": name, "parameters": {"callback_id": "$response.body#/callback_id"}}
     for name in ("readCallback", "cancelCallback")
@@ -370,6 +503,30 @@ _LINKS = {
 
 # -------------------------------------------------------------------------------------- refusals
 # What an error has beyond `type`, `title`, `status`, `detail` and `code`.
+_FORBIDDEN: tuple[type[errors.CallbackError], ...] = (
+    errors.EmergencyNumber,
+    errors.NumberNotValid,
+    errors.RegionNotAllowed,
+    errors.NumberTypeNotAllowed,
+    errors.SipHostNotAllowed,
+    errors.OwnNumber,
+    errors.CallerIdNotAllowed,
+    errors.Suppressed,
+    errors.OutsideCallingWindow,
+    errors.SpendCapReached,
+)
+_TOO_MANY: tuple[type[errors.CallbackError], ...] = (
+    errors.TooManyCallsToNumber,
+    errors.TooManyCallsToPrefix,
+    errors.TooManyCallbacks,
+    errors.TooManyAtOnce,
+)
+_LEG: Schema = {"leg": {"enum": ["A", "B"], "description": "Whom it is about."}}
+_ABOUT_A_LEG = (
+    *(error for error in _FORBIDDEN if error is not errors.SpendCapReached),
+    errors.TooManyCallsToNumber,
+    errors.TooManyCallsToPrefix,
+)
 _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     errors.InvalidRequest: {
         "errors": {
@@ -394,11 +551,28 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
             "description": "The carrier's own error code.",
         },
     },
+    **dict.fromkeys(_ABOUT_A_LEG, _LEG),
+    errors.RegionNotAllowed: {
+        **_LEG,
+        "region": {"type": "string", "description": "ISO 3166; 001: no country's."},
+    },
+    errors.NumberTypeNotAllowed: {**_LEG, "number_type": {"enum": [*NumberType]}},
+    errors.OutsideCallingWindow: {
+        **_LEG,
+        "next_allowed_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "Null: that cannot be said.",
+        },
+    },
 }
 _HEADERS: dict[type[errors.CallbackError], Schema] = {
     errors.CallbackInProgress: {"Location": _header("The live callback's record.")},
     errors.CarrierRejected: {"Location": _header("The refused callback's record.")},
     errors.RequestInProgress: {"Retry-After": _header("Seconds.")},
+    errors.CallingStopped: {"Retry-After": _header("Seconds.")},
+    **dict.fromkeys(_FORBIDDEN, _RATES),
+    **{error: {"Retry-After": _header("Seconds."), **_RATES} for error in _TOO_MANY},
 }
 _ERRORS = (
     errors.ScopeMissing,
@@ -410,12 +584,16 @@ _ERRORS = (
     errors.CallbackNotFound,
     errors.WebhookEndpointNotFound,
     errors.DeliveryNotFound,
+    errors.ErasureNotFound,
     errors.CallbackEnded,
     errors.CallbackInProgress,
     errors.RequestInProgress,
     errors.IdempotencyKeyReused,
     errors.CarrierRejected,
     errors.StoreContended,
+    errors.CallingStopped,
+    *_FORBIDDEN,
+    *_TOO_MANY,
 )
 
 
@@ -485,7 +663,13 @@ def _schema_of(model: type[BaseModel]) -> Schema:
 
 def _request_schemas() -> dict[str, Schema]:
     _, schemas = models_json_schema(
-        [(model, "validation") for model in (CallbackRequest, EndpointRequest, ListRequest)],
+        [
+            (CallbackRequest, "validation"),
+            (ListRequest, "validation"),
+            (PacketRequest, "validation"),
+            (ErasureRequest, "validation"),
+            (EndpointRequest, "validation"),
+        ],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
     )
@@ -522,6 +706,8 @@ _TIME = {"type": "string", "format": "date-time"}
 _MAYBE_TIME = _maybe("string", format="date-time")
 _SECONDS = {"type": "integer", "minimum": 0}
 _MAYBE_SECONDS = _maybe("integer", minimum=0)
+
+_MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2,6}$"}
 
 _ENDPOINT: Schema = {
     "url": _TEXT,
@@ -568,6 +754,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
                 ),
             ),
             "cause": _maybe("string", description="Why, where that is known."),
+            "source": {"enum": [*Source], "description": "What asked for it."},
             "order": {"enum": [*Order]},
             "leg_A": _ref("Leg"),
             "leg_B": _ref("Leg"),
@@ -598,6 +785,45 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "seconds": _MAYBE_SECONDS | {"description": "Answered seconds as the carrier counts."},
         }
     ),
+    "Rehearsal": _object(
+        {
+            "dry_run": {"const": True},
+            "order": {"enum": [*Order]},
+            "calls": {
+                "type": "array",
+                "description": "In the order in which they would be made.",
+                "minItems": 2,
+                "maxItems": 2,
+                "items": _object(
+                    {
+                        "leg": {"enum": [*LegName]},
+                        "step": {"enum": [*Step], "description": "Of one step: both at once."},
+                        "to": _TEXT,
+                        "from": _TEXT,
+                        "region": _maybe("string", description="Of a number; ISO 3166."),
+                        "type": {"enum": [*NumberType, "extension", "sip"]},
+                        "calling_window": {
+                            "description": "Null: may be called at any hour.",
+                            "oneOf": [
+                                {"type": "null"},
+                                _object(
+                                    {
+                                        "hours": _TEXT,
+                                        "zones": {"type": "array", "items": _TEXT},
+                                    }
+                                ),
+                            ],
+                        },
+                        "ring_timeout_seconds": _SECONDS,
+                        "billed_seconds_at_most": _SECONDS,
+                        "price_per_minute": _MONEY,
+                    }
+                ),
+            },
+            "estimated_maximum_cost": _object({"amount": _MONEY, "currency": _TEXT}),
+        }
+    ),
+    "Accepted": _object({"callback_id": {"type": "string", "format": "uuid"}}),
     "CallbackPage": _object(
         {
             "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},
@@ -606,6 +832,22 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
+    "Erasure": _object(
+        {
+            "erasure_id": {"type": "string", "format": "uuid"},
+            "status": {"enum": ["erasing", "done"]},
+            "number_hash": _maybe(
+                "string",
+                description="For whom, as a hash; null: for everybody.",
+            ),
+            "callbacks_erased": {"type": "integer", "minimum": 0},
+            "carrier_records_erased": {"type": "integer", "minimum": 0},
+            "requested_at": _TIME,
+            "erased_at": _MAYBE_TIME | {"description": "When nothing was left here."},
+            "finished_at": _MAYBE_TIME | {"description": "When the carrier had nothing left."},
+        }
+    ),
+    "Erasures": _object({"erasures": {"type": "array", "items": _ref("Erasure")}}),
     "Endpoint": _object(_ENDPOINT),
     "EndpointWithSecret": _object(
         {**_ENDPOINT, "secret": {"type": "string", "description": "whsec_ and base64."}}

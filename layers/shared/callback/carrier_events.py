@@ -116,6 +116,7 @@ def _change(
         logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
         return None
     workflow.settle(callback)
+    store.release(callback)  # where others are in the way, `reconcile` does it
     return callback
 
 

@@ -5,41 +5,64 @@ import uuid
 from datetime import timedelta
 
 from callback import clock, closing, placement
+from callback.admission import Admission, Admitted
 from callback.dialer import Dialer
-from callback.errors import CarrierRejected
+from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
-from callback.models import Callback, Leg, LegName, LegOutcome, Step, Webhook
+from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook
+from callback.policy import PolicyStore
 from callback.schema import CallbackRequest, LegRequest
 from callback.store import CallbackStore
 from callback.workflow import Workflow
+
+
+def admit(
+    store: CallbackStore, admission: Admission, callback: Callback, key: Key | None = None
+) -> Admitted:
+    """Raises the refusals of `admission`; but KeyUsed for a key that was used: a repetition gets
+    its first answer, whatever the rules say by now. Writes nothing."""
+    try:
+        return admission.admit(callback)
+    except CallbackError:
+        if key:
+            store.refuse_used(callback, key)
+        raise
 
 
 def create(
     store: CallbackStore,
     dialer: Dialer,
     workflow: Workflow,
+    policies: PolicyStore,
+    admitted: Admitted,
     *,
-    tenant: str,
-    request: CallbackRequest,
-    retention: timedelta,
+    allow_parallel: bool,
     key: Key | None = None,
 ) -> Callback:
     """The accepted callback, its first leg (both, if simultaneous) asked for.
 
     Raises CarrierRejected where the carrier refused at once; the record of it stays. A carrier
     that cannot be reached is no refusal: the workflow goes on trying.
-    Raises KeyUsed, CallbackInProgress and StoreContended as `store.add`; nothing is done then.
+    Raises what `store.add` does; nothing is done then.
     """
-    callback = _planned(tenant, request, retention)
-    store.add(callback, key, allow_parallel=request.allow_parallel)
-    return complete(store, dialer, workflow, callback)
+    store.add(
+        admitted.callback,
+        key,
+        allow_parallel=allow_parallel,
+        conditions=admitted.conditions,
+    )
+    return complete(store, dialer, workflow, policies, admitted.callback)
 
 
 def complete(
-    store: CallbackStore, dialer: Dialer, workflow: Workflow, callback: Callback
+    store: CallbackStore,
+    dialer: Dialer,
+    workflow: Workflow,
+    policies: PolicyStore,
+    callback: Callback,
 ) -> Callback:
     """What remains to be done once a callback is stored. Safe to run again after a crash."""
-    callback = placement.place_step(store, dialer, callback, Step.FIRST)
+    callback = placement.place_step(store, dialer, policies, callback, Step.FIRST)
     for name in LegName:
         if callback.leg(name).outcome is LegOutcome.REJECTED:
             closing.close(store, dialer, callback.callback_id)
@@ -48,11 +71,15 @@ def complete(
     return callback
 
 
-def _planned(tenant: str, request: CallbackRequest, retention: timedelta) -> Callback:
+def planned(
+    tenant: str, request: CallbackRequest, retention: timedelta, source: Source = Source.API
+) -> Callback:
+    """What is asked for, to be decided about; a leg of which no caller ID was asked has none."""
     now = clock.now()
     return Callback(
         callback_id=str(uuid.uuid4()),
         tenant=tenant,
+        source=source,
         order=request.order,
         room=secrets.token_urlsafe(24),
         created_at=now,
@@ -60,15 +87,15 @@ def _planned(tenant: str, request: CallbackRequest, retention: timedelta) -> Cal
         max_duration_seconds=request.max_duration_seconds,
         metadata=request.metadata,
         webhook=_webhook(request),
-        leg_a=_leg(request.leg_a, other=request.leg_b),
-        leg_b=_leg(request.leg_b, other=request.leg_a),
+        leg_a=_leg(request.leg_a),
+        leg_b=_leg(request.leg_b),
     )
 
 
-def _leg(asked: LegRequest, *, other: LegRequest) -> Leg:
+def _leg(asked: LegRequest) -> Leg:
     return Leg(
         to=asked.to,
-        caller_id=asked.caller_id or other.to,
+        caller_id=asked.caller_id or "",
         ring_timeout_seconds=asked.ring_timeout_seconds,
     )
 

@@ -67,6 +67,12 @@ class CallbackNotFound(CallbackError):
     title = "No such callback"
 
 
+class ErasureNotFound(CallbackError):
+    status = 404
+    code = "erasure_not_found"
+    title = "No such erasure"
+
+
 class CallbackEnded(CallbackError):
     status = 409
     code = "callback_ended"
@@ -143,6 +149,112 @@ class CarrierBusy(CarrierUnavailable):
 
     The workflow retries on this error by its class name too.
     """
+
+
+class CallingStopped(CallbackError):
+    """The switch for everybody, or the tenant's own, is thrown."""
+
+    status = 503
+    code = "calling_stopped"
+    title = "Calling is stopped"
+
+
+class EmergencyNumber(CallbackError):
+    status = 403
+    code = "emergency_number"
+    title = "Emergency numbers are never called back"
+
+
+class NumberNotValid(CallbackError):
+    """No numbering plan has such a number."""
+
+    status = 403
+    code = "number_not_valid"
+    title = "There is no such number"
+
+
+class RegionNotAllowed(CallbackError):
+    """`region` is the number's (ISO 3166; 001: no country's, such as a satellite's)."""
+
+    status = 403
+    code = "region_not_allowed"
+    title = "Numbers of this region may not be called"
+
+
+class NumberTypeNotAllowed(CallbackError):
+    """`number_type` is the number's, such as premium_rate."""
+
+    status = 403
+    code = "number_type_not_allowed"
+    title = "Numbers of this type may not be called"
+
+
+class SipHostNotAllowed(CallbackError):
+    status = 403
+    code = "sip_host_not_allowed"
+    title = "This SIP host may not be called"
+
+
+class OwnNumber(CallbackError):
+    """A callback to a number of the service's own would come back to it."""
+
+    status = 403
+    code = "own_number"
+    title = "This number is one of the service's own"
+
+
+class CallerIdNotAllowed(CallbackError):
+    status = 403
+    code = "caller_id_not_allowed"
+    title = "This caller ID may not be shown"
+
+
+class Suppressed(CallbackError):
+    """The party asked not to be called."""
+
+    status = 403
+    code = "suppressed"
+    title = "This party asked not to be called"
+
+
+class OutsideCallingWindow(CallbackError):
+    """`next_allowed_at`: when it is allowed again (RFC 3339), null if that cannot be said."""
+
+    status = 403
+    code = "outside_calling_window"
+    title = "It is not the time to call this party"
+
+
+class TooManyCallsToNumber(CallbackError):
+    status = 429
+    code = "too_many_calls_to_number"
+    title = "This number was called too often"
+
+
+class TooManyCallsToPrefix(CallbackError):
+    status = 429
+    code = "too_many_calls_to_prefix"
+    title = "Numbers like this one were called too often"
+
+
+class TooManyCallbacks(CallbackError):
+    status = 429
+    code = "too_many_callbacks"
+    title = "Too many callbacks were asked for"
+
+
+class TooManyAtOnce(CallbackError):
+    status = 429
+    code = "too_many_at_once"
+    title = "Too many callbacks are going on"
+
+
+class SpendCapReached(CallbackError):
+    """What the callback may cost at most does not fit into what is left of the tenant's day."""
+
+    status = 403
+    code = "spend_cap_reached"
+    title = "The daily spend does not allow it"
 
 
 class StoreContended(CallbackError):

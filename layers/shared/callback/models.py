@@ -24,12 +24,23 @@ class Scope(StrEnum):
 
     READ = "callbacks:read"
     WRITE = "callbacks:write"
+    ERASE = "callbacks:erase"
 
 
 class Order(StrEnum):
     SEQUENTIAL = "sequential"
     REVERSE = "reverse"
     SIMULTANEOUS = "simultaneous"
+
+
+class Source(StrEnum):
+    """What asked for a callback: the API, or which trigger."""
+
+    API = "api"
+    SMS = "sms"
+    MISSED_CALL = "missed_call"
+    PACKET = "packet"
+    EVENT = "event"
 
 
 class Step(StrEnum):
@@ -75,6 +86,7 @@ class CloseReason(StrEnum):
     CANCELED = "canceled"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
+    STOPPED = "stopped"  # by the switch for everybody, or the tenant's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,22 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a callback holds of its tenant's limits until it has ended: a place among those at
+    once, and money of the day (UTC, ISO 8601) on which it was accepted.
+
+    Money is in millionths of the currency; the prices are those of a minute of each leg.
+    """
+
+    day: str
+    currency: str
+    micros: int
+    per_minute_a: int
+    per_minute_b: int
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """The errand. `room` is unguessable and names nobody; `revision` counts the writes,
     `event_count` what clients were told of them (see `events`); past `expires_at` it is
@@ -147,6 +175,7 @@ class Callback:
     max_duration_seconds: int
     leg_a: Leg
     leg_b: Leg
+    source: Source = Source.API
     metadata: dict[str, str] = field(default_factory=dict)
     status: CallbackStatus = CallbackStatus.ACCEPTED
     outcome: str | None = None
@@ -157,6 +186,7 @@ class Callback:
     waiting: Waiting | None = None
     webhook: Webhook | None = None
     event_count: int = 1  # that it was accepted
+    reservation: Reservation | None = None
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -183,7 +213,7 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting | Webhook):
+    if isinstance(value, Leg | Waiting | Webhook | Reservation):
         return to_record(value)
     return value
 
@@ -201,6 +231,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         max_duration_seconds=int(record["max_duration_seconds"]),
         leg_a=_leg(record["leg_a"]),
         leg_b=_leg(record["leg_b"]),
+        source=Source(record.get("source", Source.API)),  # none before there were triggers
         metadata=record["metadata"],
         status=CallbackStatus(record["status"]),
         outcome=record.get("outcome"),
@@ -211,6 +242,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
         webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
         event_count=int(record.get("event_count", 1)),  # a row from before there were events
+        reservation=_maybe(_reservation, record.get("reservation")),
         revision=int(record["revision"]),
     )
 
@@ -241,6 +273,17 @@ def _leg(record: dict[str, Any]) -> Leg:
         unrecognised_status=record.get("unrecognised_status"),
         seconds=_maybe(int, record.get("seconds")),
         **times,
+    )
+
+
+def _reservation(record: dict[str, Any]) -> Reservation:
+    return Reservation(
+        day=record["day"],
+        currency=record["currency"],
+        micros=int(record["micros"]),
+        per_minute_a=int(record["per_minute_a"]),
+        per_minute_b=int(record["per_minute_b"]),
+        released=record["released"],
     )
 
 

@@ -15,6 +15,11 @@ FAILURES = (
     LegOutcome.DIAL_OUTCOME_UNKNOWN,
 )
 
+_CANCELED_BY = {
+    CloseReason.CANCELED: "client_request",
+    CloseReason.STOPPED: "calling_stopped",
+}
+
 _SORRY = "We could not connect your call. Goodbye."
 
 SENTENCES: dict[LegOutcome, str] = {
@@ -29,8 +34,8 @@ SENTENCES: dict[LegOutcome, str] = {
 def of(callback: Callback) -> tuple[str, str | None]:
     """(outcome, cause) of a callback whose legs have both ended. First match wins."""
     first, second = plan.by_order(callback)
-    if callback.close_reason is CloseReason.CANCELED:
-        return "canceled", "client_request"
+    if callback.close_reason in _CANCELED_BY:
+        return "canceled", _CANCELED_BY[callback.close_reason]
     if were_connected(callback):
         return "completed", _why_talk_ended(callback)
     for place, leg in (("first", first), ("second", second)):
@@ -89,6 +94,6 @@ def parting_sentence(callback: Callback, leg: Leg, other: Leg) -> str | None:
         return None
     if other.outcome in SENTENCES:
         return SENTENCES[other.outcome]
-    if callback.close_reason in (CloseReason.TIMED_OUT, CloseReason.FAILED):
+    if callback.close_reason in (CloseReason.TIMED_OUT, CloseReason.FAILED, CloseReason.STOPPED):
         return _SORRY
     return None

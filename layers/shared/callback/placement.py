@@ -13,13 +13,22 @@ from functools import partial
 from callback import clock, plan, transitions
 from callback.dialer import Dialer, DialResult, Sent
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
+from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 
 
-def place_step(store: CallbackStore, dialer: Dialer, callback: Callback, step: Step) -> Callback:
-    """Dial the legs of this step that are still planned. A leg already dialed is left alone."""
-    return place(store, dialer, callback, plan.of_step(callback, step))
+def place_step(
+    store: CallbackStore, dialer: Dialer, policies: PolicyStore, callback: Callback, step: Step
+) -> Callback:
+    """Dial the legs of this step that are still planned. A leg already dialed is left alone.
+
+    While calling is stopped, for the tenant or for everybody, the callback is over instead.
+    """
+    names = plan.of_step(callback, step)
+    if not policies.standing(callback.tenant).may_call:
+        callback, _ = store.change(callback.callback_id, lambda c: transitions.stop(c, names))
+    return place(store, dialer, callback, names)
 
 
 def place(

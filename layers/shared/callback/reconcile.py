@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from callback import carrier_queue, clock, closing, plan, transitions
 from callback.dialer import Dialer
-from callback.errors import CarrierUnavailable
+from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
@@ -56,7 +56,7 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
     carrier, tally = _Carrier(dialer), Tally()
     for callback in store.open():
         if callback.status is CallbackStatus.ENDED:
-            if clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END:
+            if store.release(callback) and _is_long_ago(callback):
                 store.forget_open(callback)
             continue
         tally.open += 1
@@ -66,7 +66,13 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
                 _mend(store, carrier, workflow, callback)
             except CarrierUnavailable:  # logged where it happened; the next run asks again
                 tally.unasked += 1
+            except CallbackNotFound:  # erased since the list was read
+                continue
     return tally
+
+
+def _is_long_ago(callback: Callback) -> bool:
+    return clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END
 
 
 def _mend(

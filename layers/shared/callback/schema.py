@@ -7,7 +7,8 @@ and their meaning in the use case that needs them.
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import (
     AfterValidator,
@@ -23,8 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards, validation
-from callback.errors import BodyTooLarge
+from callback import addresses, guards, idempotency, validation
+from callback.errors import BodyNotJson, BodyTooLarge
 from callback.models import CallbackStatus, Order
 from callback.outbound import PUBLIC, Rules
 from callback.validation import named as _named
@@ -32,6 +33,8 @@ from callback.webhook_schema import WebhookRequest
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 1024
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _address(text: str) -> str:
@@ -96,7 +99,12 @@ class LegRequest(BaseModel):
         description="Who is rung: an E.164 number, an extension, or a sip: address."
     )
     caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
-        None, alias="from", description="The caller ID shown; without it, the other leg's `to`."
+        None,
+        alias="from",
+        description=(
+            "The caller ID shown, a number of yours; without it the other leg's `to`, if that is"
+            " yours to show, else the fallback that your operator has set."
+        ),
     )
     ring_timeout_seconds: _Whole = Field(30, ge=5, le=600)
 
@@ -129,6 +137,51 @@ class CallbackRequest(BaseModel):
         return self
 
 
+class TriggerRequest(CallbackRequest):
+    """What a trigger inside our own account asks for: nobody's key says whose it is."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=63)]
+
+
+_PARTY = Annotated[str, AfterValidator(_dialable), _ADDRESS]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
+class PacketRequest(BaseModel):
+    """A data packet: the two parties in as few bytes as a small device can afford."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    a: _PARTY = Field(description="As `leg_A.to`.")
+    b: _PARTY = Field(description="As `leg_B.to`.")
+    order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
+    # Not null where there is none: a form has no null.
+    id: str = Field(
+        "",
+        pattern=f"^({idempotency.KEY_PATTERN})$",
+        description="As an Idempotency-Key: a repetition gets the first answer.",
+        json_schema_extra=_without_default,
+    )
+
+
+def _true_or_false(text: str) -> bool:
+    """pydantic would also take 1, on, yes and the like."""
+    if text not in ("true", "false"):
+        raise PydanticCustomError("bool_parsing", "Give true or false.")
+    return text == "true"
+
+
+class ErasureRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    number: Annotated[str, AfterValidator(_address), _ADDRESS] = Field(
+        description="Whom to forget, as it was written when it was called or shown."
+    )
+
+
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]"
     r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -156,6 +209,16 @@ def _utc(at: datetime) -> datetime:
 
 
 _Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
+
+
+class CreateQuery(BaseModel):
+    """Query of POST /voice/call/callback."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
+        False, description="Say what would happen, and what it may cost; do nothing."
+    )
 
 
 def _digits(text: str) -> str:
@@ -186,20 +249,78 @@ def parse_callback(
 ) -> CallbackRequest:
     """`rules` say where the webhook may lead.
 
-    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field.
+    """
+    return _parsed(CallbackRequest, body, home_region, sip_domain, rules)
+
+
+def parse_erasure(body: bytes) -> ErasureRequest:
+    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    return _parsed(ErasureRequest, body, "", "")
+
+
+def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
+    """Raises what `parse_callback` does."""
+    return _parsed(TriggerRequest, body, home_region, sip_domain)
+
+
+def parse_packet(
+    body: bytes, *, home_region: str, sip_domain: str
+) -> tuple[CallbackRequest, str | None]:
+    """(the request, the packet's id) of a form `a=...&b=...`, or of a JSON object.
+
+    Raises what `parse_callback` does.
+    """
+    is_json = body.lstrip().startswith((b"{", b"["))
+    packet = _parsed(
+        PacketRequest, body if is_json else _form_as_json(body), home_region, sip_domain
+    )
+    asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
+    request = _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain)
+    return request, packet.id or None
+
+
+def _form_as_json(body: bytes) -> bytes:
+    """A + that a device did not escape is a space by the time it gets here, and no address begins
+    with a space. Of a field sent twice nobody knows which is meant."""
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True)
+    except ValueError:  # not UTF-8
+        raise BodyNotJson(_A_PACKET) from None
+    fields = {name: re.sub("^ ", "+", value) for name, value in pairs}
+    if len(fields) < len(pairs) or not fields:
+        raise BodyNotJson(_A_PACKET)
+    return json.dumps(fields).encode()
+
+
+def _parsed(
+    model: type[_Model], body: bytes, home_region: str, sip_domain: str, rules: Rules = PUBLIC
+) -> _Model:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
     try:
-        return CallbackRequest.model_validate_json(
+        return model.model_validate_json(
             body,
-            context={
-                "home_region": home_region,
-                "sip_domain": sip_domain,
-                "rules": rules,
-            },
+            context={"home_region": home_region, "sip_domain": sip_domain, "rules": rules},
         )
     except ValidationError as invalid:
-        validation.refuse_body(invalid, "Send a JSON object with leg_A and leg_B.")
+        validation.refuse_body(invalid, _NEEDED.get(model, _A_CALLBACK))
+
+
+_A_CALLBACK = "Send a JSON object with leg_A and leg_B."
+_A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
+_NEEDED: dict[type[BaseModel], str] = {
+    PacketRequest: _A_PACKET,
+    ErasureRequest: "Send a JSON object with number.",
+}
+
+
+def parse_create(query: dict[str, str]) -> CreateQuery:
+    """Raises InvalidRequest naming every wrong parameter."""
+    try:
+        return CreateQuery.model_validate(query)
+    except ValidationError as invalid:
+        raise _named(invalid) from None
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:

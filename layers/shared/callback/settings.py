@@ -45,6 +45,7 @@ class DialSettings(CarrierSettings):
 class CallbackApi(DialSettings):
     state_machine_arn: str
     settle_queue_url: str
+    key_pepper_name: str
     home_region: str
     require_idempotency_key: str  # "true" or "false"
     retention_days: str
@@ -52,6 +53,12 @@ class CallbackApi(DialSettings):
 
 @dataclass(frozen=True)
 class Authorizer(_FromEnvironment):
+    table_name: str
+    key_pepper_name: str
+
+
+@dataclass(frozen=True)
+class ErasureApi(_FromEnvironment):
     table_name: str
     key_pepper_name: str
 
@@ -65,6 +72,31 @@ class CarrierWebhook(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class Trigger(DialSettings):
+    state_machine_arn: str
+    settle_queue_url: str
+    trigger_queue_url: str
+    key_pepper_name: str
+    home_region: str
+    require_idempotency_key: str  # "true" or "false"
+    retention_days: str
+
+
+@dataclass(frozen=True)
+class TriggerEvent(_FromEnvironment):
+    table_name: str
+    trigger_queue_url: str
+
+
+@dataclass(frozen=True)
+class AcceptTrigger(DialSettings):
+    state_machine_arn: str
+    key_pepper_name: str
+    home_region: str
+    retention_days: str
+
+
+@dataclass(frozen=True)
 class ApiDocs(_FromEnvironment):
     public_url: str
     require_idempotency_key: str  # "true" or "false"
@@ -73,6 +105,11 @@ class ApiDocs(_FromEnvironment):
 @dataclass(frozen=True)
 class Reconcile(DialSettings):
     state_machine_arn: str
+
+
+@dataclass(frozen=True)
+class Erase(CarrierSettings):
+    sip_domain: str  # empty: extensions cannot be dialed
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ _WORD = re.compile(r"[a-z][a-z-]{0,31}")
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 OF_A_CALL: Shapes = {"CallSid": _CALL_SID, "CallStatus": _WORD}
 OF_A_ROOM: Shapes = {"StatusCallbackEvent": _WORD}
+# Who calls or texts may be a number, a short code, a name or a sip: address, or withheld.
+_PARTY = re.compile(r"[ -~]{0,256}")
+_PARTIES: Shapes = {"From": _PARTY, "To": _PARTY}
+OF_AN_INBOUND_CALL: Shapes = {**OF_A_CALL, **_PARTIES}
+OF_A_TEXT: Shapes = {"MessageSid": re.compile(r"(SM|MM)[0-9a-f]{32}"), **_PARTIES}
 
 _MAX_BODY_BYTES = 64 * 1024  # a carrier's form is about 1 kB
 

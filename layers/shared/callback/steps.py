@@ -4,6 +4,7 @@ from callback import placement, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierBusy, CarrierUnavailable
 from callback.models import Step
+from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
@@ -11,6 +12,7 @@ from callback.workflow import Workflow
 def begin(
     store: CallbackStore,
     dialer: Dialer,
+    policies: PolicyStore,
     workflow: Workflow,
     callback_id: str,
     step: Step,
@@ -24,7 +26,7 @@ def begin(
     to be dialed.
     """
     callback, _ = store.change(callback_id, lambda c: transitions.wait(c, step, token))
-    callback = placement.place_step(store, dialer, callback, step)
+    callback = placement.place_step(store, dialer, policies, callback, step)
     left = placement.still_to_dial(callback, step)
     if any(leg.not_before for leg in left):
         raise CarrierBusy("The carrier said when to ask again.")

@@ -6,26 +6,38 @@ writes it back on condition that nobody else wrote in between.
 
 Other rows are written in the same transaction as the callback, all or nothing:
 
-* listing rows hold no facts but the key: one under the tenant, one under each party's number.
+* listing rows hold no facts but the key: one under the tenant, one under each party's number, and
+  one under each number that was only shown, so that whoever must be forgotten can be found.
   They never change, so a list costs one query and a batch of reads, and shows at once what was
   just accepted; one more, under OPEN, stays until `reconcile` needs it no more;
 * the pair row names the one callback that may be live between two parties. Nobody removes it:
   whoever finds it taken looks whether that callback has ended, and takes it over;
-* the idempotency row (see `idempotency`).
+* the idempotency row (see `idempotency`), and one beside the callback that names it;
+* the tenant's counters (see `counters`), each on condition that it stays within its limit.
 """
 
 import base64
 import binascii
+import contextlib
 import json
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import addresses, clock, events
-from callback.errors import CallbackInProgress, CallbackNotFound, InvalidRequest, StoreContended
+from callback import addresses, clock, counters, events
+from callback.counters import Condition
+from callback.errors import (
+    CallbackError,
+    CallbackInProgress,
+    CallbackNotFound,
+    InvalidRequest,
+    StoreContended,
+)
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
 
@@ -33,13 +45,21 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _ATTEMPTS = 12
+_RELEASE_ATTEMPTS = 4
+# Seconds; all of a request's waits together stay under a second or two.
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
+_FAILED = "ConditionalCheckFailed"
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
 _LONGEST_ID = 64  # ours have 36 characters, and DynamoDB takes keys of 2,048 bytes
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
+_ERASED_TOGETHER = 80  # rows; a transaction takes 100 items
+
 _OPEN = "OPEN"
+_CALLBACK = "CALLBACK"
+_KEY = "KEY#"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -53,6 +73,15 @@ class Page:
     cursor: str | None
 
 
+@dataclass(frozen=True)
+class Holding:
+    """All that the table holds of a callback: the record, None where it has expired and is gone,
+    and the keys of every other row."""
+
+    callback: Callback | None
+    keys: list[dict[str, Any]]
+
+
 class CallbackStore:
     """`sip_domain` is needed where callbacks are added or listed by number: a pair and a number
     are known by what is dialed, because one telephone may be spelled in several ways."""
@@ -63,36 +92,66 @@ class CallbackStore:
         self._sip_domain = sip_domain
 
     def add(
-        self, callback: Callback, key: Key | None = None, *, allow_parallel: bool = True
+        self,
+        callback: Callback,
+        key: Key | None = None,
+        *,
+        allow_parallel: bool = True,
+        conditions: Sequence[Condition] = (),
     ) -> None:
         """Store a new callback with the rows that go with it, all or nothing.
 
         Raises KeyUsed for a key that is stored already and not too old, CallbackInProgress
-        where the same two parties have a live callback, and StoreContended.
+        where the same two parties have a live callback, the refusal of a condition that does not
+        hold, and StoreContended.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             puts = [_put(_row(callback)), *(_put(row) for row in self._listing_rows(callback))]
             holder = None if allow_parallel else self._read_row(self._pair_key(callback))
             if key:
                 # After the pair was read: whoever took the pair with this very key is the first
                 # request of a repetition, not another callback in the way.
-                self._refuse_used(callback, key)
+                self.refuse_used(callback, key)
                 puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
+                puts.append(_put(_named_key_row(callback, key)))
             if not allow_parallel:
                 puts.append(self._pair(callback, holder))
-            if self._written_together(puts):
+            writes = [{"Put": put} for put in puts]
+            failed = self._failed_together([*writes, *(each.write for each in conditions)])
+            if failed is None:
                 return
+            refusal = _refusal(failed[len(writes) :], conditions)
+            if refusal and _FAILED not in failed[: len(writes)]:
+                # Were one of the others taken as well, it might be by this very request, repeated.
+                raise refusal
+            if refusal is None and _FAILED not in failed:
+                _wait_a_little(attempt)
         raise StoreContended("Too many requests at once; nothing was done, send it again.")
 
-    def _written_together(self, puts: list[dict[str, Any]]) -> bool:
-        items: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
+    def refuse_taken(self, callback: Callback) -> None:
+        """Raises CallbackInProgress where the same two parties have a live callback."""
+        self._pair(callback, self._read_row(self._pair_key(callback)))
+
+    def _failed_together(self, writes: list[dict[str, Any]]) -> list[str] | None:
+        """None: all was written. Else nothing, and why so, by each write's place.
+
+        A write that would have been possible has "None", one whose condition did not hold
+        "ConditionalCheckFailed", one that met another transaction "TransactionConflict"
+        (DynamoDB API reference, TransactWriteItems).
+        """
+        items: Any = [
+            {kind: {"TableName": self._table, **write}}
+            for each in writes
+            for kind, write in each.items()
+        ]
         try:
             self._client.transact_write_items(TransactItems=items)
-        except self._client.exceptions.TransactionCanceledException:
-            return False  # somebody else was first, or is just now writing one of these rows
-        return True
+        except self._client.exceptions.TransactionCanceledException as canceled:
+            return [reason.get("Code", "") for reason in canceled.response["CancellationReasons"]]
+        return None
 
-    def _refuse_used(self, callback: Callback, key: Key) -> None:
+    def refuse_used(self, callback: Callback, key: Key) -> None:
+        """Raises KeyUsed for a key that is stored already and not too old."""
         row = self._read_row(_key_key(callback.tenant, key.text))
         if row and datetime.fromisoformat(row["stored_at"]) > callback.created_at - LIFETIME:
             raise KeyUsed(
@@ -129,17 +188,21 @@ class CallbackStore:
         }
 
     def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
-        """What the first request with this key was answered, for every repetition."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=_key_key(tenant, key.text),
-            UpdateExpression="SET answer = :answer",
-            ConditionExpression="fingerprint = :fingerprint",
-            ExpressionAttributeValues={
-                ":answer": _serialize(json.dumps(answer)),
-                ":fingerprint": _serialize(key.fingerprint),
-            },
-        )
+        """What the first request with this key was answered, for every repetition.
+
+        Not where the callback was erased meanwhile: its answer names the parties.
+        """
+        with contextlib.suppress(self._client.exceptions.ConditionalCheckFailedException):
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key_key(tenant, key.text),
+                UpdateExpression="SET answer = :answer",
+                ConditionExpression="fingerprint = :fingerprint",
+                ExpressionAttributeValues={
+                    ":answer": _serialize(json.dumps(answer)),
+                    ":fingerprint": _serialize(key.fingerprint),
+                },
+            )
 
     def open(self) -> Iterator[Callback]:
         """Every callback that has not ended, or not long enough ago for `reconcile`."""
@@ -151,6 +214,80 @@ class CallbackStore:
             TableName=self._table,
             Key={"pk": _serialize(_OPEN), "sk": _serialize(_listed_as(callback))},
         )
+
+    def listed(self, tenant: str, address: str | None, until: datetime) -> Iterator[str]:
+        """Where each callback that was created by then stands in the tenant's list: all of them,
+        or those in which the address was called or shown. Expired ones too, as long as they last.
+        """
+        listings = [
+            self._listing(tenant, address),
+            *([self._shown(tenant, address)] if address else []),
+        ]
+        for listing in listings:
+            # The character after "#": with it, whatever was created in that very moment.
+            for positions, _ in self._listed(listing, to_text(_FIRST), f"{to_text(until)}$", None):
+                yield from positions
+
+    def holding(self, tenant: str, position: str, address: str | None = None) -> Holding:
+        """Everything there is of the callback that `listed` found, under that address."""
+        callback_id = _listed_id(position)
+        rows = self._rows_of(callback_id)
+        record = next((row for row in rows if row["sk"] == _CALLBACK), None)
+        callback = from_record(record) if record else None
+        keys = [
+            {"pk": _serialize(row["pk"]), "sk": _serialize(row["sk"])}
+            for row in rows
+            if row is not record
+        ]
+        others = [
+            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in rows if r["sk"].startswith(_KEY)
+        ]
+        if callback:
+            keys += [
+                {name: row[name] for name in ("pk", "sk")} for row in self._listing_rows(callback)
+            ]
+            others.append(self._pair_key(callback))
+        else:
+            listings = {_OPEN, self._listing(tenant), self._listing(tenant, address)}
+            if address:
+                listings.add(self._shown(tenant, address))
+            keys += [
+                {"pk": _serialize(listing), "sk": _serialize(position)}
+                for listing in sorted(listings)
+            ]
+        for key in others:  # a later callback may have taken these over
+            taken = self._read_row(key)
+            if taken and taken["callback_id"] == callback_id:
+                keys.append(key)
+        return Holding(callback, keys)
+
+    def erase(self, holding: Holding, writes: list[dict[str, Any]]) -> bool:
+        """Delete all of it and do `writes`, all or nothing. False: somebody wrote meanwhile.
+
+        `writes` are TransactItems, ten at most.
+        """
+        for key in holding.keys[:-_ERASED_TOGETHER]:
+            self._client.delete_item(TableName=self._table, Key=key)
+        items: list[dict[str, Any]] = [
+            {"Delete": {"Key": key}} for key in holding.keys[-_ERASED_TOGETHER:]
+        ]
+        if holding.callback:
+            unchanged = {
+                "Key": _key(holding.callback.callback_id),
+                "ConditionExpression": "revision = :seen",
+                "ExpressionAttributeValues": {":seen": _serialize(holding.callback.revision)},
+            }
+            items.append({"Delete": unchanged})
+        return self._failed_together([*items, *writes]) is None
+
+    def _rows_of(self, callback_id: str) -> list[dict[str, Any]]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :callback",
+            ExpressionAttributeValues={":callback": _key(callback_id)["pk"]},
+            ConsistentRead=True,
+        )
+        return [_plain(item) for page in pages for item in page["Items"]]
 
     def _read_row(self, key: dict[str, Any]) -> dict[str, Any] | None:
         answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
@@ -185,13 +322,33 @@ class CallbackStore:
                 return after, True
         raise StoreContended("Too many changes at once; nothing was lost, send it again.")
 
+    def release(self, callback: Callback) -> bool:
+        """Give back what an ended callback held of its tenant's limits, once.
+
+        False: others were writing the same rows; whoever asks again loses nothing.
+        """
+        for attempt in range(_RELEASE_ATTEMPTS):
+            held = callback.reservation
+            if callback.status is not CallbackStatus.ENDED or held is None or held.released:
+                return True
+            after = replace(
+                callback,
+                reservation=replace(held, released=True),
+                revision=callback.revision + 1,
+            )
+            marked = {"Put": {"Item": _row(after), **_unless_changed(after)}}
+            if self._failed_together([marked, *counters.given_back(callback)]) is None:
+                return True
+            _wait_a_little(attempt)
+            callback = self.get(callback.callback_id)
+        return False
+
     def _replaced(self, callback: Callback) -> bool:
         try:
             self._client.put_item(
                 TableName=self._table,
                 Item=_row(callback),
-                ConditionExpression="revision = :before",
-                ExpressionAttributeValues={":before": {"N": str(callback.revision - 1)}},
+                **_unless_changed(callback),
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
@@ -277,7 +434,11 @@ class CallbackStore:
 
     def _listing_rows(self, callback: Callback) -> list[dict[str, Any]]:
         numbers = (None, *(leg.to for leg in callback.legs))
-        listings = [_OPEN, *(self._listing(callback.tenant, number) for number in numbers)]
+        listings = [
+            _OPEN,
+            *(self._listing(callback.tenant, number) for number in numbers),
+            *self._shown_listings(callback),
+        ]
         return [
             {
                 "pk": _serialize(listing),
@@ -286,6 +447,16 @@ class CallbackStore:
             }
             for listing in listings
         ]
+
+    def _shown_listings(self, callback: Callback) -> list[str]:
+        called = {self._line(leg.to) for leg in callback.legs}
+        only_shown = {
+            leg.caller_id for leg in callback.legs if self._line(leg.caller_id) not in called
+        }
+        return sorted({self._shown(callback.tenant, number) for number in only_shown})
+
+    def _shown(self, tenant: str, number: str) -> str:
+        return f"TENANT#{tenant}#SHOWN#{self._line(number)}"
 
     def _pair_key(self, callback: Callback) -> dict[str, Any]:
         one, other = sorted(self._line(leg.to) for leg in callback.legs)
@@ -304,7 +475,7 @@ def from_image(image: dict[str, Any]) -> Callback:
 
 
 def _key(callback_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": "CALLBACK"}}
+    return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": _CALLBACK}}
 
 
 def _row(callback: Callback) -> dict[str, Any]:
@@ -325,6 +496,24 @@ def _put(row: dict[str, Any], **condition: Any) -> dict[str, Any]:
     return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)", **condition}
 
 
+def _unless_changed(callback: Callback) -> dict[str, Any]:
+    return {
+        "ConditionExpression": "revision = :before",
+        "ExpressionAttributeValues": {":before": {"N": str(callback.revision - 1)}},
+    }
+
+
+def _refusal(failed: list[str], conditions: Sequence[Condition]) -> CallbackError | None:
+    """Of the first condition that did not hold."""
+    refusals = (c.refusal for why, c in zip(failed, conditions, strict=True) if why == _FAILED)
+    return next(refusals, None)
+
+
+def _wait_a_little(attempt: int) -> None:
+    """Longer each time and never the same, so that those who met do not meet again at once."""
+    time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))  # noqa: S311
+
+
 def _key_key(tenant: str, text: str) -> dict[str, Any]:
     return {"pk": _serialize(f"IDEMPOTENCY#{tenant}#{text}"), "sk": _serialize("KEY")}
 
@@ -335,6 +524,14 @@ def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
         "callback_id": _serialize(callback.callback_id),
         "stored_at": _serialize(to_text(callback.created_at)),
         **_until(callback.created_at + LIFETIME),
+    }
+
+
+def _named_key_row(callback: Callback, key: Key) -> dict[str, Any]:
+    return {
+        "pk": _key(callback.callback_id)["pk"],
+        "sk": _serialize(f"{_KEY}{key.text}"),
+        **_until(callback.expires_at),
     }
 
 

@@ -131,7 +131,7 @@ class TenantStore:
         try:
             self._client.transact_write_items(TransactItems=writes)
         except self._client.exceptions.TransactionCanceledException:
-            self._require(key.tenant)
+            self.require(key.tenant)
             raise
 
     def key(self, key_id: str) -> ApiKey | None:
@@ -143,7 +143,7 @@ class TenantStore:
 
     def keys(self, tenant: str) -> Iterator[ApiKey]:
         """Every key that the tenant ever had. Raises NoSuchTenant."""
-        self._require(tenant)
+        self.require(tenant)
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="pk = :tenant AND begins_with(sk, :key)",
@@ -172,7 +172,8 @@ class TenantStore:
         except self._client.exceptions.ConditionalCheckFailedException:
             raise NoSuchKey(f"There is no key {key_id}.") from None
 
-    def _require(self, tenant: str) -> None:
+    def require(self, tenant: str) -> None:
+        """Raises NoSuchTenant."""
         answer = self._client.get_item(
             TableName=self._table, Key=_tenant_key(tenant), ConsistentRead=True
         )

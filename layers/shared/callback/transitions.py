@@ -10,6 +10,7 @@ the earliest telling, durations the largest, and of two contradicting outcomes t
 precedence wins. What stands beside an outcome (its cause, the carrier's code) is kept once known.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -236,6 +237,13 @@ def cancel(callback: Callback) -> Callback | None:
     if over(callback):
         return None
     return replace(callback, close_reason=CloseReason.CANCELED)
+
+
+def stop(callback: Callback, names: Iterable[LegName]) -> Callback | None:
+    """Calling is stopped: none of these legs is dialed. Not allowed where none waits for it."""
+    if over(callback) or not any(callback.leg(n).status is LegStatus.PLANNED for n in names):
+        return None
+    return replace(callback, close_reason=CloseReason.STOPPED)
 
 
 def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Callback | None:

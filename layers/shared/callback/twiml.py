@@ -1,5 +1,6 @@
 """The documents that the carrier executes."""
 
+from twilio.twiml.messaging_response import MessagingResponse
 from twilio.twiml.voice_response import Dial, VoiceResponse
 
 from callback.models import LegName
@@ -49,4 +50,19 @@ def say_and_hang_up(sentence: str) -> str:
 def hang_up() -> str:
     response = VoiceResponse()
     response.hangup()
+    return str(response)
+
+
+def reject_as_busy() -> str:
+    """An inbound call is not answered, so that nobody pays for it."""
+    response = VoiceResponse()
+    response.reject(reason="busy")
+    return str(response)
+
+
+def text_back(sentence: str | None) -> str:
+    """One message to who texted; None: none."""
+    response = MessagingResponse()
+    if sentence:
+        response.message(sentence)
     return str(response)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LIVE = ("queued", "ringing", "in-progress")
 GEO = ("City", "State", "Zip", "Country")
 API_VERSION = "2010-04-01"
+VERSTAT = "TN-Validation-Passed-A"  # of an inbound call, by itself
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Call:
         self.detection_ms: int | None = None
         self.sip_code: int | None = None
         self.queue_time = 0
+        self.verstat = VERSTAT
         self.sequence = 0
         self.deleted = False
         self.lines: deque[dict[str, str]] = deque(maxlen=exchange.settings.keep_lines)
@@ -171,8 +173,8 @@ class Call:
                 form[side + place] = ""
         if self.parent:
             form["ParentCallSid"] = self.parent.sid
-        if self.direction == "inbound":
-            form["StirVerstat"] = "TN-Validation-Passed-A"
+        if self.direction == "inbound" and self.verstat:
+            form["StirVerstat"] = self.verstat
         return form
 
     def _status_form(self, word: str, *, final: bool) -> Form:

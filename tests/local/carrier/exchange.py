@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .calls import Call, CallOptions, Source
+from .calls import VERSTAT, Call, CallOptions, Source
 from .clock import Clock
 from .conferences import Conference
 from .debugger import Debugger
@@ -256,7 +256,9 @@ class Exchange:
         self.clock.call_later(0, call.dial)
         return call
 
-    def receive(self, to: str, from_: str, behaviour: Behaviour, source: Source) -> Call:
+    def receive(
+        self, to: str, from_: str, behaviour: Behaviour, source: Source, verstat: str = VERSTAT
+    ) -> Call:
         """Somebody calls one of the account's numbers."""
         number = self.numbers.get(to)
         options = CallOptions(source=source)
@@ -266,6 +268,7 @@ class Exchange:
         call = Call(
             self, to=to, from_=from_, direction="inbound", options=options, behaviour=behaviour
         )
+        call.verstat = verstat
         self._register(call)
         call.arrive()
         return call

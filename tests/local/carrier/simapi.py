@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from . import messages, parameters
-from .calls import Call, Source
+from .calls import VERSTAT, Call, Source
 from .conferences import Conference
 from .exchange import Exchange
 from .faults import FaultRule
@@ -164,9 +164,11 @@ class SimApi:
         return web.json_response({})
 
     async def inbound_call(self, request: web.Request) -> web.StreamResponse:
-        """{"to", "from", "url"?, "method"?, "behaviour"?}: somebody calls the account's number.
+        """{"to", "from", "url"?, "method"?, "behaviour"?, "verstat"?}: somebody calls the account's
+        number.
 
-        Without `url` the number's own voice URL is fetched.
+        Without `url` the number's own voice URL is fetched. `verstat` is how the caller's network
+        vouched for the number; "" where it did not.
         """
         body = await _body(request)
         to, from_ = _text(body, "to"), _text(body, "from")
@@ -185,7 +187,9 @@ class SimApi:
         behaviour = Behaviour.parse(
             body.get("behaviour", {}), self.exchange.scripts.behaviour(from_)
         )
-        call = self.exchange.receive(to, from_, behaviour, source)
+        call = self.exchange.receive(
+            to, from_, behaviour, source, str(body.get("verstat", VERSTAT))
+        )
         return web.json_response(self._call(call), status=201)
 
     async def inbound_sms(self, request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,70 @@
+"""Make the callback that a trigger asked for. One message, one trigger's id."""
+
+from datetime import timedelta
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, settings, triggers
+from callback.admission import Admission
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.discretion import discreet
+from callback.store import CallbackStore
+from callback.suppression import SuppressionList
+from callback.tenants import Pepper, TenantStore
+from callback.trigger_queue import TriggerStore
+from callback.triggers import Intake
+from callback.workflow import Workflow
+
+SETTINGS = settings.AcceptTrigger.read()
+logger = Logger()
+client, table = aws.dynamodb(), SETTINGS.table_name
+waiting = TriggerStore(client, table)
+tenants = TenantStore(client, table)
+parameters = SSMProvider(boto3_client=aws.ssm())
+pepper = Pepper(SETTINGS.key_pepper_name, parameters)
+suppressed = SuppressionList(client, table, pepper)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
+dialer = Dialer(
+    credentials,
+    api_url=SETTINGS.carrier_api_url,
+    public_url=SETTINGS.public_url,
+    sip_domain=SETTINGS.sip_domain,
+)
+admission = Admission(
+    client,
+    table,
+    pepper,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+)
+intake = Intake(
+    store,
+    dialer,
+    workflow,
+    admission,
+    home_region=SETTINGS.home_region,
+    sip_domain=SETTINGS.sip_domain,
+    retention=timedelta(days=int(SETTINGS.retention_days)),
+)
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+def accept(record: SQSRecord) -> None:
+    triggers.accept(waiting, tenants, suppressed, intake, record.body)
+
+
+@discreet
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> Any:
+    return process_partial_response(event, accept, processor, context)

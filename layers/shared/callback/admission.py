@@ -1,0 +1,525 @@
+"""May this callback be? Decided before anything is stored or spent, whatever asked for it.
+
+RULES says what is asked, in this order; the first that says no is the answer. What is counted is
+looked at here, so that a refusal costs one read, and decided by the transaction that stores the
+callback (see `counters`): it alone sees everybody's at once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from callback import (
+    addresses,
+    counters,
+    destinations,
+    errors,
+    guards,
+    hours,
+    numbers,
+    plan,
+    prices,
+    rows,
+)
+from callback.counters import Condition, Counter
+from callback.destinations import Destination
+from callback.errors import CallbackError
+from callback.models import Callback, Leg, LegName, Reservation, to_text
+from callback.numbers import TenantNumber
+from callback.policy import Policy, PolicyStore, Rate, Standing, decimal
+from callback.suppression import SuppressionList
+from callback.tenants import Pepper
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_LAST_DIGITS = 4  # of a number that its prefix leaves open
+
+# Seconds after which it may be otherwise; nobody knows when a switch is set back, or who hangs up.
+_SWITCH_RETRY, _AT_ONCE_RETRY = 60, 10
+
+
+@dataclass(frozen=True)
+class Party:
+    """Somebody who would be called; `leg.caller_id` empty: the client asked for none."""
+
+    name: LegName
+    leg: Leg
+    destination: Destination
+    per_minute: int
+    seconds: int  # that the carrier lets the call last, at most
+    hashed: str  # what stands for the number where it must not be named
+    hashed_prefix: str
+
+    @property
+    def most_it_costs(self) -> int:
+        return counters.cost(self.seconds, self.per_minute)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """`callback` with its caller IDs and its reservation; `conditions` go into the transaction
+    that stores it. `headers` tell the client how much is left to it; `zones` in whose hours each
+    party may be called, None at any."""
+
+    callback: Callback
+    conditions: tuple[Condition, ...]
+    headers: dict[str, str]
+    parties: tuple[Party, Party]
+    zones: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
+
+
+class Admission:
+    """`home_region` and `sip_domain` are the deployment's."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table_name: str,
+        pepper: Pepper,
+        *,
+        home_region: str,
+        sip_domain: str,
+    ) -> None:
+        self._client = client
+        self._table = table_name
+        self.policies = PolicyStore(client, table_name)
+        self._suppression = SuppressionList(client, table_name, pepper)
+        self._prices = prices.read()
+        self._home_region = home_region
+        self._sip_domain = sip_domain
+
+    def admit(self, planned: Callback) -> Admitted:
+        """What becomes of a callback that nobody has stored. Writes nothing.
+
+        Raises the refusal of the first of RULES that says no.
+        """
+        case = Case(
+            planned,
+            self.policies.standing(planned.tenant),
+            (self._party(planned, LegName.A), self._party(planned, LegName.B)),
+            self._home_region,
+            self._sip_domain,
+            self._prices.currency,
+            self._suppression,
+            self._read,
+        )
+        for rule in RULES:
+            try:
+                rule(case)
+            except CallbackError as refused:
+                refused.headers |= case.rates_known()
+                raise
+        return case.admitted()
+
+    def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
+        return rows.read(self._client, self._table, keys)
+
+    def _party(self, planned: Callback, name: LegName) -> Party:
+        leg = planned.leg(name)
+        destination = destinations.of(leg.to)
+        return Party(
+            name,
+            leg,
+            destination,
+            per_minute=self._prices.per_minute(destination.region, destination.type),
+            seconds=int(plan.time_limit(planned, name).total_seconds()),
+            hashed=self._suppression.hashed(leg.to),
+            hashed_prefix=self._suppression.hashed(leg.to[:-_LAST_DIGITS]),
+        )
+
+
+class Case:
+    """A callback to be decided about, and what is known of it; read at the first rule that asks."""
+
+    def __init__(
+        self,
+        planned: Callback,
+        standing: Standing,
+        parties: tuple[Party, Party],
+        home_region: str,
+        sip_domain: str,
+        currency: str,
+        suppression: SuppressionList,
+        read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]],
+    ) -> None:
+        self.planned = planned
+        self.tenant = planned.tenant
+        self.now = planned.created_at
+        self.standing = standing
+        self.policy: Policy = standing.policy
+        self.parties = parties
+        self.home_region = home_region
+        self.sip_domain = sip_domain
+        self.currency = currency
+        self._suppression = suppression
+        self._read = read
+
+    @cached_property
+    def known(self) -> dict[rows.Key, rows.Row]:
+        """Every row that a rule may ask for."""
+        keys = [numbers.key(number) for number in self._numbers()]
+        keys += [key for party in self.parties for key in self.suppressed_as(party)]
+        keys += [counter.key for counter in self._countable()]
+        return self._read(keys)
+
+    def _numbers(self) -> Iterator[str]:
+        for party in self.parties:
+            for address in (party.leg.to, addresses.user_part(party.leg.caller_id)):
+                if addresses.is_number(address):
+                    yield address
+        if self.policy.fallback_caller_id:
+            yield self.policy.fallback_caller_id
+
+    def owner(self, number: str) -> TenantNumber | None:
+        row = self.known.get(numbers.key(number))
+        return numbers.from_row(row) if row else None
+
+    def is_tenants(self, number: str) -> bool:
+        """Its own at the carrier, or verified as its caller ID."""
+        owner = self.owner(number)
+        return owner is not None and owner.tenant == self.tenant
+
+    def suppressed_as(self, party: Party) -> list[rows.Key]:
+        """However it is written, and as the number that a sip: address has for a user."""
+        to = party.leg.to
+        names = {to, addresses.dial_target(to, self.sip_domain), addresses.user_part(to)}
+        return [self._suppression.key(self.tenant, name) for name in sorted(names)]
+
+    # -- caller IDs --------------------------------------------------------------------------------
+
+    @cached_property
+    def caller_ids(self) -> tuple[str, str]:
+        """What each party is shown. Raises CallerIdNotAllowed."""
+        a, b = self.parties
+        return self._caller_id(a, b), self._caller_id(b, a)
+
+    def _caller_id(self, party: Party, other: Party) -> str:
+        asked, fallback = party.leg.caller_id, self.policy.fallback_caller_id
+        if asked:
+            if self._may_show(asked, party):
+                return asked
+            raise errors.CallerIdNotAllowed(
+                f"Give leg_{party.name} a `from` that is a number of yours, owned or verified"
+                " (put-number), or leave it out.",
+                leg=party.name,
+            )
+        if self._may_show(other.leg.to, party):
+            return other.leg.to
+        if fallback and self.is_tenants(fallback):
+            return fallback
+        raise errors.CallerIdNotAllowed(
+            f"Give leg_{party.name} a `from` that is a number of yours, owned or verified: the"
+            " other party's is not, and there is no fallback_caller_id.",
+            leg=party.name,
+        )
+
+    def _may_show(self, address: str, party: Party) -> bool:
+        shown = addresses.user_part(address)
+        if addresses.is_number(shown):
+            return self.is_tenants(shown)
+        # A telephone is shown telephone numbers only (Twilio error 21212), a PBX knows its own.
+        return self.policy.any_caller_id_extension and not party.destination.is_number
+
+    # -- when --------------------------------------------------------------------------------------
+
+    def zones(self, party: Party) -> tuple[str, ...] | None:
+        """In whose hours the party may be called. None: at any hour."""
+        if self.policy.calling_window is None or self._is_tenants_own(party):
+            return None
+        if party.destination.is_number:
+            return party.destination.zones
+        return (self.policy.pbx_zone,) if self.policy.pbx_zone else None
+
+    def _is_tenants_own(self, party: Party) -> bool:
+        """Somebody who answers a number that is verified as the tenant's: of its own people."""
+        return party.destination.is_number and self.is_tenants(party.leg.to)
+
+    # -- how much ----------------------------------------------------------------------------------
+
+    @cached_property
+    def most_it_costs(self) -> int:
+        return sum(party.most_it_costs for party in self.parties)
+
+    @cached_property
+    def counters(self) -> list["_Counter"]:
+        """What this callback counts towards."""
+        exempt = {party.name for party in self.parties if self._is_tenants_own(party)}
+        return counters.merged(c for c in self._countable() if c.leg not in exempt)
+
+    def used(self, counter: Counter) -> int:
+        return int(self.known.get(counter.key, {}).get("used", 0))
+
+    def _countable(self) -> Iterator["_Counter"]:
+        yield _Counter(
+            key=counters.at_once(self.tenant),
+            amount=1,
+            limit=self.policy.concurrent_callbacks,
+            refusal=errors.TooManyAtOnce(
+                f"{self.policy.concurrent_callbacks} may go on at once: wait until one has ended.",
+                headers={"Retry-After": str(_AT_ONCE_RETRY)},
+            ),
+        )
+        yield from self._rates("tenant", self.policy.calls_per_tenant, errors.TooManyCallbacks)
+        for party in self.parties:
+            if party.destination.is_number:
+                number, prefix = party.hashed, party.hashed_prefix
+                yield from self._rates(
+                    "number",
+                    self.policy.calls_per_number,
+                    errors.TooManyCallsToNumber,
+                    number,
+                    party,
+                )
+                yield from self._rates(
+                    "prefix",
+                    self.policy.calls_per_prefix,
+                    errors.TooManyCallsToPrefix,
+                    prefix,
+                    party,
+                )
+        yield self._spend()
+
+    def _rates(
+        self,
+        name: str,
+        rates: tuple[Rate, ...],
+        refusal: type[CallbackError],
+        whose: str = "",
+        party: Party | None = None,
+    ) -> Iterator["_Counter"]:
+        for rate in rates:
+            _, ends = counters.window(rate, self.now)
+            seconds = _seconds_until(ends, self.now)
+            told = {"leg": party.name} if party else {}
+            yield _Counter(
+                key=counters.calls(self.tenant, f"{name}#{whose}", rate, self.now),
+                amount=1,
+                limit=rate.count,
+                refusal=refusal(
+                    f"{rate.count} in {rate.seconds} s are allowed: wait {seconds} s.",
+                    headers={"Retry-After": str(seconds)},
+                    **told,
+                ),
+                until=ends + timedelta(days=1),
+                rate=(f"{name}-{rate.seconds}", rate, seconds),
+                leg=party.name if party else None,
+            )
+
+    def _spend(self) -> "_Counter":
+        cap, day = self.policy.daily_spend, self.now.date().isoformat()
+        return _Counter(
+            key=counters.spend(self.tenant, self.currency, day),
+            amount=self.most_it_costs,
+            # Of an amount in another currency than the prices' nothing may be spent.
+            limit=cap.micros if cap.currency == self.currency else 0,
+            refusal=errors.SpendCapReached(
+                f"It may cost {decimal(self.most_it_costs)} {self.currency}, more than is left of"
+                f" the day's {cap}. Shorten max_duration_seconds, or wait for the next day (UTC)."
+            ),
+            until=counters.kept_until(day),
+        )
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    def rates_known(self) -> dict[str, str]:
+        """`rate_headers`, where a rule has asked for what they are made of."""
+        return self.rate_headers() if "known" in self.__dict__ else {}
+
+    def rate_headers(self, *, taking: int = 0) -> dict[str, str]:
+        """How much of the tenant's rates is left, after `taking` so much of each
+        (draft-ietf-httpapi-ratelimit-headers-10)."""
+        told = [(c, *c.rate) for c in self.counters if c.rate and c.leg is None]
+        if not told:
+            return {}
+        return {
+            "RateLimit-Policy": ", ".join(
+                f'"{name}";q={rate.count};w={rate.seconds}' for _, name, rate, _ in told
+            ),
+            "RateLimit": ", ".join(
+                f'"{name}";r={max(0, counter.limit - self.used(counter) - taking)};t={seconds}'
+                for counter, name, _, seconds in told
+            ),
+        }
+
+    def admitted(self) -> Admitted:
+        a, b = self.parties
+        headers = self.rate_headers(taking=1)
+        for counter in self.counters:
+            counter.refusal.headers |= self.rate_headers()
+        shown_to_a, shown_to_b = self.caller_ids
+        callback = replace(
+            self.planned,
+            leg_a=replace(self.planned.leg_a, caller_id=shown_to_a),
+            leg_b=replace(self.planned.leg_b, caller_id=shown_to_b),
+            reservation=Reservation(
+                day=self.now.date().isoformat(),
+                currency=self.currency,
+                micros=self.most_it_costs,
+                per_minute_a=a.per_minute,
+                per_minute_b=b.per_minute,
+            ),
+        )
+        conditions = [counter.condition() for counter in self.counters]
+        conditions += [
+            Condition(
+                {
+                    "ConditionCheck": {
+                        "Key": rows.as_item(key),
+                        "ConditionExpression": "attribute_not_exists(pk)",
+                    }
+                },
+                _suppressed(party),
+            )
+            for party in self.parties
+            for key in self.suppressed_as(party)
+        ]
+        return Admitted(
+            callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counter(Counter):
+    """`rate`: (name, rate, seconds until its window ends), where it is one. `leg`: whose number
+    is counted."""
+
+    rate: tuple[str, Rate, int] | None = None
+    leg: LegName | None = None
+
+
+# ---------------------------------------------------------------------------------------- rules
+def calling_is_not_stopped(case: Case) -> None:
+    if not case.standing.may_call:
+        raise errors.CallingStopped(
+            "Nothing is dialed until your operator switches calling on again (kill-switch off).",
+            headers={"Retry-After": str(_SWITCH_RETRY)},
+        )
+
+
+def nobody_is_emergency(case: Case) -> None:
+    """Also not in another country than ours: carriers go by the caller ID's (Twilio docs,
+    emergency calling), a PBX by where it stands."""
+    told = [a for party in case.parties for a in (party.leg.to, party.leg.caller_id)]
+    regions = {destinations.of(address).region for address in told} - {None}
+    for party in case.parties:
+        for region in sorted({case.home_region, *filter(None, regions)}):
+            if guards.is_emergency(party.leg.to, region):
+                raise errors.EmergencyNumber("Dial it directly.", leg=party.name)
+
+
+def numbers_exist(case: Case) -> None:
+    for party in case.parties:
+        if not party.destination.valid:
+            raise errors.NumberNotValid(
+                "Check its digits: no numbering plan has such a number.", leg=party.name
+            )
+
+
+def regions_are_allowed(case: Case) -> None:
+    allowed = case.policy.allowed_regions or {case.home_region}
+    for party in case.parties:
+        region = party.destination.region
+        if region == destinations.NO_COUNTRY or (region and region not in allowed):
+            raise errors.RegionNotAllowed(
+                "Call a number of another region, or ask your operator for this one"
+                " (allowed_regions; satellite and international networks are never allowed).",
+                leg=party.name,
+                region=region,
+            )
+
+
+def types_are_allowed(case: Case) -> None:
+    for party in case.parties:
+        kind = party.destination.type
+        if kind and kind not in case.policy.allowed_types:
+            raise errors.NumberTypeNotAllowed(
+                "Call another number of theirs, or ask your operator for this type"
+                " (allowed_types; premium and the like are never allowed).",
+                leg=party.name,
+                number_type=kind,
+            )
+
+
+def sip_hosts_are_allowed(case: Case) -> None:
+    allowed = case.policy.allowed_sip_hosts | {case.sip_domain.partition(":")[0].lower()}
+    for party in case.parties:
+        host = addresses.sip_host(party.leg.to)
+        if host and host not in allowed:
+            raise errors.SipHostNotAllowed(
+                "Call them by number, or ask your operator for this host (allowed_sip_hosts).",
+                leg=party.name,
+            )
+
+
+def nobody_is_us(case: Case) -> None:
+    for party in case.parties:
+        owner = case.owner(party.leg.to) if party.destination.is_number else None
+        if owner and owner.owned:
+            raise errors.OwnNumber(
+                "Give the number of the person who is to answer.", leg=party.name
+            )
+
+
+def caller_ids_are_the_tenants(case: Case) -> None:
+    _ = case.caller_ids
+
+
+def nobody_is_suppressed(case: Case) -> None:
+    for party in case.parties:
+        if any(key in case.known for key in case.suppressed_as(party)):
+            raise _suppressed(party)
+
+
+def it_is_within_hours(case: Case) -> None:
+    window = case.policy.calling_window
+    windowed = {
+        party.name: zones for party in case.parties if (zones := case.zones(party)) is not None
+    }
+    if window is None:
+        return
+    for name, zones in windowed.items():
+        if not hours.inside(window, zones, case.now):
+            everywhere = sorted({zone for each in windowed.values() for zone in each})
+            known = all(windowed.values())
+            at = hours.next_inside(window, everywhere, case.now) if known else None
+            raise errors.OutsideCallingWindow(
+                f"Try again at {to_text(at)}." if at else "Call them by another number.",
+                leg=name,
+                next_allowed_at=to_text(at) if at else None,
+            )
+
+
+def limits_hold(case: Case) -> None:
+    for counter in case.counters:
+        if counter.refuses(case.used(counter)):
+            raise counter.refusal
+
+
+RULES: tuple[Callable[[Case], None], ...] = (
+    calling_is_not_stopped,
+    nobody_is_emergency,
+    numbers_exist,
+    regions_are_allowed,
+    types_are_allowed,
+    sip_hosts_are_allowed,
+    nobody_is_us,
+    caller_ids_are_the_tenants,
+    nobody_is_suppressed,
+    it_is_within_hours,
+    limits_hold,
+)
+
+
+def _suppressed(party: Party) -> CallbackError:
+    return errors.Suppressed(
+        "Do not call them until they ask for it: START, sent to your number, takes them off the"
+        " list.",
+        leg=party.name,
+    )
+
+
+def _seconds_until(moment: datetime, now: datetime) -> int:
+    return max(1, -int(-(moment - now).total_seconds() // 1))

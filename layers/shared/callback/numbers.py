@@ -1,0 +1,150 @@
+"""Whose number is it? The numbers that a tenant may show, and what each takes as a trigger.
+
+Rows, in the table of the callbacks:
+
+* `NUMBER-OWNER#<E.164>`: whose it is and what it takes. A number has one tenant at most;
+* `TENANT-SETTINGS#<tenant>`: one row naming each of the tenant's numbers.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from callback import rows
+from callback.tenants import TenantStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class NumberTaken(Exception):
+    """Another tenant has this number."""
+
+
+class NoSuchNumber(LookupError):
+    """The tenant does not have this number."""
+
+
+@dataclass(frozen=True)
+class TenantNumber:
+    """`number` is E.164; the others are addresses as `addresses.parse` writes them.
+
+    `owned`: it is the tenant's own at the carrier; else a caller ID that the carrier verified.
+    `sms_to` is who B is for a text `CALL ME` to this number, `missed_call_to` for a call that it
+    turned away; None: not taken.
+    """
+
+    number: str
+    tenant: str
+    owned: bool
+    sms_to: str | None = None
+    missed_call_to: str | None = None
+
+
+class NumberStore:
+    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+        self._tenants = TenantStore(client, table_name)
+
+    def put(self, number: TenantNumber) -> None:
+        """New, or instead of what the tenant had said of it. Raises NumberTaken, NoSuchTenant."""
+        facts = {k: _serialize(v) for k, v in asdict(number).items() if v is not None}
+        tenant_exists = {
+            "TableName": self._table,
+            "Key": _listed(number.tenant, "SETTINGS"),
+            "ConditionExpression": "attribute_exists(pk)",
+        }
+        unless_taken = {
+            "TableName": self._table,
+            "Item": {**_key(number.number), **facts},
+            "ConditionExpression": "attribute_not_exists(pk) OR tenant = :tenant",
+            "ExpressionAttributeValues": {":tenant": _serialize(number.tenant)},
+        }
+        listed = {"TableName": self._table, "Item": _listed_number(number.tenant, number.number)}
+        writes: Any = [{"ConditionCheck": tenant_exists}, {"Put": unless_taken}, {"Put": listed}]
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except self._client.exceptions.TransactionCanceledException:
+            self._tenants.require(number.tenant)
+            held = self.get(number.number)
+            if held and held.tenant != number.tenant:
+                raise NumberTaken("Another tenant has this number.") from None
+            raise
+
+    def get(self, number: str) -> TenantNumber | None:
+        """Strongly consistent: what `put` said last."""
+        answer = self._client.get_item(TableName=self._table, Key=_key(number), ConsistentRead=True)
+        return _number(answer["Item"]) if "Item" in answer else None
+
+    def of(self, tenant: str) -> list[TenantNumber]:
+        """The tenant's numbers, by number. Raises NoSuchTenant."""
+        self._tenants.require(tenant)
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :tenant AND begins_with(sk, :number)",
+            ExpressionAttributeValues={
+                ":tenant": _listed(tenant, "SETTINGS")["pk"],
+                ":number": _serialize(_LISTED_NUMBER),
+            },
+            ConsistentRead=True,
+        )
+        listed = (str(_deserialize(item["sk"])) for page in pages for item in page["Items"])
+        held = (self.get(name.removeprefix(_LISTED_NUMBER)) for name in listed)
+        return [number for number in held if number and number.tenant == tenant]
+
+    def remove(self, tenant: str, number: str) -> None:
+        """Nobody has it any more. Raises NoSuchNumber where this tenant has it not."""
+        held = {
+            "TableName": self._table,
+            "Key": _key(number),
+            "ConditionExpression": "tenant = :tenant",
+            "ExpressionAttributeValues": {":tenant": _serialize(tenant)},
+        }
+        listed = {"TableName": self._table, "Key": _listed_number(tenant, number)}
+        writes: Any = [{"Delete": held}, {"Delete": listed}]
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except self._client.exceptions.TransactionCanceledException:
+            found = self.get(number)
+            if found is None or found.tenant != tenant:
+                raise NoSuchNumber("The tenant does not have this number.") from None
+            raise
+
+
+_LISTED_NUMBER = "NUMBER#"
+
+
+def key(number: str) -> rows.Key:
+    """The row that tells whose a number is; `from_row` reads it."""
+    return f"NUMBER-OWNER#{number}", "NUMBER"
+
+
+def _key(number: str) -> dict[str, Any]:
+    return rows.as_item(key(number))
+
+
+def _listed(tenant: str, name: str) -> dict[str, Any]:
+    return {"pk": _serialize(f"TENANT-SETTINGS#{tenant}"), "sk": _serialize(name)}
+
+
+def _listed_number(tenant: str, number: str) -> dict[str, Any]:
+    return _listed(tenant, f"{_LISTED_NUMBER}{number}")
+
+
+def _number(item: dict[str, Any]) -> TenantNumber:
+    return from_row({name: _deserialize(value) for name, value in item.items()})
+
+
+def from_row(row: rows.Row) -> TenantNumber:
+    return TenantNumber(
+        number=row["number"],
+        tenant=row["tenant"],
+        owned=row["owned"],
+        sms_to=row.get("sms_to"),
+        missed_call_to=row.get("missed_call_to"),
+    )

@@ -1,0 +1,194 @@
+"""A text to a tenant's number: what is done, and the one sentence that is replied, if any."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aws_lambda_powertools import Logger
+
+from callback import cancellation, guards, http, numbering, schema, sms_grammar
+from callback.errors import CallbackEnded, CallbackError, InvalidRequest
+from callback.models import Callback, CallbackStatus, Source
+from callback.numbers import NumberStore, TenantNumber
+from callback.once import Once
+from callback.sms_grammar import Command
+from callback.suppression import SuppressionList
+from callback.triggers import Intake
+
+logger = Logger(child=True)
+
+# A machine that answers every text would otherwise talk with us for ever.
+_HELP_UNASKED_EVERY = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Texter:
+    """Who texted, which of the tenant's numbers, the carrier's id of the text, and whom they want
+    to be connected to, as they wrote it."""
+
+    address: str
+    number: TenantNumber
+    message_sid: str
+    wanted: str
+
+
+@dataclass(frozen=True)
+class SmsTrigger:
+    numbers: NumberStore
+    suppressed: SuppressionList
+    once: Once
+    intake: Intake
+
+    def reply(self, form: Mapping[str, str]) -> str | None:
+        """`form`: Twilio's, of an incoming message. None: no reply is sent.
+
+        STOP wins over everything: it is on the list before anything else is done, and who is on it
+        gets neither a call nor a text until START. Twilio itself confirms a STOP, and stops our
+        texts from then on (its error 21610).
+        """
+        number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
+        if number is None or not number.owned:
+            logger.warning("a text to a number that no tenant has")
+            return None
+        if not numbering.is_e164(sender) or self._is_a_service(sender):
+            logger.warning("a text from who cannot be called", tenant=number.tenant)
+            return None
+        text = sms_grammar.parse(form.get("Body", ""), form.get("OptOutType", ""))
+        logger.info("text received", command=text.command, tenant=number.tenant)
+        is_list_command = text.command in (Command.STOP, Command.START)
+        if not is_list_command and self.suppressed.contains(number.tenant, sender):
+            logger.info("a text from who said STOP", tenant=number.tenant)
+            return None
+        texter = Texter(sender, number, form["MessageSid"], text.number)
+        sentence = _DO[text.command](self, texter)
+        return None if text.is_answered else sentence
+
+    def _is_a_service(self, sender: str) -> bool:
+        """Two of ours would otherwise go on texting each other. A verified caller ID is the number
+        of somebody, who may text."""
+        number = self.numbers.get(sender)
+        return number is not None and number.owned
+
+    def _stop(self, texter: Texter) -> str | None:
+        self.suppressed.add(texter.number.tenant, texter.address)
+        live = self._latest(texter, _may_be_stopped)
+        if live:
+            self._cancel(live)
+        return None
+
+    def _start(self, texter: Texter) -> str:
+        self.suppressed.remove(texter.number.tenant, texter.address)
+        return sms_grammar.STARTED
+
+    def _help(self, texter: Texter) -> str:  # noqa: ARG002
+        return sms_grammar.HELP
+
+    def _cancel_live(self, texter: Texter) -> str:
+        live = self._latest(texter, _is_live)
+        is_canceled = live is not None and self._cancel(live)
+        return sms_grammar.CANCELED if is_canceled else sms_grammar.NOTHING_TO_CANCEL
+
+    def _status(self, texter: Texter) -> str:
+        latest = self._latest(texter, lambda _: True)
+        return sms_grammar.STATUS[latest.status] if latest else sms_grammar.NO_CALL
+
+    def _not_understood(self, texter: Texter) -> str | None:
+        may = self.once.may(
+            texter.number.tenant,
+            "help",
+            texter.address,
+            _HELP_UNASKED_EVERY,
+            by=texter.message_sid,
+        )
+        return sms_grammar.HELP if may else None
+
+    def _call(self, texter: Texter) -> str:
+        written = texter.wanted
+        home = numbering.region(texter.number.number) or self.intake.home_region
+        digits = "".join(filter(str.isdecimal, written))
+        # However it is dialed: 911, or +1 911.
+        if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
+            return sms_grammar.refusal("emergency_number")
+        to = numbering.read(written, home)
+        return self._ask(texter, to) if to else sms_grammar.NO_NUMBER
+
+    def _call_me(self, texter: Texter) -> str:
+        to = texter.number.sms_to
+        return self._ask(texter, to) if to else sms_grammar.NOBODY_TO_CALL
+
+    def _ask(self, texter: Texter, to: str) -> str:
+        """The sender is A; both are shown the number that was texted, never each other's."""
+        number = texter.number
+        body = {
+            "leg_A": {"to": texter.address, "from": number.number},
+            "leg_B": {"to": to, "from": number.number},
+        }
+        try:
+            request = schema.parse_callback(
+                json.dumps(body).encode(),
+                home_region=self.intake.home_region,
+                sip_domain=self.intake.sip_domain,
+            )
+            answer = self.intake.take(
+                number.tenant, Source.SMS, request, f"sms_{texter.message_sid}"
+            )
+        except InvalidRequest as invalid:
+            return sms_grammar.refusal(*(error["code"] for error in invalid.members["errors"]))
+        except CallbackError as refused:
+            logger.info("text refused", code=refused.code, tenant=number.tenant)
+            return sms_grammar.refusal(refused.code)
+        return _sentence(answer)
+
+    def _latest(self, texter: Texter, wanted: Callable[[Callback], bool]) -> Callback | None:
+        """The sender's own newest: one in which they are A, whoever asked for it."""
+        sender = texter.address
+        page = self.intake.store.page(
+            texter.number.tenant,
+            wanted=lambda callback: callback.leg_a.to == sender and wanted(callback),
+            number=sender,
+            after=None,
+            before=None,
+            limit=1,
+            cursor=None,
+        )
+        return page.callbacks[0] if page.callbacks else None
+
+    def _cancel(self, callback: Callback) -> bool:
+        try:
+            cancellation.cancel(
+                self.intake.store,
+                self.intake.workflow,
+                tenant=callback.tenant,
+                callback_id=callback.callback_id,
+            )
+        except CallbackEnded:
+            return False
+        return True
+
+
+_DO: dict[Command, Callable[[SmsTrigger, Texter], str | None]] = {
+    Command.STOP: SmsTrigger._stop,
+    Command.START: SmsTrigger._start,
+    Command.HELP: SmsTrigger._help,
+    Command.CALL: SmsTrigger._call,
+    Command.CALL_ME: SmsTrigger._call_me,
+    Command.CANCEL: SmsTrigger._cancel_live,
+    Command.STATUS: SmsTrigger._status,
+    Command.UNKNOWN: SmsTrigger._not_understood,
+}
+
+
+def _is_live(callback: Callback) -> bool:
+    return callback.status is not CallbackStatus.ENDED
+
+
+def _may_be_stopped(callback: Callback) -> bool:
+    """Who said STOP is not rung any more; a conversation that is going on is theirs to end."""
+    return _is_live(callback) and callback.status is not CallbackStatus.CONNECTED
+
+
+def _sentence(answer: http.Answer) -> str:
+    if answer["statusCode"] == 202:
+        return sms_grammar.CALLING
+    return sms_grammar.refusal(json.loads(answer["body"])["code"])

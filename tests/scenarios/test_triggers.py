@@ -1,0 +1,189 @@
+"""Scenario 22: strangers ring once, text, and let our own services call each other.
+
+Who calls is whatever the caller's network says, and a ring costs the caller nothing.
+"""
+
+import itertools
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from callback import sms_grammar
+from callback.missed_call import WITHHELD
+from tests.histories.world import TABLE
+from tests.local.carrier import twiml
+from tests.scenarios.play import Play
+
+OURS, THEIRS = "+14155550100", "+14155550109"
+DESK = "1000218"
+CALLER = "+14155550118"
+ANOTHER = "+14155550101"
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def ours(play: Play) -> Play:
+    """Our number takes texts and calls; so does another tenant's."""
+    for number, tenant in ((OURS, "tenant-of-the-histories"), (THEIRS, "another-tenant")):
+        play.world.make_number(number, tenant, sms_to=DESK, missed_call_to=DESK)
+    return play
+
+
+def ring(play: Play, caller: str, to: str = OURS, **fields: str) -> None:
+    """One ring: the call is always turned away, whatever comes of it."""
+    form = {"CallSid": f"CA{secrets.token_hex(16)}", "CallStatus": "ringing", **fields}
+    answer = play.webhook("/carrier/trigger/call", From=caller, To=to, **form)
+    assert answer.status_code == 200
+    (verb,) = twiml.parse(answer.content).verbs
+    assert (verb.name, verb.get("reason")) == ("Reject", "busy")
+
+
+def text(play: Play, body: str, sender: str = CALLER, to: str = OURS, **fields: str) -> str | None:
+    """What is texted back."""
+    form = {"MessageSid": f"SM{secrets.token_hex(16)}", "Body": body, **fields}
+    answer = play.webhook("/carrier/trigger/sms", From=sender, To=to, **form)
+    assert answer.status_code == 200
+    messages = [verb.text for verb in twiml.parse(answer.content).verbs]
+    assert len(messages) <= 1
+    return messages[0] if messages else None
+
+
+def rows(play: Play) -> list[str]:
+    return sorted(row["pk"]["S"] for row in play.world._dynamodb.scan(TableName=TABLE)["Items"])
+
+
+FORMS = (
+    "+1900555{:04}",  # premium, United States
+    "+1800555{:04}",  # freephone
+    "+1809555{:04}",  # Dominican Republic, dialed as if it were next door
+    "+1876555{:04}",  # Jamaica
+    "+1284555{:04}",  # British Virgin Islands
+    "+1473555{:04}",  # Grenada
+    "+4490934{:05}",  # premium, United Kingdom
+    "+447012{:06}",  # personal, United Kingdom
+    "+447400{:06}",  # mobile, United Kingdom
+    "+23222{:06}",  # Sierra Leone
+    "+67577{:06}",  # Papua New Guinea
+    "+8816123{:05}",  # satellite
+    "+8708{:07}",  # satellite
+    "+88213{:06}",  # international networks
+    "+97912{:07}",  # international premium
+    "+141555501{:02}9",  # one digit too many
+    "+9999{:06}",  # nobody's
+)
+
+
+def callers() -> list[str]:
+    """500: withheld, premium, foreign, and no numbers at all."""
+    withheld = [*WITHHELD, "", "anonymous", "Anonymous", "unavailable", "Restricted", "unknown"]
+    odd = ["911", "12345", "sip:+14155550118@evil.example", "client:alice", "+1 415 555 0118"]
+    made = (form.format(n) for n in itertools.count(1) for form in FORMS)
+    return list(itertools.islice(itertools.chain(withheld, odd, made), 500))
+
+
+def test_500_one_ring_calls_from_premium_foreign_and_withheld_numbers_call_nobody(ours: Play):
+    before = rows(ours)
+    for caller in callers():
+        ring(ours, caller)
+    assert ours.world.triggers.waiting == []
+    ours.let(30)
+    assert ours.calls() == []
+    assert rows(ours) == before, "not even remembered"
+
+
+def test_a_plain_caller_of_our_own_country_is_called_back_after_the_line_is_free(ours: Play):
+    ring(ours, CALLER, StirVerstat="TN-Validation-Passed-A")
+    ours.let(3)
+    assert ours.calls() == [], "the caller's line may still be busy with us"
+    ours.let(5)
+    assert len(ours.calls("A")) == 1
+    record = ours.ended(ours.the_only_id(), within=120)
+    assert (record["source"], record["outcome"]) == ("missed_call", "completed")
+    assert (record["leg_A"]["to"], record["leg_B"]["to"]) == (CALLER, DESK)
+    assert {record["leg_A"]["from"], record["leg_B"]["from"]} == {OURS}, "never the caller's"
+
+
+@pytest.mark.parametrize("verstat", ["TN-Validation-Failed", "TN-Validation-Failed-A"])
+def test_a_number_that_its_own_network_says_is_false_is_not_called(ours: Play, verstat):
+    ring(ours, CALLER, StirVerstat=verstat)
+    ours.let(30)
+    assert ours.calls() == []
+
+
+def test_one_number_is_called_back_once_in_24_hours_however_often_it_rings(ours: Play):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: ring(ours, CALLER), range(40)))
+    ring(ours, ANOTHER)
+    ours.let(150)
+    for _ in range(5):
+        ring(ours, CALLER)
+        ours.let(10)
+    called = [row["leg_a"]["M"]["to"]["S"] for row in ours.world.records().values()]
+    assert sorted(called) == sorted([CALLER, ANOTHER])
+
+    ours.world.carrier.advance(DAY)
+    ring(ours, CALLER)
+    ours.let(10)
+    called = [row["leg_a"]["M"]["to"]["S"] for row in ours.world.records().values()]
+    assert called.count(CALLER) == 2
+
+
+def test_the_carriers_second_try_of_one_call_is_one_callback(ours: Play):
+    sid = f"CA{secrets.token_hex(16)}"
+    for _ in range(3):
+        ring(ours, CALLER, CallSid=sid)
+    ours.let(10)
+    ring(ours, CALLER, CallSid=sid)
+    ours.let(10)
+    assert len(ours.world.records()) == 1
+    assert len(ours.calls("A")) == 1
+
+
+def test_two_of_our_services_calling_and_texting_each_other_stop_at_the_first_hop(ours: Play):
+    before = rows(ours)
+    for caller, called in ((OURS, THEIRS), (THEIRS, OURS), (OURS, OURS)):
+        ring(ours, caller, to=called)
+        for body in ("CALL ME", f"CALL {CALLER}", "HELP", "hello", sms_grammar.HELP):
+            assert text(ours, body, sender=caller, to=called) is None
+    ours.let(30)
+    assert ours.calls() == []
+    assert rows(ours) == before
+
+
+def test_a_machine_that_answers_every_text_is_answered_once(ours: Play):
+    answers = [text(ours, "I am out of the office") for _ in range(10)]
+    assert answers == [sms_grammar.HELP] + [None] * 9
+
+
+def test_stop_then_a_call_calls_nobody_until_start(ours: Play):
+    assert text(ours, "STOP") is None
+    ring(ours, CALLER)
+    assert ours.world.triggers.waiting == []
+    assert text(ours, f"CALL {ANOTHER}") is None
+    assert text(ours, "CALL ME") is None
+    ours.let(30)
+    assert ours.calls() == []
+
+    assert text(ours, "CALL ME", to=THEIRS) == sms_grammar.CALLING, "another tenant's list"
+    ours.let(60)
+    assert text(ours, "START") == sms_grammar.STARTED
+    assert text(ours, "CALL ME") == sms_grammar.CALLING
+    ours.let(1)
+    assert len(ours.world.records()) == 2
+
+
+def test_stop_wins_over_what_was_asked_for_already(ours: Play):
+    ring(ours, CALLER)
+    assert text(ours, "stop calling me!") is None
+    ours.let(30)
+    assert ours.calls() == [], "not even what waited to be dialed"
+
+    ring(ours, ANOTHER)
+    ours.party(ANOTHER, answer_after=20)
+    ours.until(lambda: len(ours.calls()) == 1, within=10)
+    ours.let(2)
+    assert text(ours, "QUIT", sender=ANOTHER) is None
+    record = ours.ended(ours.the_only_id(), within=10)
+    assert record["outcome"] == "canceled"
+    assert ours.calls("B") == []

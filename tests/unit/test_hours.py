@@ -1,0 +1,106 @@
+"""Is it a time to call somebody? In the zone of the called, on the days that are not 24 hours."""
+
+from datetime import UTC, datetime, time
+
+import pytest
+
+from callback import destinations, hours
+from callback.policy import CallingWindow
+
+DAILY = CallingWindow(time(8), time(21), frozenset(range(7)))
+ALL_DAY = CallingWindow(time(0), None, frozenset(range(7)))
+WEEKDAYS = CallingWindow(time(9), time(17), frozenset(range(5)))
+LA, NY, BERLIN = "America/Los_Angeles", "America/New_York", "Europe/Berlin"
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("window", "zones", "at", "inside"),
+    [
+        (DAILY, [LA], "2026-11-24T15:59:59", False),
+        (DAILY, [LA], "2026-11-24T16:00", True),
+        (DAILY, [LA], "2026-11-25T04:59:59", True),
+        (DAILY, [LA], "2026-11-25T05:00", False),
+        # The day before and the day after clocks go back (1 November 2026, 09:00 UTC).
+        (DAILY, [LA], "2026-10-31T15:00", True),
+        (DAILY, [LA], "2026-11-01T15:59", False),
+        (DAILY, [LA], "2026-11-01T16:00", True),
+        # And forward (14 March 2027, 10:00 UTC).
+        (DAILY, [LA], "2027-03-13T15:59", False),
+        (DAILY, [LA], "2027-03-14T15:00", True),
+        (DAILY, [BERLIN], "2026-10-25T06:59", False),
+        (DAILY, [BERLIN], "2026-10-25T07:00", True),
+        # Inside in both or not at all.
+        (DAILY, [LA, NY], "2026-11-24T14:00", False),
+        (DAILY, [LA, NY], "2026-11-24T16:00", True),
+        (DAILY, [LA, NY], "2026-11-25T02:00", False),
+        # Friday evening here is Saturday there.
+        (WEEKDAYS, ["Pacific/Auckland"], "2026-11-27T00:00", True),
+        (WEEKDAYS, ["Pacific/Auckland"], "2026-11-27T20:00", False),
+        (ALL_DAY, [LA], "2026-11-24T23:59:59.999", True),
+        (ALL_DAY, [], "2026-11-24T12:00", False),
+    ],
+)
+def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, inside):
+    assert hours.inside(window, zones, utc(at)) is inside
+
+
+@pytest.mark.parametrize(
+    ("window", "zones", "after", "at"),
+    [
+        (DAILY, [LA], "2026-11-24T12:00:30", "2026-11-24T16:00"),
+        (DAILY, [LA], "2026-11-25T05:00", "2026-11-25T16:00"),
+        # The night has an hour more, and an hour less.
+        (DAILY, [LA], "2026-11-01T04:00", "2026-11-01T16:00"),
+        (DAILY, [LA], "2027-03-14T05:00", "2027-03-14T15:00"),
+        (DAILY, [LA, NY], "2026-11-25T02:00", "2026-11-25T16:00"),
+        (WEEKDAYS, [BERLIN], "2026-11-27T16:00", "2026-11-30T08:00"),
+        # Half past two is a time that this night does not have: it begins at three.
+        (
+            CallingWindow(time(2, 30), time(4), frozenset({6})),
+            [LA],
+            "2027-03-14T08:00",
+            "2027-03-14T10:00",
+        ),
+        # And half past one is one that this night has twice.
+        (
+            CallingWindow(time(1, 30), time(2), frozenset({6})),
+            [LA],
+            "2026-11-01T09:00",
+            "2026-11-01T09:30",
+        ),
+    ],
+)
+def test_the_next_time_is_the_first_minute_that_is_inside(window, zones, after, at):
+    assert hours.next_inside(window, zones, utc(after)) == utc(at)
+
+
+@pytest.mark.parametrize(
+    ("window", "zones"),
+    [
+        (CallingWindow(time(9), time(10), frozenset({0})), [LA, BERLIN]),
+        (ALL_DAY, []),
+    ],
+    ids=["never in both", "no zone is known"],
+)
+def test_where_there_is_no_next_time_none_is_told(window, zones):
+    assert hours.next_inside(window, zones, utc("2026-11-24T12:00")) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "some"),
+    [
+        ("+14155550123", {LA}),
+        ("+12125550123", {NY}),
+        ("+442079460000", {"Europe/London"}),
+        ("+79201234567", {"Europe/Moscow", "Asia/Yekaterinburg"}),
+        ("+870773123456", set()),
+    ],
+)
+def test_a_number_has_the_zones_that_its_plan_says(number, some):
+    zones = set(destinations.of(number).zones)
+    assert some <= zones
+    assert bool(zones) == bool(some)

@@ -1,0 +1,52 @@
+"""Once in a while and no more often, for each address, by whoever comes first."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from callback import clock
+from callback.once import Once
+from tests.unit.build import NOON, at
+
+NUMBER, HOUR = "+14155550123", timedelta(hours=1)
+
+
+class Known:
+    def get(self):
+        return "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def once(client, monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: NOON)
+    return Once(client, "callbacks", Known())
+
+
+def test_the_second_to_ask_may_not_and_the_first_always_could(once):
+    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+    assert not once.may("acme", "call", NUMBER, HOUR, by="2")
+    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+
+
+def test_each_tenant_matter_and_address_is_on_its_own(once):
+    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+    assert once.may("other", "call", NUMBER, HOUR, by="2")
+    assert once.may("acme", "help", NUMBER, HOUR, by="2")
+    assert once.may("acme", "call", "+14155550124", HOUR, by="2")
+
+
+def test_when_the_time_is_over_the_next_may(once, monkeypatch):
+    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+    monkeypatch.setattr(clock, "now", lambda: at(3599))
+    assert not once.may("acme", "call", NUMBER, HOUR, by="2")
+    monkeypatch.setattr(clock, "now", lambda: at(3600))
+    assert once.may("acme", "call", NUMBER, HOUR, by="3")
+    assert not once.may("acme", "call", NUMBER, HOUR, by="1"), "the first's hour is over too"
+
+
+def test_the_row_names_nobody_and_is_deleted_when_it_is_of_no_use(once, client):
+    once.may("acme", "call", NUMBER, HOUR, by="1")
+    (row,) = client.scan(TableName="callbacks")["Items"]
+    assert NUMBER[1:] not in json.dumps(row)
+    assert row["ttl"] == {"N": str(int(at(3600).timestamp()))}

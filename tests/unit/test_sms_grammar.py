@@ -1,0 +1,98 @@
+"""A text is understood however it is written, and one sentence is said back."""
+
+import pytest
+
+from callback import errors, sms_grammar
+from callback.models import CallbackStatus
+from callback.sms_grammar import Command, Text, parse
+
+
+@pytest.mark.parametrize(
+    ("body", "command"),
+    [
+        ("STOP", Command.STOP),
+        (" stop ", Command.STOP),
+        ("Stop.", Command.STOP),
+        ("StopAll", Command.STOP),
+        ("stop all", Command.STOP),
+        ("Unsubscribe", Command.STOP),
+        ("END", Command.STOP),
+        ("quit!", Command.STOP),
+        ("REVOKE", Command.STOP),
+        ("optout", Command.STOP),
+        ("Stop calling me, please", Command.STOP),
+        ('"STOP"', Command.STOP),
+        ("start", Command.START),
+        ("Unstop", Command.START),
+        ("\nHELP\n", Command.HELP),
+        ("info?", Command.HELP),
+        ("call me", Command.CALL_ME),
+        ("Call  Me!", Command.CALL_ME),
+        ("\tCALL\nME ", Command.CALL_ME),
+        ("cancel", Command.CANCEL),
+        ("Status?", Command.STATUS),
+        ("", Command.UNKNOWN),
+        ("   ", Command.UNKNOWN),
+        ("call", Command.UNKNOWN),
+        ("+14155550123", Command.UNKNOWN),
+        ("start the car", Command.UNKNOWN),
+        ("help me out", Command.UNKNOWN),
+        ("status of my order", Command.UNKNOWN),
+        ("cancel my subscription", Command.UNKNOWN),
+        ("yes", Command.UNKNOWN),
+        ("stopping by later", Command.UNKNOWN),
+        ("recall 415 555 0123", Command.UNKNOWN),
+        ("ЅТОР", Command.UNKNOWN),
+        ("👍", Command.UNKNOWN),
+        ("x" * 1600, Command.UNKNOWN),
+    ],
+)
+def test_a_command_is_its_word_in_any_case_and_with_anything_around_it(body, command):
+    assert parse(body) == Text(command)
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("CALL +14155550123", "+14155550123"),
+        ("call(415) 555-0123", "(415) 555-0123"),
+        ("Call+1 415.555.0123.", "+1 415.555.0123"),
+        ("call\n4155550123 ", "4155550123"),
+        ("CALL \u202a+1 415\u00a0555\u20110123\u202c", "+1 415\u00a0555\u20110123"),
+        ("call me maybe", "me maybe"),
+        ("call mum", "mum"),
+    ],
+)
+def test_what_follows_call_is_taken_as_it_is_written(body, number):
+    assert parse(body) == Text(Command.CALL, number)
+
+
+@pytest.mark.parametrize("word", ["STOP", "START", "HELP"])
+def test_the_carriers_own_word_comes_before_the_text(word):
+    assert parse("ARRET", word) == Text(Command[word], is_answered=True)
+    assert parse("CALL ME", word) == Text(Command[word], is_answered=True)
+
+
+def test_a_word_of_the_carrier_that_is_not_known_changes_nothing():
+    assert parse("call me", "SOMETHING") == Text(Command.CALL_ME)
+
+
+def test_there_is_a_sentence_for_every_status():
+    assert set(sms_grammar.STATUS) == set(CallbackStatus)
+
+
+def test_a_refusal_is_the_first_sentence_that_fits_its_codes():
+    known = sms_grammar.refusal("callback_in_progress")
+    assert sms_grammar.refusal("too_short", "callback_in_progress") == known
+    assert sms_grammar.refusal("too_short") == sms_grammar.refusal() != known
+
+
+def test_every_refusal_that_has_a_sentence_exists():
+    kinds = [*errors.CallbackError.__subclasses__()]
+    fields = {"emergency_number", "same_party", "invalid_address"}
+    assert set(sms_grammar._REFUSALS) <= {kind.code for kind in kinds} | fields
+
+
+def test_every_sentence_fits_into_one_text():
+    said = [*sms_grammar.STATUS.values(), *sms_grammar._REFUSALS.values(), sms_grammar.HELP]
+    assert all(len(sentence) <= 160 and sentence.isascii() for sentence in said)

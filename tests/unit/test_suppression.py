@@ -1,0 +1,59 @@
+"""Who is on the list is not called, and the list names nobody."""
+
+import json
+
+import pytest
+
+from callback import clock
+from callback.models import to_text
+from callback.suppression import SuppressionList
+from tests.unit.build import NOON, at
+
+PEPPER = "0123456789abcdef0123456789abcdef"
+NUMBER, OTHER = "+14155550123", "+14155550124"
+
+
+class Known:
+    def __init__(self, pepper):
+        self.pepper = pepper
+
+    def get(self):
+        return self.pepper
+
+
+@pytest.fixture
+def suppressed(client):
+    return SuppressionList(client, "callbacks", Known(PEPPER))
+
+
+def test_who_was_added_is_on_the_list_until_removed(suppressed):
+    assert not suppressed.contains("acme", NUMBER)
+    for _ in range(2):
+        suppressed.add("acme", NUMBER)
+        assert suppressed.contains("acme", NUMBER)
+    assert not suppressed.contains("acme", OTHER)
+    for _ in range(2):
+        suppressed.remove("acme", NUMBER)
+        assert not suppressed.contains("acme", NUMBER)
+
+
+def test_a_list_is_its_tenants_own(suppressed):
+    suppressed.add("acme", NUMBER)
+    suppressed.remove("other", NUMBER)
+    assert suppressed.contains("acme", NUMBER)
+    assert not suppressed.contains("other", NUMBER)
+
+
+def test_the_list_is_worth_nothing_without_the_pepper(client, suppressed):
+    suppressed.add("acme", NUMBER)
+    rows = json.dumps(client.scan(TableName="callbacks")["Items"])
+    assert NUMBER[1:] not in rows
+    assert not SuppressionList(client, "callbacks", Known(PEPPER[::-1])).contains("acme", NUMBER)
+
+
+def test_the_first_word_counts(client, suppressed, monkeypatch):
+    for seconds in (0, 60):
+        monkeypatch.setattr(clock, "now", lambda seconds=seconds: at(seconds))
+        suppressed.add("acme", NUMBER)
+    (row,) = client.scan(TableName="callbacks")["Items"]
+    assert row["suppressed_at"] == {"S": to_text(NOON)}
