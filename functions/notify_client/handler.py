@@ -16,6 +16,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, notifying, settings
 from callback.deliveries import DeliveryQueue, DeliveryStore
+from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.outbound import Sender
 
@@ -33,6 +34,7 @@ def notify(record: SQSRecord) -> None:
     notifying.notify(endpoints, deliveries, queue, sender, message["tenant"], message["message_id"])
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, notify, processor, context)

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 
 from callback import aws, publishing, settings
 from callback.deliveries import DeliveryQueue, DeliveryStore
+from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.publishing import EventBus
 from callback.store import from_image
@@ -33,6 +34,7 @@ def publish(record: DynamoDBRecord) -> None:
     publishing.publish(endpoints, deliveries, queue, bus, old, from_image(change["NewImage"]))
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, publish, processor, context)

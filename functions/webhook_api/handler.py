@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger
 
 from callback import aws, http, settings, webhook_schema, webhooks
 from callback.deliveries import DeliveryQueue, DeliveryStore
+from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.outbound import Sender
 
@@ -68,6 +69,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

@@ -21,6 +21,9 @@ ROUTES = [
     ("GET", PATH),
     ("GET", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
     ("DELETE", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+    ("POST", "/voice/erasure"),
+    ("GET", "/voice/erasure"),
+    ("GET", "/voice/erasure/6f1c0000-0000-4000-8000-000000000000"),
     ("PUT", "/voice/webhook/endpoint"),
     ("GET", "/voice/webhook/endpoint"),
     ("DELETE", "/voice/webhook/endpoint"),
@@ -28,9 +31,6 @@ ROUTES = [
     ("POST", "/voice/webhook/endpoint/test"),
     ("GET", "/voice/webhook/failed"),
     ("POST", "/voice/webhook/failed/msg_1/replay"),
-    ("POST", "/voice/erasure"),
-    ("GET", "/voice/erasure"),
-    ("GET", "/voice/erasure/6f1c0000-0000-4000-8000-000000000000"),
 ]
 NUMBER = "1000203"  # rings and never answers
 

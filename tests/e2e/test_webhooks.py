@@ -12,7 +12,7 @@ import requests
 
 from tests.e2e.client import Client, between, has_ended
 from tests.local.receiver import Received, Receiver
-from tests.local.stack import CALLER_ID, LocalStack
+from tests.local.stack import LocalStack
 from tests.scenarios.relay import verified
 
 DEADLINE_SECONDS = 30
@@ -24,8 +24,6 @@ class Told:
     def __init__(self, stack: LocalStack, receiver: Receiver) -> None:
         name = f"tenant-{uuid.uuid4().hex[:12]}"
         self.client = Client(stack.url, stack.make_tenant(name))
-        stack.verify(name, CALLER_ID)
-        stack.set_policy(name, fallback_caller_id=CALLER_ID)
         self.path = f"/{name}"
         self.url = receiver.url + self.path
         self.receiver = receiver

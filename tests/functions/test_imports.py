@@ -30,9 +30,9 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
     [
         ("carrier_webhook", "callback.carrier_events"),
         ("authorizer", "callback.tenants"),
+        ("trigger_event", "callback.trigger_queue"),
         ("notify_client", "callback.notifying"),
         ("publish_events", "callback.publishing"),
-        ("trigger_event", "callback.trigger_queue"),
     ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):

@@ -103,7 +103,6 @@ Call two parties, then see what became of it:
 Be told of everything that happens:
   curl -X PUT {stack.url}/voice/webhook/endpoint -H 'Authorization: Bearer {stack.key}' \\
     -H 'Content-Type: application/json' -d '{{"url": "{receiver.url}"}}'
-
 {_telephone(stack)}
 Ctrl-C stops it.""",
         flush=True,

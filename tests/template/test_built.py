@@ -336,11 +336,15 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
             "trigger_event/requested.json",
             "settle_callback/settling.json",
             "accept_trigger/waiting.json",
+            "notify_client/delivery.json",
         )
     )
     (rule,) = tick["resources"]
-    mappings = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-    sources = {name for each in mappings for name in document.references(each["EventSourceArn"])}
+    sources = {
+        source
+        for mapping in document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        for source in document.references(mapping["EventSourceArn"])
+    }
     pattern = document.of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["EventPattern"]
 
     assert rule.startswith("arn:aws:events:us-east-1:123456789012:rule/voice-callback-Reconcile")
@@ -351,11 +355,11 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
     assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
     assert tick["detail"] == {}
     writes = json.loads((EVENTS / "publish_events/writes.json").read_text("utf-8"))
-    messages = [record for each in queued for record in each["Records"]]
+    taken = [record for each in queued for record in each["Records"]]
     prefix = r"arn:aws:(?:sqs|dynamodb):us-east-1:123456789012:(?:table/)?voice-callback-(\w+)-"
-    records = [*messages, *writes["Records"]]
-    assert {re.match(prefix, record["eventSourceARN"])[1] for record in records} == sources
-    for record in messages:
+    told = {re.match(prefix, each["eventSourceARN"])[1] for each in (*taken, *writes["Records"])}
+    assert told == sources
+    for record in taken:
         # SQS has a hash of what it delivers: not for security.
         body = record["body"].encode()
         assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()

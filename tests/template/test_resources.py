@@ -484,8 +484,8 @@ def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_lette
 
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
-        ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
         ("AcceptTriggerRole", json.dumps({"Fn::GetAtt": ["TriggerQueue", "Arn"]})),
+        ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
     }
 
 
@@ -512,11 +512,11 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
         "SettleQueue",
         "UnsettledCallbacks",
         "UnclosedCallbacks",
+        "TriggerQueue",
+        "RefusedTriggers",
         "DeliveryQueue",
         "UnsentDeliveries",
         "UnpublishedEvents",
-        "TriggerQueue",
-        "RefusedTriggers",
     }
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
@@ -578,10 +578,10 @@ def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
         "StateMachineName",
         "UnclosedCallbacksUrl",
         "UnsettledCallbacksUrl",
+        "RefusedTriggersUrl",
         "UnsentDeliveriesUrl",
         "UnpublishedEventsUrl",
         "EventBusName",
-        "RefusedTriggersUrl",
     }
 
 

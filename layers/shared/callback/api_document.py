@@ -51,13 +51,13 @@ def of(public_url: str, *, key_required: bool) -> Schema:
                 "get": _read(),
                 "delete": _cancel(),
             },
-            **_webhook_paths(),
             "/voice/trigger/packet": {"post": _packet()},
             "/voice/erasure": {"post": _erase(), "get": _list_erasures()},
             "/voice/erasure/{erasure_id}": {
                 "parameters": [_id("erasure_id")],
                 "get": _read_erasure(),
             },
+            **_webhook_paths(),
         },
         "webhooks": {"event": {"post": _event()}},
         "components": {
@@ -240,87 +240,6 @@ def _cancel() -> Schema:
     }
 
 
-def _query(model: type[BaseModel]) -> list[Schema]:
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            **({"description": schema["description"]} if "description" in schema else {}),
-            "schema": _without_null(schema),
-        }
-        for name, schema in _schema_of(model)["properties"].items()
-    ]
-
-
-def _erase() -> Schema:
-    return {
-        "operationId": "eraseNumber",
-        "summary": "Forget a number",
-        "description": (
-            "Every callback of yours until now in which it was called or shown is deleted, here and"
-            " at the carrier; a live one is canceled first. Needs the scope callbacks:erase. What"
-            " is asked for later is not touched."
-        ),
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": _ref("ErasureRequest"),
-                    "example": {"number": "+14155550123"},
-                }
-            },
-        },
-        "responses": {
-            "202": {
-                "description": "Accepted: how far it is.",
-                "headers": {"Location": _header("Where that is told.", required=True)},
-                "content": _json("Erasure"),
-                "links": {
-                    "readErasure": {
-                        "operationId": "readErasure",
-                        "parameters": {"erasure_id": "$response.body#/erasure_id"},
-                    }
-                },
-            },
-            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
-            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
-            "503": _refusal(by_gateway=True),
-            **_BY_GATEWAY,
-        },
-    }
-
-
-def _list_erasures() -> Schema:
-    return {
-        "operationId": "listErasures",
-        "summary": "Every erasure that was asked for, newest first",
-        "responses": {
-            "200": {"description": "All of them.", "content": _json("Erasures")},
-            "503": _refusal(by_gateway=True),
-            **_BY_GATEWAY,
-        },
-    }
-
-
-def _read_erasure() -> Schema:
-    return {
-        "operationId": "readErasure",
-        "summary": "How far an erasure is",
-        "responses": {
-            "200": {"description": "How far it is.", "content": _json("Erasure")},
-            "404": _refusal(errors.ErasureNotFound),
-            "503": _refusal(by_gateway=True),
-            **_BY_GATEWAY,
-        },
-    }
-
-
-def _id(name: str) -> Schema:
-    schema = {"type": "string", "minLength": 1}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
-
-
 def _webhook_paths() -> Schema:
     missing = _refusal(errors.WebhookEndpointNotFound)
     contended = _refusal(errors.StoreContended, by_gateway=True)
@@ -419,7 +338,14 @@ def _webhook_paths() -> Schema:
             }
         },
         "/voice/webhook/failed/{delivery_id}/replay": {
-            "parameters": [_id("delivery_id")],
+            "parameters": [
+                {
+                    "name": "delivery_id",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "minLength": 1},
+                }
+            ],
             "post": {
                 "operationId": "replayDelivery",
                 "summary": "Send a failed event again, with all its attempts before it",
@@ -475,6 +401,87 @@ def _event() -> Schema:
             "410": {"description": "Your endpoint is disabled.", "content": {}},
         },
     }
+
+
+def _query(model: type[BaseModel]) -> list[Schema]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            **({"description": schema["description"]} if "description" in schema else {}),
+            "schema": _without_null(schema),
+        }
+        for name, schema in _schema_of(model)["properties"].items()
+    ]
+
+
+def _erase() -> Schema:
+    return {
+        "operationId": "eraseNumber",
+        "summary": "Forget a number",
+        "description": (
+            "Every callback of yours until now in which it was called or shown is deleted, here and"
+            " at the carrier; a live one is canceled first. Needs the scope callbacks:erase. What"
+            " is asked for later is not touched."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _ref("ErasureRequest"),
+                    "example": {"number": "+14155550123"},
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted: how far it is.",
+                "headers": {"Location": _header("Where that is told.", required=True)},
+                "content": _json("Erasure"),
+                "links": {
+                    "readErasure": {
+                        "operationId": "readErasure",
+                        "parameters": {"erasure_id": "$response.body#/erasure_id"},
+                    }
+                },
+            },
+            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _list_erasures() -> Schema:
+    return {
+        "operationId": "listErasures",
+        "summary": "Every erasure that was asked for, newest first",
+        "responses": {
+            "200": {"description": "All of them.", "content": _json("Erasures")},
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _read_erasure() -> Schema:
+    return {
+        "operationId": "readErasure",
+        "summary": "How far an erasure is",
+        "responses": {
+            "200": {"description": "How far it is.", "content": _json("Erasure")},
+            "404": _refusal(errors.ErasureNotFound),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _id(name: str) -> Schema:
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _ref(name: str) -> Schema:
@@ -582,9 +589,9 @@ _ERRORS = (
     errors.InvalidIdempotencyKey,
     errors.IdempotencyKeyMissing,
     errors.CallbackNotFound,
+    errors.ErasureNotFound,
     errors.WebhookEndpointNotFound,
     errors.DeliveryNotFound,
-    errors.ErasureNotFound,
     errors.CallbackEnded,
     errors.CallbackInProgress,
     errors.RequestInProgress,

@@ -137,14 +137,6 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """Who is told of one callback in place of its tenant's endpoint, and of which events."""
-
-    url: str
-    events: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Reservation:
     """What a callback holds of its tenant's limits until it has ended: a place among those at
     once, and money of the day (UTC, ISO 8601) on which it was accepted.
@@ -158,6 +150,14 @@ class Reservation:
     per_minute_a: int
     per_minute_b: int
     released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told of one callback in place of its tenant's endpoint, and of which events."""
+
+    url: str
+    events: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +184,9 @@ class Callback:
     connected_at: datetime | None = None
     ended_at: datetime | None = None
     waiting: Waiting | None = None
+    reservation: Reservation | None = None
     webhook: Webhook | None = None
     event_count: int = 1  # that it was accepted
-    reservation: Reservation | None = None
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -213,7 +213,7 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting | Webhook | Reservation):
+    if isinstance(value, Leg | Waiting | Reservation | Webhook):
         return to_record(value)
     return value
 
@@ -240,9 +240,9 @@ def from_record(record: dict[str, Any]) -> Callback:
         connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
+        reservation=_maybe(_reservation, record.get("reservation")),
         webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
         event_count=int(record.get("event_count", 1)),  # a row from before there were events
-        reservation=_maybe(_reservation, record.get("reservation")),
         revision=int(record["revision"]),
     )
 

@@ -249,8 +249,7 @@ def parse_callback(
 ) -> CallbackRequest:
     """`rules` say where the webhook may lead.
 
-    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field.
-    """
+    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
     return _parsed(CallbackRequest, body, home_region, sip_domain, rules)
 
 
@@ -298,11 +297,9 @@ def _parsed(
 ) -> _Model:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
     try:
-        return model.model_validate_json(
-            body,
-            context={"home_region": home_region, "sip_domain": sip_domain, "rules": rules},
-        )
+        return model.model_validate_json(body, context=settings)
     except ValidationError as invalid:
         validation.refuse_body(invalid, _NEEDED.get(model, _A_CALLBACK))
 
