@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from callback import transitions
 from tests.local import loopback
 from tests.local.carrier import Scripts, Settings
 from tests.local.carrier.scripts import Behaviour
@@ -106,10 +107,19 @@ def measured(
                 return moments.of(callback_id)
             except NotMeasured as error:
                 record = requests.get(f"{stack.url}/voice/call/callback/{callback_id}", timeout=30)
-                raise NotMeasured(f"{error} of {record.text}") from error
+                raise NotMeasured(f"{error} of {record.text}; {_deadline(speed)}") from error
 
         with ThreadPoolExecutor(parallel) as clients:
             return list(clients.map(one, range(callbacks)))
+
+
+def _deadline(speed: float) -> str:
+    """What gives a callback up here and nowhere else: a machine slower than its fast clock."""
+    real = transitions.DIAL_DEADLINE.total_seconds() / speed
+    return (
+        f"at x{speed:g} a claim not used within {real:.2f} real seconds is given up:"
+        " where the machine was busy for longer, choose a lower --speed"
+    )
 
 
 def milliseconds(seen: list[dict[str, float]], since: str) -> list[float]:

@@ -264,12 +264,12 @@ DOORS = {SMS: text_form, CALL: call_form}
     ids=["missing", "wrong", "token", "replayed", "changed", "not text", "empty", "JSON", "huge"],
 )
 def test_a_forged_text_or_call_is_403_and_leaves_no_trace(stack, line, door, forgery):
-    stored, calls = stack.row_count(), len(stack.calls())
+    stored, calls = stack.rows(), len(stack.calls())
     answer = line.signed(door, DOORS[door](), **forgery)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "<Response" not in answer.text
     # Meanwhile others' callbacks may end, and be taken off a list.
-    assert stack.row_count() <= stored
+    assert stack.rows() <= stored
     assert len(stack.calls()) == calls
 
 
@@ -295,7 +295,7 @@ def test_a_genuine_request_that_lacks_a_field_is_no_fault_of_ours(stack, line, d
 @pytest.mark.parametrize("door", DOORS)
 def test_a_number_into_which_the_next_name_was_moved_is_nobodys(stack, line, door):
     """What is signed runs names and values together, so the signature is right."""
-    stored = stack.row_count()
+    stored = stack.rows()
     genuine = {"AccountSid": stack.account_sid, "To": line.number, **DOORS[door]()}
     signature = RequestValidator(stack.auth_token).compute_signature(stack.url + door, genuine)
     moved = {**genuine, "From": f"{SILENT}FromZip"}
@@ -304,17 +304,17 @@ def test_a_number_into_which_the_next_name_was_moved_is_nobodys(stack, line, doo
     answer = line.signed(door, {}, signature=signature, data=moved)
     assert (answer.status_code, "<Message" in answer.text) == (200, False)
     assert line.callbacks() == []
-    assert stack.row_count() <= stored
+    assert stack.rows() <= stored
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_number_that_nobody_has_is_answered_politely_and_starts_nothing(stack, line, door):
-    stored = stack.row_count()
+    stored = stack.rows()
     answer = line.signed(door, DOORS[door](To="+14155550190"))
     assert answer.status_code == 200
     assert ("<Reject" in answer.text) == (door == CALL)
     assert "<Message" not in answer.text
-    assert stack.row_count() <= stored
+    assert stack.rows() <= stored
 
 
 # -- missed calls ----------------------------------------------------------------------------------

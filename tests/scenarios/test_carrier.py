@@ -342,7 +342,7 @@ def test_settling_with_a_token_that_is_closed_already_is_fine(play: Play):
             answer = play.webhook(path, CallSid=sid, CallStatus="completed", CallDuration="9")
         assert tried
         assert answer.status_code == 204
-        assert play.world.queue.waiting == []
+        assert not play.world.queue.waiting
     assert play.record(callback_id)["leg_A"]["outcome"] == "completed"
 
 
