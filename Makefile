@@ -17,6 +17,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 INSTALLED := $(VENV)/installed
+SCANNERS := build/scanners
 # By the path, so that what they start (sam starts make, make starts pip) is the same Python's.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python"
 # sam asks for a region even to read a template, and phones home unless told not to.
@@ -31,7 +32,7 @@ help:
 	@echo "make run      the whole service on this machine until interrupted"
 	@echo "make test     every check and every test"
 	@echo "make schemathesis   over 5,000 requests made up from the API's document, some minutes"
-	@echo "make check    formatting, lint, types, template and workflow"
+	@echo "make check    formatting, lint, types, template and workflow, each scanned"
 	@echo "make build    what is deployed: the functions and their layer"
 	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
 	@echo "make admin    tenants, their API keys and numbers (ARGS='--help')"
@@ -57,14 +58,14 @@ pytest: $(INSTALLED)
 schemathesis: $(INSTALLED)
 	$(RUN) python -m tests.api_document --max-examples 1300 --at-least 5000 $(ARGS)
 
-check: $(INSTALLED)
+check: $(INSTALLED) $(SCANNERS)/installed
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) cfn-lint template.yaml
 	$(SAM) validate --lint
-	@# FLOAT: Step Functions takes whole numbers where the linter wants a decimal point.
-	$(RUN) statelint --ignore FLOAT --yaml functions/workflow/callback.asl.yaml
+	@# Each exception and its reason are in that module.
+	$(RUN) PYTHONPATH=layers/shared python -m tests.scanners $(SCANNERS)
 
 format: $(INSTALLED)
 	$(RUN) ruff format .
@@ -95,6 +96,13 @@ $(INSTALLED): $(REQUIREMENTS)
 		echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
 		exit 1; }
 	@$(call pip_install,$(VENV),--constraint tests/constraints.txt --requirement tests/requirements.txt)
+	@touch $@
+
+$(SCANNERS)/installed: tests/scanners/requirements.txt tests/scanners/constraints.txt
+	@echo "Installing the template's scanners into $(SCANNERS), about a minute..."
+	@rm -rf $(SCANNERS)
+	@$(PYTHON) -m venv $(SCANNERS)
+	@$(call pip_install,$(SCANNERS),--constraint tests/scanners/constraints.txt --requirement tests/scanners/requirements.txt)
 	@touch $@
 
 admin: $(INSTALLED)
@@ -134,6 +142,10 @@ lock:
 	$(call pip_install,build/lock,--constraint layers/shared/constraints.txt --requirement tests/requirements.txt)
 	{ echo "# Every version that tests/requirements.txt brings in. Written by \`make lock\`."; \
 		build/lock/bin/pip freeze --exclude setuptools --exclude wheel; } >tests/constraints.txt
+	$(PYTHON) -m venv --clear build/lock
+	$(call pip_install,build/lock,--requirement tests/scanners/requirements.txt)
+	{ echo "# Every version that requirements.txt brings in. Written by \`make lock\`."; \
+		build/lock/bin/pip freeze --exclude setuptools --exclude wheel; } >tests/scanners/constraints.txt
 
 clean:
 	rm -rf $(VENV) .aws-sam build .mypy_cache .pytest_cache .ruff_cache

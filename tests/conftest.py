@@ -7,3 +7,5 @@ loaded: without a service name it would belong to nobody, and no test would hear
 import os
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "voice-callback")
+
+pytest_plugins = ["tests.canary"]

@@ -16,6 +16,7 @@ from callback import aws, settings, triggers
 from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper, TenantStore
@@ -63,6 +64,7 @@ def accept(record: SQSRecord) -> None:
     triggers.accept(waiting, tenants, suppressed, intake, record.body)
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, accept, processor, context)

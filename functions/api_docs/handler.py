@@ -5,6 +5,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import api_document, api_page, http, settings
+from callback.discretion import discreet
 
 SETTINGS = settings.ApiDocs.read()
 DOCUMENT = api_document.of(
@@ -28,6 +29,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

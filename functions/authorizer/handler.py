@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings, tenants
+from callback.discretion import discreet
 from callback.tenants import Pepper, TenantStore
 
 SETTINGS = settings.Authorizer.read()
@@ -18,6 +19,7 @@ store = TenantStore(aws.dynamodb(), SETTINGS.table_name)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
     """A simple response (API Gateway Developer Guide, "Lambda authorizers for HTTP APIs")."""

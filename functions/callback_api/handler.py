@@ -21,6 +21,7 @@ from callback import (
 from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
@@ -110,6 +111,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

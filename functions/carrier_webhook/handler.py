@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, carrier_events, http, ringback, settings, twiml
 from callback.credentials import CredentialStore
+from callback.discretion import discreet
 from callback.models import LegName
 from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes, genuine_form
 from callback.store import CallbackStore
@@ -81,6 +82,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, closing, settings, workflow
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 
 SETTINGS = settings.CloseCallback.read()
@@ -17,8 +18,9 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: the execution's state, or EventBridge's word that an execution died."""
     callback_id, reason = workflow.closing_of(event)
-    closing.close(store, dialer, callback_id, reason)
+    closing.close_if_kept(store, dialer, callback_id, reason)

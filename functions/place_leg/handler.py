@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings, steps
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.models import Step
 from callback.policy import PolicyStore
 from callback.store import CallbackStore
@@ -27,6 +28,7 @@ dialer = Dialer(
 )
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: {"callback_id", "step": "first" | "second", "token"}."""

@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, reconcile, settings
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
@@ -24,6 +25,7 @@ dialer = Dialer(
 )
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     tally = reconcile.run(store, dialer, workflow)

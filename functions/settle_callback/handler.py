@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
+from callback.discretion import discreet
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
@@ -25,6 +26,7 @@ def settle(record: SQSRecord) -> None:
     workflow.settle(store.get(record.body))
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, settle, processor, context)

@@ -13,6 +13,7 @@ from callback import aws, http, missed_call, schema, settings, twiml
 from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
+from callback.discretion import discreet
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
@@ -105,6 +106,7 @@ ROUTES = {
 }
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
     return http.answer(ROUTES, event)

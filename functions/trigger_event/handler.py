@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import aws, settings
+from callback.discretion import discreet
 from callback.models import Source
 from callback.trigger_queue import TriggerQueue, TriggerStore
 
@@ -17,6 +18,7 @@ waiting = TriggerStore(aws.dynamodb(), SETTINGS.table_name)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 
 
+@discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     queue.put(f"event_{event['id']}", Source.EVENT, event["detail"])

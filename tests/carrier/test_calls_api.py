@@ -130,6 +130,20 @@ def test_only_a_call_that_is_over_can_be_deleted(
     assert (caught.value.status, caught.value.code) == (404, 20404)
 
 
+def test_a_record_may_be_refused_for_a_while_after_the_calls_end(
+    client: Client, simulator: CarrierSimulator
+) -> None:
+    """Twilio error 20009: it may take 14 days."""
+    simulator.exchange.settings.deletable_after = 3600.0
+    call = client.calls.create(to="sip:1000208@d.example", from_=OURS, twiml=PAUSE)
+    simulator.advance(1800)
+    with pytest.raises(TwilioRestException) as caught:
+        client.calls(call.sid).delete()
+    assert (caught.value.status, caught.value.code) == (400, 20009)
+    simulator.advance(3600)
+    assert client.calls(call.sid).delete()
+
+
 # -- lists -------------------------------------------------------------------------------------
 
 

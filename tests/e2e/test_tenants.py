@@ -21,6 +21,9 @@ ROUTES = [
     ("GET", PATH),
     ("GET", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
     ("DELETE", f"{PATH}/6f1c0000-0000-4000-8000-000000000000"),
+    ("POST", "/voice/erasure"),
+    ("GET", "/voice/erasure"),
+    ("GET", "/voice/erasure/6f1c0000-0000-4000-8000-000000000000"),
 ]
 NUMBER = "1000203"  # rings and never answers
 
@@ -226,11 +229,71 @@ def test_two_tenants_may_call_the_same_two_parties_and_learn_nothing_of_each_oth
     assert one.record_when(first, has_ended)["outcome"] == "canceled"
 
 
+def test_a_tenant_with_anothers_ids_cursors_keys_and_numbers_gets_nothing_and_changes_nothing(
+    running, stack, one, other
+):
+    """Everything of another's that could leak, tried at once: not a byte of its rows changes."""
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    number = "+14155550104"
+    body = between(number, "1000203", metadata={"ticket": "one's"})
+    theirs = one.post(body, **key)
+    ids = [theirs.json()["callback_id"], one.accepted(body)]
+    cursor = one.list(limit=1).json()["next_cursor"]
+    one.delete(ids[1])
+    for callback_id in ids:
+        one.delete(callback_id)
+        one.record_when(callback_id, has_ended)
+
+    def rows() -> dict[str, str]:
+        pages = running.aws.dynamodb.get_paginator("scan").paginate(
+            TableName=running.table_name, ConsistentRead=True
+        )
+        items = (item for page in pages for item in page["Items"])
+        mine = [item for item in items if any(each in str(item) for each in ids)]
+        return {i["pk"]["S"] + i["sk"]["S"]: str(i) for i in mine if i["pk"]["S"] != "OPEN"}
+
+    before, calls = rows(), len(stack.calls())
+    assert len(before) >= 8
+    for callback_id in ids:
+        assert other.get(callback_id).status_code == other.delete(callback_id).status_code == 404
+    for query in ({}, {"cursor": cursor}, {"number": number}, {"number": number, "cursor": cursor}):
+        assert other.list(**query).json() == {"callbacks": [], "next_cursor": None}
+    changed = other.post({**body, "leg_B": {"to": "911"}}, **key)
+    assert changed.json()["code"] == "invalid_request", "neither a replay nor a conflict"
+    asked = requests.post(
+        f"{running.url}/voice/erasure",
+        json={"number": number},
+        headers={"Authorization": f"Bearer {other.key}"},
+        timeout=30,
+    )
+    erasure = f"{running.url}{asked.headers['Location']}"
+    give_up = time.monotonic() + DEADLINE_SECONDS
+    while (done_by := _read(erasure, other.key))["status"] != "done":
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert done_by["callbacks_erased"] == 0
+    assert requests.get(erasure, headers=_bearer(one.key), timeout=30).status_code == 404
+    assert rows() == before
+    assert len(stack.calls()) == calls
+    again = one.post(body, **key)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.text == theirs.text
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _read(url: str, key: str) -> dict[str, Any]:
+    read: dict[str, Any] = requests.get(url, headers=_bearer(key), timeout=30).json()
+    return read
+
+
 # -- keys ----------------------------------------------------------------------------------------
 
 
-def admin(stack: LocalStack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The operator's command, against the embedded AWS."""
+def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """The operator's command, against the embedded AWS; `said` is what is typed into it."""
     command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
     environment = {
         "PATH": os.environ["PATH"],
@@ -241,7 +304,13 @@ def admin(stack: LocalStack, *arguments: str) -> subprocess.CompletedProcess[str
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command,
+        env=environment,
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

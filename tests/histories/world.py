@@ -32,7 +32,7 @@ from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
-from tests.local import aws, front, functions, logs, tables, template
+from tests.local import aws, front, functions, heard, logs, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
@@ -92,6 +92,7 @@ class SettleQueue:
     waiting: deque[str] = field(default_factory=deque)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
+        heard.told("the settle queue", MessageBody)
         self.waiting.append(MessageBody)
 
 
@@ -125,6 +126,7 @@ class World:
     """One per process; `reset` gives it an empty table and a carrier without faults."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
+        heard.secret("the carrier's token", AUTH_TOKEN)
         self.faults = Faults()
         self.clock = Clock(stepped=True, start=datetime(2026, 11, 24, 12, tzinfo=UTC))
         self.carrier = CarrierSimulator(

@@ -24,10 +24,12 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import Message, Queue
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from werkzeug.serving import make_server
 
-from tests.local import environment, tables
-from tests.local.template import REGION, Template, Workflow
+from tests.local import environment, heard, tables
+from tests.local.template import ACCOUNT, REGION, Template, Workflow
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -116,6 +118,7 @@ def running() -> Iterator[EmbeddedAws]:
     with (
         mock.patch.dict(default_user_config, stepfunctions={"execute_state_machine": True}),
         once_for_all(),
+        _messages_heard(),
         tables.serialized(),
     ):
         BackendDict.reset()
@@ -131,6 +134,7 @@ def running() -> Iterator[EmbeddedAws]:
                     aws.close()
         finally:
             server.stop()
+            _tell_executions()
             BackendDict.reset()
 
 
@@ -147,6 +151,28 @@ def once_for_all() -> Iterator[None]:
         ),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _messages_heard() -> Iterator[None]:
+    """Every message of every queue, dead letters too."""
+    add = Queue.add_message
+
+    def add_and_tell(self: Queue, message: Message) -> None:
+        heard.told(f"the queue {self.name}", message.body)
+        add(self, message)
+
+    with mock.patch.object(Queue, "add_message", add_and_tell):
+        yield
+
+
+def _tell_executions() -> None:
+    """What Step Functions keeps of each execution, for 90 days in AWS."""
+    for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
+        for execution in machine.executions:
+            heard.told("the input of an execution", str(execution.execution_input))
+            history = json.dumps(execution.to_history_output(), default=str)
+            heard.told("the history of an execution", f"{history} {execution.output}")
 
 
 class _Handler(MotoRequestHandler):

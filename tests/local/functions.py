@@ -23,7 +23,7 @@ from unittest import mock
 
 from botocore.config import Config
 
-from tests.local import environment, logs
+from tests.local import environment, heard, logs
 from tests.local.template import FunctionDefinition
 
 Handler = Callable[[Any, Any], Any]
@@ -77,9 +77,12 @@ class Function:
     def invoke(self, payload: bytes) -> Invocation:
         """Run the handler on the JSON text `payload`; whatever it raises is in the result."""
         request_id = str(uuid.uuid4())
+        event = json.loads(payload)
+        if isinstance(event, dict) and isinstance(event.get("token"), str):
+            heard.secret("a task token", event["token"])
         with logs.of(self.definition.name):
             try:
-                result = self._handler(json.loads(payload), self._context(request_id))
+                result = self._handler(event, self._context(request_id))
             except Exception as error:  # noqa: BLE001 - as Lambda does: every error is an answer
                 return _failed(error, request_id)
         try:
@@ -202,6 +205,8 @@ def _failed(error: Exception, request_id: str) -> Invocation:
     document = _error_document(
         type(error).__name__, str(error), request_id, traceback.format_list(frames)
     )
+    # Into the trace, the history of the execution that asked, the dead letter of the event.
+    heard.told(f"the crash of {logs.running()}", document.decode())
     return Invocation(document, "Unhandled", trace)
 
 

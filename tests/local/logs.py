@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import NamedTuple, TextIO
 
+from tests.local import heard
+
 # Lines kept; a long-running stack must not grow without bound.
 _LINES_KEPT = 20_000
 
@@ -43,6 +45,7 @@ class _Output(io.TextIOBase):
             if part.strip():
                 line = Line(function, part)
                 self.lines.append(line)
+                heard.told(f"the log of {function}", part)
                 if self.listener is not None:
                     self.listener(line)
         return len(text)
@@ -82,6 +85,11 @@ def of(function: str) -> Iterator[None]:
         yield
     finally:
         _running.reset(token)
+
+
+def running() -> str | None:
+    """The function that runs on this thread."""
+    return _running.get()
 
 
 def write(text: str) -> None:

@@ -13,7 +13,18 @@ from types import TracebackType
 from typing import Any, Self
 from unittest import mock
 
-from tests.local import aws, engine, events, front, functions, logs, loopback, template, triggers
+from tests.local import (
+    aws,
+    engine,
+    events,
+    front,
+    functions,
+    heard,
+    logs,
+    loopback,
+    template,
+    triggers,
+)
 from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,6 +102,8 @@ class LocalStack:
         self.account_sid = environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
         self.auth_token = environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
         self._pepper = secrets.token_hex(32)
+        heard.secret("the carrier's token", self.auth_token)
+        heard.secret("the pepper", self._pepper)
         self._address = (host, port)
         self._carrier_port = carrier_port
         self._carrier_settings = carrier_settings
@@ -216,6 +229,7 @@ class LocalStack:
         store = tenants.TenantStore(self.aws.dynamodb, self.table_name)
         chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
         key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
+        heard.secret("an API key's secret", secret)
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:

@@ -27,6 +27,7 @@ class Play:
         world.reset()
         self.began = world.clock.seconds()
         self._next_minute = self.began + first_minute
+        self.every_minute: list[Callable[[], Any]] = [world.reconcile]
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -72,7 +73,8 @@ class Play:
         while (now := self.world.clock.seconds()) < end:
             if now >= self._next_minute:
                 self._next_minute += MINUTE
-                self.world.reconcile()
+                for work in self.every_minute:
+                    work()
             upto = min(now + step, end, self._next_minute)
             self.world.carrier.advance(upto - now)
             self.world.run()

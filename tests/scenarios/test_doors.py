@@ -7,7 +7,7 @@ import base64
 import json
 import sys
 import time
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 import requests
@@ -40,6 +40,17 @@ def forgeries(url: str, genuine: dict[str, str]) -> dict[str, tuple[str, str, st
     stranger = {**genuine, "AccountSid": STRANGER}
     twice = list(genuine.items())
     huge = {**genuine, "Padding": "x" * 1024 * 1024}
+    # What is signed runs names and values together, so these carry a right signature.
+    moved = {k: v for k, v in genuine.items() if k != "CallStatus"}
+    within_a_name = {**moved, "CallStatusb": genuine["CallStatus"][1:]}
+    swallowed = {k: v for k, v in moved.items() if k != "CallSid"}
+    swallowed["CallSid"] = f"{genuine['CallSid']}CallStatus{genuine['CallStatus']}"
+    others = {
+        "another callback's": url.replace("/A/1", "-/A/1"),
+        "the other leg's": url.replace("/A/1", "/B/1"),
+        "another attempt's": url.replace("/A/1", "/A/2"),
+        "another host's": url.replace("127.0.0.1", "localhost"),
+    }
     return {
         "no signature": (urlencode(genuine), "", form),
         "a stranger's token": (urlencode(genuine), signature_of(url, genuine, "theirs"), form),
@@ -52,16 +63,23 @@ def forgeries(url: str, genuine: dict[str, str]) -> dict[str, tuple[str, str, st
         "JSON": (json.dumps(genuine), signature, "application/json"),
         "a megabyte": (urlencode(huge), signature_of(url, huge), form),
         "no body": ("", signature_of(url, {}), form),
+        "a boundary moved within a name": (urlencode(within_a_name), signature, form),
+        "a value that swallows the next field": (urlencode(swallowed), signature, form),
+    } | {
+        f"the signature of {whose} URL": (urlencode(genuine), signature_of(other, genuine), form)
+        for whose, other in others.items()
     }
 
 
 @pytest.mark.parametrize("door", ["status", "twiml"])
-@pytest.mark.parametrize("forgery", forgeries("", {"CallStatus": "-", "CallSid": "-"}))
+@pytest.mark.parametrize("forgery", forgeries("", {"CallStatus": "busy", "CallSid": "-"}))
 def test_a_forged_webhook_is_refused_and_writes_nothing_at_all(ringing, forgery, door):
     play, callback_id, genuine = ringing
     url = f"{play.world.url}/carrier/{door}/{callback_id}/A/1"
     before = rows(play)
     body, signature, content_type = forgeries(url, genuine)[forgery]
+    if "boundary" in forgery or "swallows" in forgery:
+        assert signature_of(url, dict(parse_qsl(body, keep_blank_values=True))) == signature
     answer = requests.post(
         url,
         data=body.encode(),

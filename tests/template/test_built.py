@@ -25,7 +25,9 @@ import pytest
 from twilio.rest import Client
 from werkzeug import Response
 
-from callback import transitions
+from callback import clock, transitions
+from callback.erasures import ErasureStore
+from callback.errors import CallbackNotFound
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -44,7 +46,7 @@ from callback.suppression import SuppressionList
 from callback.tenants import ApiKey, Pepper, TenantStore, hash_of
 from events import sign
 from tests.histories.world import without_rates
-from tests.local import aws, environment, template
+from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
 from tests.template import document
@@ -67,12 +69,16 @@ PEPPER = "made up: 0123456789abcdef0123456789abcdef"
 SECRET = "made-up-and-meant-to-be-known-0123456789abcd"
 
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
+# What libraries log is printed, as Lambda does where LogLevel is DEBUG.
 RUN = """
-import json, sys
+import json, logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
 function, layer, event = sys.argv[1:]
 sys.path[:0] = [function, layer]
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
+    def get_remaining_time_in_millis(self):
+        return 50_000
 import handler
 answer = handler.handler(json.load(open(event)), Context())
 strangers = sorted(
@@ -114,6 +120,8 @@ class World:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr + done.stdout
+        *logged, _ = done.stdout.splitlines()
+        heard.told(f"the log of {function}", "\n".join([*logged, done.stderr]))
         said = json.loads(done.stdout.splitlines()[-1])
         assert said["strangers"] == []
         return said["answer"]
@@ -221,6 +229,13 @@ def world(build: Path) -> Iterator[World]:
     }
     resources = template.load(document.TEMPLATE, parameters)
     Recorder.used = {}
+    for kind, value in (
+        ("the carrier's token", sign.TOKEN),
+        ("the pepper", PEPPER),
+        ("an API key's secret", SECRET),
+        ("a task token", TOKEN),
+    ):
+        heard.secret(kind, value)
     secret = {"account_sid": sign.ACCOUNT_SID, "auth_token": sign.TOKEN}
     try:
         with (
@@ -646,6 +661,54 @@ def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not
     assert world.invoke("SettleCallback", both) == {
         "batchItemFailures": [{"itemIdentifier": "nobody's"}]
     }
+
+
+def test_a_client_asks_for_an_erasure_and_how_far_it_is(world: World, tmp_path: Path) -> None:
+    asked = world.invoke("ErasureApi", EVENTS / "erasure_api/create.json")
+    erasure = json.loads(asked["body"])
+    listed = world.invoke("ErasureApi", EVENTS / "erasure_api/list.json")
+    event = EVENTS / "erasure_api/read.json"
+    unknown = world.invoke("ErasureApi", event)
+    text = event.read_text(encoding="utf-8")
+    erasure_id = json.loads(text)["pathParameters"]["erasure_id"]
+    known = tmp_path / "known.json"
+    known.write_text(text.replace(erasure_id, erasure["erasure_id"]), encoding="utf-8")
+    read = world.invoke("ErasureApi", known)
+
+    assert (asked["statusCode"], erasure["status"]) == (202, "erasing")
+    assert asked["headers"]["Location"] == f"/voice/erasure/{erasure['erasure_id']}"
+    assert json.loads(listed["body"])["erasures"][0] == erasure
+    assert json.loads(read["body"]) == erasure
+    assert unknown["statusCode"] == 404
+
+
+def test_what_is_to_be_forgotten_is_hung_up_settled_and_deleted_everywhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One callback rings, two have ended that somebody waits for."""
+    monkeypatch.setattr(clock, "now", lambda: A_WHILE_AGO)
+    call_sid = world.ring()
+    rings = replace(dialing().leg_a, status=LegStatus.QUEUED, call_sid=call_sid)
+    gone = {
+        "rings": replace(dialing(), leg_a=rings),
+        "ended-first": waiting(replace(over(), status=CallbackStatus.ENDED), Step.FIRST),
+        "ended-second": waiting(replace(over(), status=CallbackStatus.ENDED), Step.SECOND),
+    }
+    for name, each in gone.items():
+        world.store.add(replace(each, callback_id=name, tenant="leaving"))
+    erasures = ErasureStore(world.aws.dynamodb, world.store._table)
+    erasure = erasures.add("leaving", None, None)
+    monkeypatch.undo()
+    for _ in range(2):  # the second time, what was hung up the first time
+        world.invoke("Erase", EVENTS / "erase/tick.json")
+    found = erasures.get("leaving", erasure.erasure_id)
+
+    assert (found.callbacks, found.calls) == (3, 1)
+    assert found.finished_at is not None
+    assert call_sid not in [call.sid for call in world.carrier.calls.list()]
+    for name in gone:
+        with pytest.raises(CallbackNotFound):
+            world.store.get(name)
 
 
 NUMBER, TEXTER, CALLER = "+14155550100", "+14155550118", "+14155550111"

@@ -23,6 +23,8 @@ FUNCTIONS = (
     "Trigger",
     "TriggerEvent",
     "AcceptTrigger",
+    "ErasureApi",
+    "Erase",
     "ApiDocs",
 )
 

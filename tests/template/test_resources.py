@@ -10,7 +10,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from callback import idempotency
+from callback import erasing, idempotency
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -216,7 +216,7 @@ def test_the_api_may_call_the_function_behind_each_route(
             allowed.setdefault(function, []).append(arn.partition("${HttpApi}")[2])
     function_of = {f.name: f.logical_id for f in local.functions}
 
-    assert len(local.routes) == 15
+    assert len(local.routes) == 18
     for route in local.routes:
         asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
         patterns = allowed[function_of[route.function]]
@@ -329,30 +329,54 @@ def test_an_execution_that_was_stopped_has_its_callback_closed(
     assert events_may_invoke(deployed, "CloseCallback") == {rule.logical_id}
 
 
-def test_open_callbacks_are_looked_at_every_minute(
-    deployed: dict[str, Any], local: Template
+@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
+def test_what_is_open_is_looked_at_every_minute(
+    deployed: dict[str, Any], local: Template, function: str
 ) -> None:
-    (schedule,) = local.schedules
-    (reconcile,) = [f for f in local.functions if f.logical_id == "Reconcile"]
+    """Open callbacks, and what is to be forgotten."""
+    (definition,) = [f for f in local.functions if f.logical_id == function]
+    (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
 
     assert schedule.seconds == 60
-    assert [target.function for target in schedule.targets] == [reconcile.name]
-    assert reconcile.timeout < schedule.seconds
-    assert events_may_invoke(deployed, "Reconcile") == {schedule.logical_id}
+    assert len(schedule.targets) == 1
+    assert definition.timeout < schedule.seconds
+    assert events_may_invoke(deployed, function) == {schedule.logical_id}
 
 
-def test_a_look_at_open_callbacks_that_fails_is_left_to_the_next_minute(
-    deployed: dict[str, Any], local: Template
+@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
+def test_a_look_at_what_is_open_that_fails_is_left_to_the_next_minute(
+    deployed: dict[str, Any], local: Template, function: str
 ) -> None:
     """Neither EventBridge nor Lambda does it again, or keeps it for longer."""
-    (schedule,) = local.schedules
+    (definition,) = [f for f in local.functions if f.logical_id == function]
+    (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
     rule = of_type(deployed, "AWS::Events::Rule")[schedule.logical_id]
     (target,) = rule["Targets"]
     once = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": schedule.seconds}
 
     assert rule.get("State", "ENABLED") == "ENABLED"
     assert target["RetryPolicy"] == once
-    assert invocation_of(deployed, "Reconcile").items() >= once.items()
+    assert invocation_of(deployed, function).items() >= once.items()
+
+
+def test_who_takes_erasures_sees_no_callbacks(deployed: dict[str, Any]) -> None:
+    (statement,) = [
+        statement
+        for name, statement in document.statements(deployed)
+        if name == "ErasureApiRole" and "dynamodb" in json.dumps(statement["Action"])
+    ]
+
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["ERASURE#*", "ERASURES*"]}
+    }
+
+
+def test_an_erasure_waits_for_the_last_request_that_it_may_not_miss(local: Template) -> None:
+    """One that was let in by the last moment of a revoked key included."""
+    ttl = max(route.authorizer.ttl for route in local.routes if route.authorizer)
+    longest = max(function.timeout for function in local.functions)
+
+    assert ttl + longest < erasing._LAST_REQUEST.total_seconds()
 
 
 def retried_then_kept(

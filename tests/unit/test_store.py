@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSResponse
 
 from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
-from callback.idempotency import Key
+from callback.idempotency import LIFETIME, Key
 from callback.models import (
     CallbackStatus,
     CloseReason,
@@ -300,6 +300,153 @@ def test_times_of_any_year_are_in_the_order_of_their_text():
     years = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 999, 2026, 9999)]
     assert sorted(map(to_text, years)) == list(map(to_text, years))
     assert to_text(years[1]) == "0999-01-01T00:00:00.000Z"
+
+
+# -- what is forgotten -----------------------------------------------------------------------------
+
+
+def everything(client):
+    return {
+        (item["pk"]["S"], item["sk"]["S"]) for item in client.scan(TableName="callbacks")["Items"]
+    }
+
+
+def erase(store, address=None, tenant="default"):
+    """How many callbacks were deleted."""
+    positions = list(store.listed(tenant, address, NOON + timedelta(days=1)))
+    return sum(store.erase(store.holding(tenant, each, address), []) for each in positions)
+
+
+SHOWN = "+14155550177"
+
+
+def full_of_traces(**fields):
+    made = callback(**fields)
+    return replace(made, leg_a=replace(made.leg_a, caller_id=SHOWN))
+
+
+@pytest.mark.parametrize("address", [None, "1000123", "1000125", SHOWN])
+def test_nothing_is_left_of_a_callback_that_is_erased(store, client, address):
+    key = Key("a-key-of-a-client-1", "fingerprint")
+    store.add(full_of_traces(), key, allow_parallel=False)
+    store.remember_answer("default", key, {"statusCode": 202, "body": SHOWN})
+    assert len(everything(client)) == 9
+    assert erase(store, address) == 1
+    assert everything(client) == set()
+
+
+def test_a_party_nobody_knows_and_another_tenant_lose_nothing(store, client):
+    store.add(callback(), allow_parallel=False)
+    before = everything(client)
+    assert erase(store, "1000199") == erase(store, tenant="another") == 0
+    assert everything(client) == before
+
+
+def test_what_a_later_callback_took_over_is_left_to_it(store, client):
+    """The pair, and a key that had outlived its day."""
+    key = Key("a-key-of-a-client-1", "fingerprint")
+    old = callback(callback_id="old", status=CallbackStatus.ENDED, created_at=NOON)
+    store.add(old, key, allow_parallel=False)
+    new = callback(callback_id="new", created_at=NOON + LIFETIME + timedelta(seconds=1))
+    store.add(new, key, allow_parallel=False)
+    before = everything(client)
+    (_, position) = sorted(store.listed("default", None, NOON + timedelta(days=2)), reverse=True)
+    assert position.endswith("#old")
+    assert store.erase(store.holding("default", position), [])
+    gone = before - everything(client)
+    assert not any("PAIR" in pk or "IDEMPOTENCY" in pk for pk, _ in gone)
+    assert store.get("new") == new
+
+
+def test_a_callback_that_somebody_wrote_meanwhile_is_not_erased(store, client):
+    store.add(callback())
+    (position,) = store.listed("default", None, NOON)
+    held = store.holding("default", position)
+    store.change("cb-1", transitions.cancel)
+    before = everything(client)
+    assert not store.erase(held, [])
+    assert everything(client) == before
+
+
+def test_no_late_write_brings_an_erased_callback_back(store, client):
+    key = Key("a-key-of-a-client-1", "fingerprint")
+    store.add(callback(), key)
+
+    def cancel_while_it_is_erased(seen):
+        assert erase(store) == 1
+        return transitions.cancel(seen)
+
+    with pytest.raises(CallbackNotFound):
+        store.change("cb-1", cancel_while_it_is_erased)
+    store.remember_answer("default", key, {"statusCode": 202})
+    store.forget_open(callback())
+    assert everything(client) == set()
+
+
+def test_what_has_expired_is_erased_like_the_rest(store, client, monkeypatch):
+    """DynamoDB may take days to delete it, each row in its own time."""
+    store.add(callback(expires_at=NOON + timedelta(days=1)), allow_parallel=False)
+    monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=2))
+    assert erase(store, "1000123") == 1
+    assert everything(client) == set()
+    store.add(callback(callback_id="cb-2"))
+    client.delete_item(
+        TableName="callbacks", Key={"pk": {"S": "CALLBACK#cb-2"}, "sk": {"S": "CALLBACK"}}
+    )
+    assert erase(store, "1000123") == 1
+    assert everything(client) == {
+        ("TENANT#default#NUMBER#sip:1000125@", "2026-11-24T12:00:00.000Z#cb-2")
+    }
+
+
+def test_a_callback_with_more_rows_than_a_transaction_takes_is_erased(store, client):
+    store.add(callback())
+    for n in range(120):
+        client.put_item(
+            TableName="callbacks",
+            Item={"pk": {"S": "CALLBACK#cb-1"}, "sk": {"S": f"EVENT#{n:03d}"}},
+        )
+    assert erase(store) == 1
+    assert everything(client) == set()
+
+
+# -- what has expired ------------------------------------------------------------------------------
+
+
+def test_nobody_sees_a_callback_that_has_expired_though_its_rows_are_there(
+    store, client, monkeypatch
+):
+    store.add(callback(expires_at=NOON + timedelta(days=30)), allow_parallel=False)
+    monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=30))
+    rows = everything(client)
+    with pytest.raises(CallbackNotFound):
+        store.get("cb-1")
+    with pytest.raises(CallbackNotFound):
+        store.change("cb-1", transitions.cancel)
+    assert listed(store) == listed(store, number="1000123") == [[]]
+    assert list(store.open()) == []
+    store.add(
+        callback(callback_id="cb-2", created_at=NOON + timedelta(days=30)), allow_parallel=False
+    )
+    assert store.get("cb-2").callback_id == "cb-2", "an expired one does not hold the pair"
+    assert rows <= everything(client)
+
+
+def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
+    key = Key("a-key-of-a-client-1", "fingerprint")
+    store.add(full_of_traces(expires_at=NOON + timedelta(days=30)), key, allow_parallel=False)
+    items = client.scan(TableName="callbacks")["Items"]
+    ttls = {item["pk"]["S"].partition("#")[0]: int(item["ttl"]["N"]) for item in items}
+    a_month = int((NOON + timedelta(days=30)).timestamp())
+    a_day = int((NOON + LIFETIME).timestamp())
+    assert ttls == {
+        "CALLBACK": a_month,
+        "OPEN": a_month,
+        "TENANT": a_month,
+        "PAIR": a_month,
+        "IDEMPOTENCY": a_day,
+    }
+    assert all("ttl" in item for item in items)
 
 
 @pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])

@@ -1,4 +1,4 @@
-"""Tenants, their API keys, numbers and policies, from a shell: python -m callback.admin --help
+"""Tenants: keys, numbers, policies, and forgetting. From a shell: python -m callback.admin --help
 
 Talks to the AWS of your credentials and region, or to the one that AWS_ENDPOINT_URL names.
 """
@@ -11,7 +11,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import addresses, aws, numbering, numbers, policy, prices, tenants
+from callback import addresses, aws, numbering, numbers, policy, prices, suppression, tenants
+from callback.erasures import Erasure, ErasureStore
 from callback.models import Scope, to_text
 from callback.numbers import NumberStore, TenantNumber
 from callback.policy import PolicyStore
@@ -21,6 +22,7 @@ _REFUSALS = (
     BotoCoreError,
     ClientError,
     GetParameterError,
+    addresses.InvalidAddress,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
     policy.InvalidValue,
@@ -38,7 +40,8 @@ _OF_POLICY = ("set-policy", "show-policy", "kill-switch")
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m callback.admin", description="Tenants, API keys, numbers, policies."
+        prog="python -m callback.admin",
+        description="Tenants, API keys, numbers, policies, and forgetting.",
     )
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--table", required=True, help="the stack's output TableName")
@@ -77,6 +80,16 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
     held = command("list-numbers", "A tenant's numbers.")
     held.add_argument("tenant")
+    erase = command("erase-number", "Forget a number, here and at the carrier; read from stdin.")
+    erase.add_argument("tenant")
+    erase.add_argument("--pepper", default="/voice-callback/key-pepper")
+    everything = command(
+        "erase-tenant",
+        "Revoke every key of a tenant, let go of its numbers, forget every callback of its.",
+    )
+    everything.add_argument("tenant")
+    erased = command("list-erasures", "What was and is to be forgotten of a tenant, newest first.")
+    erased.add_argument("tenant")
     remove = command("remove-number", "The number is nobody's from now on.")
     remove.add_argument("tenant")
     remove.add_argument("number", type=_number)
@@ -152,6 +165,8 @@ def _run(arguments: argparse.Namespace) -> None:
         case "list-numbers":
             for number in held.of(arguments.tenant):
                 print(_told(number))
+        case "erase-number" | "erase-tenant" | "list-erasures":
+            _run_erasure(arguments, store, held)
         case "remove-number":
             held.remove(arguments.tenant, arguments.number)
             print(f"removed  {arguments.number}")
@@ -202,6 +217,34 @@ def _told(number: TenantNumber) -> str:
     kind = "owned" if number.owned else "verified"
     sms, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
     return f"{number.number}  {kind}  CALL ME to {sms}  missed call to {missed}"
+
+
+def _run_erasure(arguments: argparse.Namespace, store: TenantStore, held: NumberStore) -> None:
+    erasures, tenant = ErasureStore(aws.dynamodb(), arguments.table), arguments.tenant
+    store.require(tenant)
+    match arguments.command:
+        case "erase-number":
+            # Not an argument: those stay in the shell's history.
+            address = addresses.parse(sys.stdin.readline().strip())
+            pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm()))
+            hashed = suppression.hashed(pepper, address)
+            print(_progress(erasures.add(tenant, address, hashed)))
+        case "erase-tenant":
+            for key in store.keys(tenant):
+                store.revoke(key.key_id)
+            for number in held.of(tenant):
+                held.remove(tenant, number.number)
+            print(_progress(erasures.add(tenant, None, None)))
+        case "list-erasures":
+            for erasure in erasures.of(tenant):
+                print(_progress(erasure))
+
+
+def _progress(erasure: Erasure) -> str:
+    whom = (erasure.number_hash or "everybody")[:16]
+    counted = f"{erasure.callbacks} callbacks here, {erasure.calls} calls at the carrier"
+    done = f"done {to_text(erasure.finished_at)}" if erasure.finished_at else "not done"
+    return f"{erasure.erasure_id}  {to_text(erasure.requested_at)}  {whom}  {counted}  {done}"
 
 
 def _scopes(key: ApiKey) -> str:

@@ -21,7 +21,7 @@ from callback.models import (
     Step,
 )
 from callback.policy import NumberType
-from callback.schema import CallbackRequest, CreateQuery, ListRequest, PacketRequest
+from callback.schema import CallbackRequest, CreateQuery, ErasureRequest, ListRequest, PacketRequest
 
 Schema = dict[str, Any]
 
@@ -44,18 +44,16 @@ def of(public_url: str, *, key_required: bool) -> Schema:
         "paths": {
             "/voice/call/callback": {"post": _create(key_required), "get": _list()},
             "/voice/call/callback/{callback_id}": {
-                "parameters": [
-                    {
-                        "name": "callback_id",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string", "minLength": 1},
-                    }
-                ],
+                "parameters": [_id("callback_id")],
                 "get": _read(),
                 "delete": _cancel(),
             },
             "/voice/trigger/packet": {"post": _packet()},
+            "/voice/erasure": {"post": _erase(), "get": _list_erasures()},
+            "/voice/erasure/{erasure_id}": {
+                "parameters": [_id("erasure_id")],
+                "get": _read_erasure(),
+            },
         },
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
@@ -64,7 +62,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
     }
 
 
-# A key has scopes: GET needs one, everything else the other; see `http.tenant`.
+# A key has scopes: GET needs one, erasing another, everything else the third; see `http.tenant`.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
         "type": "http",
@@ -250,6 +248,74 @@ def _query(model: type[BaseModel]) -> list[Schema]:
     ]
 
 
+def _erase() -> Schema:
+    return {
+        "operationId": "eraseNumber",
+        "summary": "Forget a number",
+        "description": (
+            "Every callback of yours until now in which it was called or shown is deleted, here and"
+            " at the carrier; a live one is canceled first. Needs the scope callbacks:erase. What"
+            " is asked for later is not touched."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _ref("ErasureRequest"),
+                    "example": {"number": "+14155550123"},
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Accepted: how far it is.",
+                "headers": {"Location": _header("Where that is told.", required=True)},
+                "content": _json("Erasure"),
+                "links": {
+                    "readErasure": {
+                        "operationId": "readErasure",
+                        "parameters": {"erasure_id": "$response.body#/erasure_id"},
+                    }
+                },
+            },
+            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+            "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _list_erasures() -> Schema:
+    return {
+        "operationId": "listErasures",
+        "summary": "Every erasure that was asked for, newest first",
+        "responses": {
+            "200": {"description": "All of them.", "content": _json("Erasures")},
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _read_erasure() -> Schema:
+    return {
+        "operationId": "readErasure",
+        "summary": "How far an erasure is",
+        "responses": {
+            "200": {"description": "How far it is.", "content": _json("Erasure")},
+            "404": _refusal(errors.ErasureNotFound),
+            "503": _refusal(by_gateway=True),
+            **_BY_GATEWAY,
+        },
+    }
+
+
+def _id(name: str) -> Schema:
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -355,6 +421,7 @@ _ERRORS = (
     errors.InvalidIdempotencyKey,
     errors.IdempotencyKeyMissing,
     errors.CallbackNotFound,
+    errors.ErasureNotFound,
     errors.CallbackEnded,
     errors.CallbackInProgress,
     errors.RequestInProgress,
@@ -437,6 +504,7 @@ def _request_schemas() -> dict[str, Schema]:
             (CallbackRequest, "validation"),
             (ListRequest, "validation"),
             (PacketRequest, "validation"),
+            (ErasureRequest, "validation"),
         ],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
@@ -569,6 +637,22 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
+    "Erasure": _object(
+        {
+            "erasure_id": {"type": "string", "format": "uuid"},
+            "status": {"enum": ["erasing", "done"]},
+            "number_hash": _maybe(
+                "string",
+                description="For whom, as a hash; null: for everybody.",
+            ),
+            "callbacks_erased": {"type": "integer", "minimum": 0},
+            "carrier_records_erased": {"type": "integer", "minimum": 0},
+            "requested_at": _TIME,
+            "erased_at": _MAYBE_TIME | {"description": "When nothing was left here."},
+            "finished_at": _MAYBE_TIME | {"description": "When the carrier had nothing left."},
+        }
+    ),
+    "Erasures": _object({"erasures": {"type": "array", "items": _ref("Erasure")}}),
     "GatewayMessage": {
         "type": "object",
         "properties": {"message": {"type": ["string", "null"]}},

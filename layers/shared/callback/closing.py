@@ -5,10 +5,15 @@ Safe to run again, at any moment, by the workflow, by its safety net, or by a re
 
 from functools import partial
 
+from aws_lambda_powertools import Logger
+
 from callback import clock, outcomes, transitions
 from callback.dialer import Dialer
+from callback.errors import CallbackNotFound
 from callback.models import Callback, CloseReason, LegName
 from callback.store import CallbackStore
+
+logger = Logger(child=True)
 
 
 def close(
@@ -29,3 +34,13 @@ def close(
         callback, _ = store.change(callback_id, change)
     store.release(callback)  # where others are in the way, `reconcile` does it
     return callback
+
+
+def close_if_kept(
+    store: CallbackStore, dialer: Dialer, callback_id: str, reason: CloseReason | None
+) -> None:
+    """The workflow's last step. Where the callback was erased meanwhile, it had ended."""
+    try:
+        close(store, dialer, callback_id, reason)
+    except CallbackNotFound:
+        logger.info("there is nothing to close any more", callback_id=callback_id)

@@ -30,6 +30,7 @@ from callback.transitions import LegEvent
 logger = Logger(child=True)
 
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 8.0
+_NOT_COMPLETE = 20009  # Twilio's answer to deleting a call whose record is not complete yet
 _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 
 _LIVE = ("queued", "ringing", "in-progress")
@@ -206,6 +207,22 @@ class Dialer:
                 outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
                 cause="carrier_has_no_such_call",
             )
+
+    def delete_record(self, call_sid: str) -> bool:
+        """Delete what the carrier keeps of a call that has ended: whether it is gone.
+
+        False: the carrier is not done with it, which may take 14 days (Twilio error 20009). Raises
+        CarrierUnavailable; deleting again is safe.
+        """
+        with _asking(call_sid):
+            try:
+                self._carrier().calls(call_sid).delete()
+            except TwilioRestException as error:
+                if error.code == _NOT_COMPLETE:
+                    return False
+                if error.status != 404:
+                    raise
+        return True
 
     def live_calls(self) -> dict[str, str]:
         """Every call of the account that has not ended, and the carrier's word for how far it

@@ -67,6 +67,12 @@ class CallbackNotFound(CallbackError):
     title = "No such callback"
 
 
+class ErasureNotFound(CallbackError):
+    status = 404
+    code = "erasure_not_found"
+    title = "No such erasure"
+
+
 class CallbackEnded(CallbackError):
     status = 409
     code = "callback_ended"

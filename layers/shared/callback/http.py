@@ -129,14 +129,15 @@ def authorized(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str,
     return {"tenant": tenant, "key_id": key_id, "scopes": " ".join(sorted(scopes))}
 
 
-def tenant(event: Event) -> str:
+def tenant(event: Event, scope: Scope | None = None) -> str:
     """Whose request this is, by the authorizer's word and nobody else's.
 
-    Raises ScopeMissing for a key that may not do what the route does.
+    Raises ScopeMissing for a key that may not do what the route does: without a `scope` of its own,
+    to read or to write.
     """
     caller = event["requestContext"]["authorizer"]["lambda"]
     method = event["routeKey"].partition(" ")[0]
-    needed = Scope.READ if method == "GET" else Scope.WRITE
+    needed = scope or (Scope.READ if method == "GET" else Scope.WRITE)
     if needed not in caller["scopes"].split():
         raise ScopeMissing(f"This needs a key with the scope {needed}.", scope=needed)
     return str(caller["tenant"])

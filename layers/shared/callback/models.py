@@ -24,6 +24,7 @@ class Scope(StrEnum):
 
     READ = "callbacks:read"
     WRITE = "callbacks:write"
+    ERASE = "callbacks:erase"
 
 
 class Order(StrEnum):

@@ -157,7 +157,7 @@ class PacketRequest(BaseModel):
     # Not null where there is none: a form has no null.
     id: str = Field(
         "",
-        pattern=f"^{idempotency.KEY_PATTERN}$",
+        pattern=f"^({idempotency.KEY_PATTERN})$",
         description="As an Idempotency-Key: a repetition gets the first answer.",
         json_schema_extra=_without_default,
     )
@@ -168,6 +168,14 @@ def _true_or_false(text: str) -> bool:
     if text not in ("true", "false"):
         raise PydanticCustomError("bool_parsing", "Give true or false.")
     return text == "true"
+
+
+class ErasureRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    number: Annotated[str, AfterValidator(_address), _ADDRESS] = Field(
+        description="Whom to forget, as it was written when it was called or shown."
+    )
 
 
 _RFC_3339 = re.compile(
@@ -237,6 +245,11 @@ def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> Callbac
     return _parsed(CallbackRequest, body, home_region, sip_domain)
 
 
+def parse_erasure(body: bytes) -> ErasureRequest:
+    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    return _parsed(ErasureRequest, body, "", "")
+
+
 def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
     """Raises what `parse_callback` does."""
     return _parsed(TriggerRequest, body, home_region, sip_domain)
@@ -280,13 +293,16 @@ def _parsed(model: type[_Model], body: bytes, home_region: str, sip_domain: str)
         )
     except ValidationError as invalid:
         if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
-            needed = _A_PACKET if model is PacketRequest else _A_CALLBACK
-            raise BodyNotJson(needed) from None
+            raise BodyNotJson(_NEEDED.get(model, _A_CALLBACK)) from None
         raise _named(invalid) from None
 
 
 _A_CALLBACK = "Send a JSON object with leg_A and leg_B."
 _A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
+_NEEDED: dict[type[BaseModel], str] = {
+    PacketRequest: _A_PACKET,
+    ErasureRequest: "Send a JSON object with number.",
+}
 
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict

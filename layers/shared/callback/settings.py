@@ -58,6 +58,12 @@ class Authorizer(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class ErasureApi(_FromEnvironment):
+    table_name: str
+    key_pepper_name: str
+
+
+@dataclass(frozen=True)
 class CarrierWebhook(_FromEnvironment):
     table_name: str
     carrier_secret_name: str
@@ -99,6 +105,11 @@ class ApiDocs(_FromEnvironment):
 @dataclass(frozen=True)
 class Reconcile(DialSettings):
     state_machine_arn: str
+
+
+@dataclass(frozen=True)
+class Erase(CarrierSettings):
+    sip_domain: str  # empty: extensions cannot be dialed
 
 
 @dataclass(frozen=True)

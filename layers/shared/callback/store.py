@@ -6,17 +6,19 @@ writes it back on condition that nobody else wrote in between.
 
 Other rows are written in the same transaction as the callback, all or nothing:
 
-* listing rows hold no facts but the key: one under the tenant, one under each party's number.
+* listing rows hold no facts but the key: one under the tenant, one under each party's number, and
+  one under each number that was only shown, so that whoever must be forgotten can be found.
   They never change, so a list costs one query and a batch of reads, and shows at once what was
   just accepted; one more, under OPEN, stays until `reconcile` needs it no more;
 * the pair row names the one callback that may be live between two parties. Nobody removes it:
   whoever finds it taken looks whether that callback has ended, and takes it over;
-* the idempotency row (see `idempotency`);
+* the idempotency row (see `idempotency`), and one beside the callback that names it;
 * the tenant's counters (see `counters`), each on condition that it stays within its limit.
 """
 
 import base64
 import binascii
+import contextlib
 import json
 import random
 import time
@@ -53,7 +55,11 @@ _LONGEST_ID = 64  # ours have 36 characters, and DynamoDB takes keys of 2,048 by
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
+_ERASED_TOGETHER = 80  # rows; a transaction takes 100 items
+
 _OPEN = "OPEN"
+_CALLBACK = "CALLBACK"
+_KEY = "KEY#"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -65,6 +71,15 @@ class Page:
 
     callbacks: list[Callback]
     cursor: str | None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """All that the table holds of a callback: the record, None where it has expired and is gone,
+    and the keys of every other row."""
+
+    callback: Callback | None
+    keys: list[dict[str, Any]]
 
 
 class CallbackStore:
@@ -98,6 +113,7 @@ class CallbackStore:
                 # request of a repetition, not another callback in the way.
                 self.refuse_used(callback, key)
                 puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
+                puts.append(_put(_named_key_row(callback, key)))
             if not allow_parallel:
                 puts.append(self._pair(callback, holder))
             writes = [{"Put": put} for put in puts]
@@ -172,17 +188,21 @@ class CallbackStore:
         }
 
     def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
-        """What the first request with this key was answered, for every repetition."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=_key_key(tenant, key.text),
-            UpdateExpression="SET answer = :answer",
-            ConditionExpression="fingerprint = :fingerprint",
-            ExpressionAttributeValues={
-                ":answer": _serialize(json.dumps(answer)),
-                ":fingerprint": _serialize(key.fingerprint),
-            },
-        )
+        """What the first request with this key was answered, for every repetition.
+
+        Not where the callback was erased meanwhile: its answer names the parties.
+        """
+        with contextlib.suppress(self._client.exceptions.ConditionalCheckFailedException):
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key_key(tenant, key.text),
+                UpdateExpression="SET answer = :answer",
+                ConditionExpression="fingerprint = :fingerprint",
+                ExpressionAttributeValues={
+                    ":answer": _serialize(json.dumps(answer)),
+                    ":fingerprint": _serialize(key.fingerprint),
+                },
+            )
 
     def open(self) -> Iterator[Callback]:
         """Every callback that has not ended, or not long enough ago for `reconcile`."""
@@ -194,6 +214,80 @@ class CallbackStore:
             TableName=self._table,
             Key={"pk": _serialize(_OPEN), "sk": _serialize(_listed_as(callback))},
         )
+
+    def listed(self, tenant: str, address: str | None, until: datetime) -> Iterator[str]:
+        """Where each callback that was created by then stands in the tenant's list: all of them,
+        or those in which the address was called or shown. Expired ones too, as long as they last.
+        """
+        listings = [
+            self._listing(tenant, address),
+            *([self._shown(tenant, address)] if address else []),
+        ]
+        for listing in listings:
+            # The character after "#": with it, whatever was created in that very moment.
+            for positions, _ in self._listed(listing, to_text(_FIRST), f"{to_text(until)}$", None):
+                yield from positions
+
+    def holding(self, tenant: str, position: str, address: str | None = None) -> Holding:
+        """Everything there is of the callback that `listed` found, under that address."""
+        callback_id = _listed_id(position)
+        rows = self._rows_of(callback_id)
+        record = next((row for row in rows if row["sk"] == _CALLBACK), None)
+        callback = from_record(record) if record else None
+        keys = [
+            {"pk": _serialize(row["pk"]), "sk": _serialize(row["sk"])}
+            for row in rows
+            if row is not record
+        ]
+        others = [
+            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in rows if r["sk"].startswith(_KEY)
+        ]
+        if callback:
+            keys += [
+                {name: row[name] for name in ("pk", "sk")} for row in self._listing_rows(callback)
+            ]
+            others.append(self._pair_key(callback))
+        else:
+            listings = {_OPEN, self._listing(tenant), self._listing(tenant, address)}
+            if address:
+                listings.add(self._shown(tenant, address))
+            keys += [
+                {"pk": _serialize(listing), "sk": _serialize(position)}
+                for listing in sorted(listings)
+            ]
+        for key in others:  # a later callback may have taken these over
+            taken = self._read_row(key)
+            if taken and taken["callback_id"] == callback_id:
+                keys.append(key)
+        return Holding(callback, keys)
+
+    def erase(self, holding: Holding, writes: list[dict[str, Any]]) -> bool:
+        """Delete all of it and do `writes`, all or nothing. False: somebody wrote meanwhile.
+
+        `writes` are TransactItems, ten at most.
+        """
+        for key in holding.keys[:-_ERASED_TOGETHER]:
+            self._client.delete_item(TableName=self._table, Key=key)
+        items: list[dict[str, Any]] = [
+            {"Delete": {"Key": key}} for key in holding.keys[-_ERASED_TOGETHER:]
+        ]
+        if holding.callback:
+            unchanged = {
+                "Key": _key(holding.callback.callback_id),
+                "ConditionExpression": "revision = :seen",
+                "ExpressionAttributeValues": {":seen": _serialize(holding.callback.revision)},
+            }
+            items.append({"Delete": unchanged})
+        return self._failed_together([*items, *writes]) is None
+
+    def _rows_of(self, callback_id: str) -> list[dict[str, Any]]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :callback",
+            ExpressionAttributeValues={":callback": _key(callback_id)["pk"]},
+            ConsistentRead=True,
+        )
+        return [_plain(item) for page in pages for item in page["Items"]]
 
     def _read_row(self, key: dict[str, Any]) -> dict[str, Any] | None:
         answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
@@ -340,7 +434,11 @@ class CallbackStore:
 
     def _listing_rows(self, callback: Callback) -> list[dict[str, Any]]:
         numbers = (None, *(leg.to for leg in callback.legs))
-        listings = [_OPEN, *(self._listing(callback.tenant, number) for number in numbers)]
+        listings = [
+            _OPEN,
+            *(self._listing(callback.tenant, number) for number in numbers),
+            *self._shown_listings(callback),
+        ]
         return [
             {
                 "pk": _serialize(listing),
@@ -349,6 +447,16 @@ class CallbackStore:
             }
             for listing in listings
         ]
+
+    def _shown_listings(self, callback: Callback) -> list[str]:
+        called = {self._line(leg.to) for leg in callback.legs}
+        only_shown = {
+            leg.caller_id for leg in callback.legs if self._line(leg.caller_id) not in called
+        }
+        return sorted({self._shown(callback.tenant, number) for number in only_shown})
+
+    def _shown(self, tenant: str, number: str) -> str:
+        return f"TENANT#{tenant}#SHOWN#{self._line(number)}"
 
     def _pair_key(self, callback: Callback) -> dict[str, Any]:
         one, other = sorted(self._line(leg.to) for leg in callback.legs)
@@ -362,7 +470,7 @@ class CallbackStore:
 
 
 def _key(callback_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": "CALLBACK"}}
+    return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": _CALLBACK}}
 
 
 def _row(callback: Callback) -> dict[str, Any]:
@@ -411,6 +519,14 @@ def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
         "callback_id": _serialize(callback.callback_id),
         "stored_at": _serialize(to_text(callback.created_at)),
         **_until(callback.created_at + LIFETIME),
+    }
+
+
+def _named_key_row(callback: Callback, key: Key) -> dict[str, Any]:
+    return {
+        "pk": _key(callback.callback_id)["pk"],
+        "sk": _serialize(f"{_KEY}{key.text}"),
+        **_until(callback.expires_at),
     }
 
 

@@ -4,10 +4,13 @@ Times are RFC 3339 UTC, durations whole seconds; what is not known yet is null.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callback import outcomes
 from callback.models import Callback, Leg, to_text
+
+if TYPE_CHECKING:
+    from callback.erasures import Erasure
 
 
 def of(callback: Callback) -> dict[str, Any]:
@@ -26,6 +29,19 @@ def of(callback: Callback) -> dict[str, Any]:
         "created_at": _text(callback.created_at),
         "connected_at": _text(callback.connected_at),
         "ended_at": _text(callback.ended_at),
+    }
+
+
+def of_erasure(erasure: "Erasure") -> dict[str, Any]:
+    return {
+        "erasure_id": erasure.erasure_id,
+        "status": "done" if erasure.finished_at else "erasing",
+        "number_hash": erasure.number_hash,
+        "callbacks_erased": erasure.callbacks,
+        "carrier_records_erased": erasure.calls,
+        "requested_at": _text(erasure.requested_at),
+        "erased_at": _text(erasure.erased_at),
+        "finished_at": _text(erasure.finished_at),
     }
 
 

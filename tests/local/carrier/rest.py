@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -311,7 +312,9 @@ class Rest:
 
     async def delete_call(self, request: web.Request, _form: Any) -> Any:
         call = self._call(request)
-        if not call.ended:
+        complete = timedelta(seconds=self.exchange.settings.deletable_after)
+        now = self.exchange.clock.now()
+        if not call.ended or (call.end_time and now - call.end_time < complete):
             raise ApiError(400, 20009, "Cannot delete this resource before it is complete")
         call.deleted = True
         return web.Response(status=204)

@@ -50,6 +50,7 @@ class Settings:
     queue_limit_seconds: float = 86_400.0
     ring_buffer: float = 5.0  # Twilio adds 5 s to the ring timeout
     time_limit: float = 14_400.0
+    deletable_after: float = 0.0  # so long after its end a call's record is refused with 20009
     caller_ids: str = "any"  # "any": every valid From is yours; "owned": 21210 unless listed
     trial: bool = False  # only verified numbers may be called (21219)
 

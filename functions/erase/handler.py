@@ -1,0 +1,42 @@
+"""Every minute: go on with whatever is to be forgotten, here and at the carrier."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, settings
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer
+from callback.discretion import discreet
+from callback.erasing import Eraser
+from callback.erasures import ErasureStore
+from callback.store import CallbackStore
+from callback.workflow import Workflow
+
+SETTINGS = settings.Erase.read()
+# What one callback, or one of the carrier's records, may take where the carrier is slow.
+MILLISECONDS_FOR_ONE = 20_000
+logger = Logger()
+store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
+erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
+workflow = Workflow(aws.step_functions())
+credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
+
+
+@discreet
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
+    def out_of_time() -> bool:
+        return bool(context.get_remaining_time_in_millis() < MILLISECONDS_FOR_ONE)
+
+    tally = Eraser(erasures, store, dialer, workflow, out_of_time).run()
+    if tally.open:
+        logger.info(
+            "erased",
+            open=tally.open,
+            finished=tally.finished,
+            callbacks=tally.callbacks,
+            calls=tally.calls,
+        )

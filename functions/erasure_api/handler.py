@@ -1,0 +1,49 @@
+"""A tenant asks for a number to be forgotten, and how far that is: /voice/erasure."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+from callback import aws, http, schema, settings, suppression, views
+from callback.discretion import discreet
+from callback.erasures import ErasureStore
+from callback.models import Scope
+from callback.tenants import Pepper
+
+SETTINGS = settings.ErasureApi.read()
+logger = Logger()
+store = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
+pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
+
+
+def create(event: http.Event) -> http.Answer:
+    tenant = http.tenant(event, Scope.ERASE)
+    number = schema.parse_erasure(http.body(event)).number
+    erasure = store.add(tenant, number, suppression.hashed(pepper, number))
+    logger.info("erasure asked for", erasure_id=erasure.erasure_id)
+    place = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
+    return http.json_reply(202, views.of_erasure(erasure), place)
+
+
+def show(event: http.Event) -> http.Answer:
+    erasure = store.get(http.tenant(event), http.path(event, "erasure_id"))
+    return http.json_reply(200, views.of_erasure(erasure))
+
+
+def show_many(event: http.Event) -> http.Answer:
+    erasures = store.of(http.tenant(event))
+    return http.json_reply(200, {"erasures": [views.of_erasure(e) for e in erasures]})
+
+
+ROUTES = {
+    "POST /voice/erasure": create,
+    "GET /voice/erasure": show_many,
+    "GET /voice/erasure/{erasure_id}": show,
+}
+
+
+@discreet
+@logger.inject_lambda_context
+def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
+    return http.answer(ROUTES, event)

@@ -1,0 +1,233 @@
+"""Scan the template with checkov, cfn-lint's serverless rules, parliament and statelint.
+
+    python -m tests.scanners build/scanners
+
+What they find must be excepted below, with a reason, and each exception must be needed. Each also
+scans a template, or a workflow, with a fault planted in it, and must find that: a scanner that
+finds nothing may have looked at nothing.
+"""
+
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.local import template
+from tests.template import document
+
+WORKFLOW = document.ROOT / "functions" / "workflow" / "callback.asl.yaml"
+
+
+class Finding(NamedTuple):
+    """`what` is the scanner's name of the rule, `where` the resource's logical id."""
+
+    what: str
+    where: str
+    words: str
+
+
+# By rule, or by rule and resource.
+EXCEPTIONS: dict[str | tuple[str, str], str] = {
+    # -- checkov -----------------------------------------------------------------------------------
+    "CKV_AWS_115": (
+        "What is reserved for a function is taken from the account's others. What may run at once"
+        " is limited where it comes in, by the stage's pace and the queues' MaximumConcurrency."
+    ),
+    "CKV_AWS_116": (
+        "A dead letter queue is for asynchronous invocations. CloseCallback's has one; the next"
+        " minute does a schedule's again; others are waited for, or read a queue that has one."
+    ),
+    "CKV_AWS_117": (
+        "There is nothing in a VPC to reach. Functions call AWS and the carrier, for which a VPC"
+        " would need a gateway to the internet."
+    ),
+    "CKV_AWS_119": (
+        "The table is encrypted with the account's aws/dynamodb key; a key of our own would let the"
+        " same roles in, as they may use the table."
+    ),
+    "CKV_AWS_158": "CloudWatch's own key encrypts logs; they hold no number (tests/canary.py).",
+    "CKV_AWS_173": (
+        "Variables hold names and URLs, never secrets (tests/template/test_environment.py), and are"
+        " encrypted at rest by Lambda's own key."
+    ),
+    "CKV_AWS_27": (
+        "Queues are encrypted with SQS's own key (SqsManagedSseEnabled), which the check does not"
+        " know; messages hold ids only."
+    ),
+    # -- cfn-lint's serverless rules ---------------------------------------------------------------
+    "ES1001": "What is read is a queue, with dead letters of its own; OnFailure is for streams.",
+    "WS1004": (
+        "It looks for a group with the function's reference in its name. Ours is named in"
+        " LoggingConfig, and kept as long as asked (tests/template/test_resources.py)."
+    ),
+    ("ES1007", "EraseRuleMayErase"): "The next minute goes on where a failed run stopped.",
+    ("ES1007", "ReconcileRuleMayReconcile"): "The next minute does what a failed run did not.",
+    ("ES1007", "TriggerRuleMayTrigger"): "EventInvokeConfig is there; what fails is in its queue.",
+    ("ES4000", "EraseRule"): "The next minute does it again.",
+    ("ES4000", "ReconcileRule"): "The next minute does it again.",
+    ("ES4000", "TriggerRule"): "The rule's retries hand the event over; the function keeps it.",
+    ("ES6000", "RefusedTriggers"): "It is where dead letters end.",
+    ("ES6000", "UnclosedCallbacks"): "It is where dead letters end.",
+    ("ES6000", "UnsettledCallbacks"): "It is where dead letters end.",
+    # -- parliament --------------------------------------------------------------------------------
+    "RESOURCE_MISMATCH states:SendTaskSuccess states:SendTaskFailure": (
+        "The service authorization reference names no resource for these two, yet Step Functions"
+        " holds them to the state machine's ARN, as aws-cdk's grantTaskResponse has it."
+    ),
+}
+
+# Planted, and what must then be found of it.
+TABLE = "CallbackTable"
+PLANTED = {
+    "checkov": ("CKV_AWS_28", TABLE),  # point-in-time recovery is off
+    "cfn-lint": ("WS1000", "CallbackApi"),  # no tracing
+    "parliament": ("UNKNOWN_ACTION", "AuthorizerRole"),
+    "statelint": ("statelint", "workflow"),  # on to a state that is not there
+}
+
+
+def faulty(translated: dict[str, Any]) -> dict[str, Any]:
+    resources = copy.deepcopy(translated)["Resources"]
+    recovery = resources[TABLE]["Properties"]["PointInTimeRecoverySpecification"]
+    recovery["PointInTimeRecoveryEnabled"] = False
+    resources["CallbackApi"]["Properties"]["TracingConfig"] = {"Mode": "PassThrough"}
+    return {**translated, "Resources": resources}
+
+
+def policies() -> dict[str, Any]:
+    """What each role may do, with its references resolved for an imaginary account."""
+    source = document.source()
+    values = template._parameter_values(source, {})
+    resolver = template._Resolver(template._translate(source, values), values, document.ROOT)
+    found: dict[str, Any] = {}
+    for name, statement in document.statements({"Resources": resolver._resources}):
+        if "Principal" not in statement:
+            policy = found.setdefault(name, {"Version": "2012-10-17", "Statement": []})
+            policy["Statement"].append(_with_streams(resolver._resolve(statement)))
+    return found
+
+
+def _with_streams(statement: dict[str, Any]) -> dict[str, Any]:
+    """A log group's Arn ends in :* (CloudFormation, AWS::Logs::LogGroup, "Return values")."""
+    resource = statement["Resource"]
+    is_group = isinstance(resource, str) and resource.startswith("arn:aws:logs:")
+    return {**statement, "Resource": f"{resource}:*"} if is_group else statement
+
+
+def output(command: list[str], given: str = "") -> str:
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if not ran.stdout:
+        sys.exit(f"{Path(command[0]).name} failed:\n{ran.stderr}")
+    return ran.stdout
+
+
+def checkov(scanners: Path, path: Path) -> list[Finding]:
+    options = ("--framework", "cloudformation", "--skip-download", "--quiet", "--output", "json")
+    report = json.loads(output([str(scanners / "bin" / "checkov"), *options, "-f", str(path)]))
+    assert report["summary"]["resource_count"] > 0, "checkov has looked at nothing"
+    return [
+        Finding(failed["check_id"], failed["resource"].split(".")[-1], failed["check_name"])
+        for failed in report["results"]["failed_checks"]
+    ]
+
+
+def cfn_lint(scanners: Path, path: Path) -> list[Finding]:
+    options = ("--append-rules", "cfn_lint_serverless.rules", "--format", "json", "--")
+    found = json.loads(output([str(scanners / "bin" / "cfn-lint"), *options, str(path)]))
+    return [
+        Finding(each["Rule"]["Id"], str(each["Location"]["Path"][1]), each["Message"])
+        for each in found
+    ]
+
+
+def parliament(scanners: Path, given: dict[str, Any]) -> list[Finding]:
+    script = Path(__file__).with_name("policies.py")
+    said = output([str(scanners / "bin" / "python"), str(script)], json.dumps(given))
+    return [
+        Finding(" ".join([issue, *_actions(issue, detail)]), name, detail)
+        for issue, name, detail in json.loads(said)
+    ]
+
+
+def _actions(issue: str, detail: str) -> list[str]:
+    if issue != "RESOURCE_MISMATCH":
+        return []
+    return [each["action"] for each in yaml.safe_load(detail)]
+
+
+def statelint(workflow: Path) -> list[Finding]:
+    # FLOAT: Step Functions takes whole numbers where the linter wants a decimal point.
+    program = Path(sys.executable).with_name("statelint")
+    ran = subprocess.run(
+        [str(program), "--ignore", "FLOAT", "--yaml", str(workflow)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = ran.stdout + ran.stderr
+    return [Finding("statelint", "workflow", said)] if ran.returncode or said.strip() else []
+
+
+def reason_for(finding: Finding) -> str | tuple[str, str] | None:
+    """The exception that the finding falls under."""
+    keys: tuple[str | tuple[str, str], ...] = ((finding.what, finding.where), finding.what)
+    return next((key for key in keys if key in EXCEPTIONS), None)
+
+
+def report(findings: Iterable[Finding]) -> int:
+    """How many findings, or exceptions that nothing needs, there are."""
+    used, wrong = set(), 0
+    for finding in findings:
+        key = reason_for(finding)
+        if key is None:
+            wrong += 1
+            print(f"{finding.what} {finding.where}: {finding.words}", file=sys.stderr)
+        else:
+            used.add(key)
+    for key in EXCEPTIONS.keys() - used:
+        wrong += 1
+        print(f"{key} is excepted, and nobody finds it any more", file=sys.stderr)
+    return wrong
+
+
+def main(scanners: Path) -> int:
+    translated = document.translated()
+    granted = policies()
+    wrongly = copy.deepcopy(granted)
+    wrongly["AuthorizerRole"]["Statement"][0]["Action"] = "logs:CreateLogStreams"
+    workflow = WORKFLOW.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        sound, planted = Path(folder, "sound.json"), Path(folder, "planted.json")
+        sound.write_text(json.dumps(translated), encoding="utf-8")
+        planted.write_text(json.dumps(faulty(translated)), encoding="utf-8")
+        astray = Path(folder, "astray.asl.yaml")
+        astray.write_text(workflow.replace("Next: CallSecondParty", "Next: Nowhere"), "utf-8")
+        works = {
+            "checkov": [
+                pool.submit(checkov, scanners, document.TEMPLATE),
+                pool.submit(checkov, scanners, planted),
+            ],
+            "cfn-lint": [pool.submit(cfn_lint, scanners, path) for path in (sound, planted)],
+            "parliament": [pool.submit(parliament, scanners, each) for each in (granted, wrongly)],
+            "statelint": [pool.submit(statelint, path) for path in (WORKFLOW, astray)],
+        }
+        results = {name: [work.result() for work in pair] for name, pair in works.items()}
+    wrong = report(finding for found, _ in results.values() for finding in found)
+    for name, (_, found) in results.items():
+        if PLANTED[name] not in [(each.what, each.where) for each in found]:
+            wrong += 1
+            print(f"{name} did not find the fault that was planted", file=sys.stderr)
+    if not wrong:
+        print("checkov, cfn-lint's serverless rules, parliament and statelint found nothing else")
+    return min(wrong, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

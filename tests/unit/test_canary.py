@@ -1,0 +1,124 @@
+"""The canaries would be noticed: by their looks, by being told of, and by a failing test."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callback import dialer
+from tests.canary import Canaries, listening
+from tests.local import heard
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"to":"+14155550123"}', "a number"),
+        ("GET /Calls.json?To=%2B442079460000", "a number"),
+        ("Unable to call 14155550123.", "a number"),
+        ("HTTP 400: the number 1000123 is not valid", "an extension"),
+        ("To=sip%3A is fine, sip:alice@pbx is not", "a sip: address"),
+        ('{"leg_A": {"to": "x"}, "leg_B": {"to": "y"}}', "a body"),
+        ("AccountSid=AC0&CallSid=CA0", "a body"),
+    ],
+)
+def test_what_a_canary_looks_like(text, kind):
+    assert Canaries().kinds_in(text) == {kind}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"timestamp":"2026-11-24 12:00:00,123+0000","took_ms":1000123.5,"code":21211}',
+        "6f1c1000-1000-4123-8000-100012300000 CA1000123a1000123b1000123c1000123d",
+        "The carrier refused to call leg_A.",
+        "sip_486",
+    ],
+)
+def test_what_is_no_canary(text):
+    assert Canaries().kinds_in(text) == set()
+
+
+def test_secrets_are_canaries_once_they_are_known_and_tokens_belong_into_a_history():
+    canaries = Canaries()
+    canaries.learn("an API key's secret", "open-sesame")
+    canaries.learn("a task token", "AQCgAAAA")
+    canaries.listen("the history of an execution", "AQCgAAAA")
+    assert canaries.forget() == []
+    canaries.listen("the log of place-leg", "open-sesame AQCgAAAA")
+    assert canaries.forget() == [
+        "a task token in the log of place-leg",
+        "an API key's secret in the log of place-leg",
+    ]
+    assert canaries.forget() == []
+
+
+def test_what_our_modules_log_is_listened_to_with_its_keys_and_exceptions():
+    canaries = Canaries()
+    record = logging.LogRecord("x", logging.ERROR, dialer.__file__, 1, "constant", None, None)
+    canaries.listen_to_loggers(record)
+    assert canaries.forget() == []
+    record.party = "alice +14155550123"
+    canaries.listen_to_loggers(record)
+    assert canaries.forget() == ["a number in the log of a test"]
+    try:
+        raise ValueError("sip:alice@pbx")
+    except ValueError:
+        failed = logging.LogRecord("x", 40, dialer.__file__, 1, "crash", None, sys.exc_info())
+    canaries.listen_to_loggers(failed)
+    assert canaries.forget() == ["a sip: address in the log of a test"]
+
+
+def test_who_has_stopped_listening_hears_nothing():
+    canaries = Canaries()
+    with listening(canaries):
+        pass
+    heard.told("the log of nobody", "nothing that the plugin would mind")
+    assert canaries.forget() == []
+
+
+LEAK = """
+import pytest
+from tests.local import heard, logs
+
+@pytest.fixture
+def leaking():
+    yield
+    heard.told("the history of an execution", "1000123")
+
+def test_that_leaks_in_its_log():
+    with logs.collected(), logs.of("place-leg"):
+        print("calling +14155550123")
+
+def test_that_leaks_at_its_end(leaking):
+    pass
+
+def test_that_does_not_leak():
+    print("calling +14155550123")
+"""
+
+
+def test_a_test_during_which_one_is_heard_fails_and_says_where_but_not_which(tmp_path):
+    (tmp_path / "test_leak.py").write_text(LEAK, encoding="utf-8")
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "tests.canary", "-p", "no:cacheprovider"),
+            *("-q", "--tb=line", "--show-capture=no", "--rootdir", str(tmp_path), str(tmp_path)),
+        ],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'shared'}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert "3 passed, 2 errors" in ran.stdout, ran.stdout
+    assert "a number in the log of place-leg" in ran.stdout
+    assert "an extension in the history of an execution" in ran.stdout
+    assert "test_that_does_not_leak" not in ran.stdout
+    assert "5550123" not in ran.stdout
