@@ -12,16 +12,19 @@ from callback import (
     http,
     idempotency,
     lookup,
+    outbound,
     posting,
     rehearsal,
     schema,
     settings,
     views,
+    webhooks,
 )
 from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
+from callback.endpoints import EndpointStore
 from callback.store import CallbackStore
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
@@ -31,6 +34,8 @@ RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
 store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+endpoints = EndpointStore(client, table)
+webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
@@ -58,8 +63,12 @@ def create(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
     query = schema.parse_create(http.query(event))
     request = schema.parse_callback(
-        http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
+        http.body(event),
+        home_region=SETTINGS.home_region,
+        sip_domain=SETTINGS.sip_domain,
+        rules=webhook_rules,
     )
+    webhooks.require_secret(endpoints, tenant, request)
     policy = admission.policies.standing(tenant).policy
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),

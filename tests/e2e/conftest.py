@@ -9,14 +9,22 @@ import pytest
 
 from tests.e2e.client import Client
 from tests.e2e.observer import Observer
+from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
 
 SPEED = 20
 
 
 @pytest.fixture(scope="package")
-def running() -> Iterator[LocalStack]:
-    with LocalStack(speed=SPEED, environ={}) as stack:
+def receiver() -> Iterator[Receiver]:
+    """A client's own server, for webhooks."""
+    with Receiver() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="package")
+def running(receiver: Receiver) -> Iterator[LocalStack]:
+    with LocalStack(speed=SPEED, environ={}, receiver=receiver) as stack:
         yield stack
 
 

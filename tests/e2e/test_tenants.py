@@ -24,6 +24,13 @@ ROUTES = [
     ("POST", "/voice/erasure"),
     ("GET", "/voice/erasure"),
     ("GET", "/voice/erasure/6f1c0000-0000-4000-8000-000000000000"),
+    ("PUT", "/voice/webhook/endpoint"),
+    ("GET", "/voice/webhook/endpoint"),
+    ("DELETE", "/voice/webhook/endpoint"),
+    ("POST", "/voice/webhook/endpoint/rotate"),
+    ("POST", "/voice/webhook/endpoint/test"),
+    ("GET", "/voice/webhook/failed"),
+    ("POST", "/voice/webhook/failed/msg_1/replay"),
 ]
 NUMBER = "1000203"  # rings and never answers
 

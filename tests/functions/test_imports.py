@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "PUBLIC_URL": "https://callback.example.com",
     "TRIGGER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/trigger",
     "SETTLE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/settle",
+    "DELIVERY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/deliveries",
+    "EVENT_BUS_NAME": "events",
     "AWS_DEFAULT_REGION": "us-east-1",
     "PYTHONPATH": str(ROOT / "layers" / "shared"),
     "PATH": os.environ["PATH"],
@@ -29,6 +31,8 @@ HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
         ("carrier_webhook", "callback.carrier_events"),
         ("authorizer", "callback.tenants"),
         ("trigger_event", "callback.trigger_queue"),
+        ("notify_client", "callback.notifying"),
+        ("publish_events", "callback.publishing"),
     ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from tests.local import logs
+from tests.local.receiver import Received, Receiver
 from tests.local.stack import NUMBER, CarrierNotRedirected, LocalStack
 from tests.local.template import TemplateError
 
@@ -47,20 +48,26 @@ def _print_log(line: logs.Line) -> None:
     print(f"{line.function}: {line.text}", file=sys.stderr, flush=True)
 
 
+def _print_webhook(received: Received) -> None:
+    print(f"webhook {received.headers.get('webhook-id')}: {received.body.decode()}", flush=True)
+
+
 def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
     try:
+        receiver = Receiver(heard=_print_webhook)
         stack = LocalStack(
             arguments.speed,
             arguments.port,
             arguments.carrier_port,
             on_log=_print_log if arguments.logs else None,
+            receiver=receiver,
         )
-        with stack:
-            _introduce(stack)
+        with receiver, stack:
+            _introduce(stack, receiver)
             # The system may give the signal to any thread, and only this one acts on it: it has
             # to wake up by itself.
             while not interrupted.wait(_WAKE_SECONDS):
@@ -73,7 +80,7 @@ def main(given: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _introduce(stack: LocalStack) -> None:
+def _introduce(stack: LocalStack, receiver: Receiver) -> None:
     simulated = "simulator" if stack.carrier else "as CARRIER_API_URL says"
     url = f"{stack.url}/voice/call/callback"
     print(
@@ -85,6 +92,7 @@ token      {stack.auth_token}
 API key    {stack.key}
 number     {NUMBER} (takes texts and missed calls)
 AWS        {stack.aws.url} (table {stack.table_name})
+webhooks   {receiver.url} (an endpoint that prints what it is told)
 time       {stack.clock.speed:g} virtual seconds in a real one
 
 Call two parties, then see what became of it:
@@ -92,6 +100,9 @@ Call two parties, then see what became of it:
     -H 'Content-Type: application/json' \\
     -d '{_EXAMPLE}'
   curl {url} -H 'Authorization: Bearer {stack.key}'
+Be told of everything that happens:
+  curl -X PUT {stack.url}/voice/webhook/endpoint -H 'Authorization: Bearer {stack.key}' \\
+    -H 'Content-Type: application/json' -d '{{"url": "{receiver.url}"}}'
 {_telephone(stack)}
 Ctrl-C stops it.""",
         flush=True,

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import logging
+import queue
 import socket
 import weakref
 from collections import Counter
@@ -33,6 +34,7 @@ from tests.local.template import ACCOUNT, REGION, Template, Workflow
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -47,6 +49,8 @@ class EmbeddedAws:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        # (table, record of its stream) of every write that no function was told of yet.
+        self.writes: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
         session = boto3.Session(
             aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
         )
@@ -56,6 +60,7 @@ class EmbeddedAws:
             return session.client(name, endpoint_url=url, config=config)  # type: ignore[call-overload]
 
         self.dynamodb: DynamoDBClient = client("dynamodb")
+        self.events: EventBridgeClient = client("events")
         self.sqs: SQSClient = client("sqs")
         self.ssm: SSMClient = client("ssm")
         self.stepfunctions: SFNClient = client("stepfunctions")
@@ -71,12 +76,17 @@ class EmbeddedAws:
                 TableName=name,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute},
             )
-        for queue in template.queues:
-            self.sqs.create_queue(QueueName=queue)
+        for name in template.queues:
+            self.sqs.create_queue(QueueName=name)
+        for bus in template.event_buses:
+            self.events.create_event_bus(Name=bus)
         for name, value in secrets.items():
             self.ssm.put_parameter(Name=name, Type="SecureString", Value=_as_text(value))
         for workflow in template.workflows:
             self._create_state_machine(workflow)
+
+    def wrote(self, table: str, record: dict[str, Any]) -> None:
+        self.writes.put((table, record))
 
     def _create_state_machine(self, workflow: Workflow) -> None:
         self.stepfunctions.create_state_machine(
@@ -92,7 +102,7 @@ class EmbeddedAws:
         return list(answer["events"])  # type: ignore[arg-type]
 
     def close(self) -> None:
-        for client in (self.dynamodb, self.sqs, self.ssm, self.stepfunctions):
+        for client in (self.dynamodb, self.events, self.sqs, self.ssm, self.stepfunctions):
             client.close()
 
 
@@ -128,10 +138,8 @@ def running() -> Iterator[EmbeddedAws]:
         try:
             with environment.harmless(url):
                 aws = EmbeddedAws(url)
-                try:
+                with contextlib.closing(aws), tables.streamed(aws.wrote):
                     yield aws
-                finally:
-                    aws.close()
         finally:
             server.stop()
             _tell_executions()

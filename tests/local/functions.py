@@ -74,6 +74,11 @@ class Function:
         self.definition = definition
         self._handler = handler
 
+    @property
+    def module(self) -> Any:
+        """The handler's, with whatever it has made at its import."""
+        return sys.modules[self._handler.__module__]
+
     def invoke(self, payload: bytes) -> Invocation:
         """Run the handler on the JSON text `payload`; whatever it raises is in the result."""
         request_id = str(uuid.uuid4())

@@ -22,10 +22,12 @@ from tests.local import (
     heard,
     logs,
     loopback,
+    outgoing,
     template,
     triggers,
 )
 from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
+from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
@@ -62,8 +64,9 @@ class LocalStack:
     speed: virtual seconds in a real one; or give a `clock` of your own. Ports: 0 takes a free
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
-    hears each line that a function logs. There is one tenant, TENANT, whose API key is `key`,
-    as `Authorization: Bearer` takes it, and whose one number is NUMBER.
+    hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
+    nobody else. There is one tenant, TENANT, whose API key is `key`, as `Authorization: Bearer`
+    takes it, and whose one number is NUMBER.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
@@ -94,6 +97,7 @@ class LocalStack:
         parameters: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
         on_log: Callable[[logs.Line], None] | None = None,
+        receiver: Receiver | None = None,
     ) -> None:
         self._chosen_carrier = environ.get("CARRIER_API_URL", "")
         if self._chosen_carrier and (speed != 1 or clock is not None):
@@ -112,6 +116,7 @@ class LocalStack:
         self._parameters = dict(parameters or {})
         self._public_url = environ.get("PUBLIC_URL", "")
         self._on_log = on_log
+        self._receiver = receiver
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -146,6 +151,8 @@ class LocalStack:
         if self.carrier is not None:
             enter(loopback.only())
         self.functions = enter(functions.loaded(self.template.functions, self.aws.url))
+        if self.carrier is not None:
+            outgoing.stay_here(self.functions, self._receiver)
         # The service's timestamps and the carrier's agree.
         service_clock = sys.modules.get("callback.clock")
         if service_clock is not None:
@@ -158,7 +165,7 @@ class LocalStack:
         self.make_number(NUMBER, TENANT, sms_to="1000125", missed_call_to="1000125")
         self.verify(TENANT, CALLER_ID)
         self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
-        enter(triggers.running(self.template, self.functions, self.aws.sqs, self.clock))
+        enter(triggers.running(self.template, self.functions, self.aws, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
         door.start()
         exit_stack.callback(door.close)

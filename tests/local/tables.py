@@ -7,6 +7,9 @@ Inside `serialized` one request is answered at a time, which makes each atomic a
 a transaction copies the table's index of items, and of the items those that it updates. Items
 that are read are written out as they are, not walked through against the API's model.
 
+Inside `streamed` every write of a table with a stream is told, once it is certain. moto's own
+stream keeps what a transaction has taken back, and shows an item as it is when it is asked for.
+
 `without_http` spares a client of the same process everything between the two that is neither
 botocore's (names, types, errors) nor the table's: signing, HTTP and finding out which service is
 meant cost several times what the table does.
@@ -14,10 +17,11 @@ meant cost several times what the table does.
 
 import contextlib
 import copy
+import itertools
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -29,8 +33,8 @@ from botocore.model import OperationModel
 from moto.core.responses import ActionContext
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import DynamoType
-from moto.dynamodb.models.table import Table
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb.models.table import StreamShard, Table
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
 
 from tests.local.template import ACCOUNT, REGION
@@ -71,6 +75,58 @@ def serialized() -> Iterator[None]:
     with (
         mock.patch.object(DynamoHandler, "call_action", call_action),
         mock.patch.object(DynamoResult, "execute_result", execute_result),
+        mock.patch.object(DynamoDBBackend, "transact_write_items", transact_write_items),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def streamed(tell: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """`tell(table, record)` of each write; a record is what Lambda gets of it (AWS Lambda
+    Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
+    held: list[tuple[str, dict[str, Any]]] = []
+    in_transaction = threading.local()
+    numbers = itertools.count(1)
+    transact = DynamoDBBackend.transact_write_items
+
+    def add(self: StreamShard, old: Item | None, new: Item | None) -> None:
+        item = new or old
+        assert item is not None
+        row = item.to_json()["Attributes"]
+        keys = [each["AttributeName"] for each in self.table.schema]
+        change: dict[str, Any] = {
+            "Keys": {key: row[key] for key in keys},
+            "SequenceNumber": str(next(numbers)),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        }
+        if old is not None:
+            change["OldImage"] = old.to_json()["Attributes"]
+        if new is not None:
+            change["NewImage"] = new.to_json()["Attributes"]
+        event = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+        record = {
+            "eventID": change["SequenceNumber"],
+            "eventName": event,
+            "eventSource": "aws:dynamodb",
+            "dynamodb": copy.deepcopy(change),
+        }
+        if getattr(in_transaction, "yes", False):
+            held.append((self.table.name, record))
+        else:
+            tell(self.table.name, record)
+
+    def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        in_transaction.yes = True
+        try:
+            transact(self, transact_items)
+            for table, record in held:
+                tell(table, record)
+        finally:
+            in_transaction.yes = False
+            held.clear()
+
+    with (
+        mock.patch.object(StreamShard, "add", add),
         mock.patch.object(DynamoDBBackend, "transact_write_items", transact_write_items),
     ):
         yield

@@ -45,6 +45,7 @@ _NAME_PROPERTY = {
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::Events::Rule": "Name",
     "AWS::SQS::Queue": "QueueName",
+    "AWS::Events::EventBus": "Name",
 }
 # Local folders travel through the translator, which only takes S3 addresses, in this bucket.
 _LOCAL_BUCKET = "local"
@@ -162,11 +163,24 @@ class Schedule:
 
 @dataclass(frozen=True)
 class QueueSource:
-    """A queue whose messages invoke a function, at most `batch_size` at once."""
+    """A queue whose messages invoke a function, at most `batch_size` at once, in at most
+    `concurrency` invocations at a time."""
 
     queue_url: str
     function: str
     batch_size: int
+    concurrency: int = 1
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """A table whose writes invoke a function, at most `batch_size` at once, those that one of
+    the `patterns` matches."""
+
+    table: str
+    function: str
+    batch_size: int
+    patterns: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,8 @@ class Template:
     schedules: tuple[Schedule, ...] = ()
     queues: tuple[str, ...] = ()
     queue_sources: tuple[QueueSource, ...] = ()
+    stream_sources: tuple[StreamSource, ...] = ()
+    event_buses: tuple[str, ...] = ()
 
 
 def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
@@ -296,10 +312,18 @@ class _Resolver:
             ),
             queues=tuple(self._name(queue) for queue, _ in self._of_type("AWS::SQS::Queue")),
             queue_sources=tuple(
-                self._queue_source(properties)
-                for _, properties in self._of_type("AWS::Lambda::EventSourceMapping")
+                self._queue_source(properties) for properties in self._event_sources("sqs")
             ),
+            stream_sources=tuple(
+                self._stream_source(properties) for properties in self._event_sources("dynamodb")
+            ),
+            event_buses=tuple(self._name(bus) for bus, _ in self._of_type("AWS::Events::EventBus")),
         )
+
+    def _event_sources(self, service: str) -> Iterator[dict[str, Any]]:
+        for _, properties in self._of_type("AWS::Lambda::EventSourceMapping"):
+            if self._resolve(properties["EventSourceArn"]).startswith(f"arn:aws:{service}:"):
+                yield properties
 
     def _of_type(self, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for logical_id, resource in self._resources.items():
@@ -427,6 +451,18 @@ class _Resolver:
             queue_url=queue_url(queue),
             function=self._resolve(properties["FunctionName"]),
             batch_size=int(self._resolve(properties.get("BatchSize", 10))),
+            concurrency=int(
+                self._resolve(properties.get("ScalingConfig", {}).get("MaximumConcurrency", 1))
+            ),
+        )
+
+    def _stream_source(self, properties: dict[str, Any]) -> StreamSource:
+        filters = self._resolve(properties.get("FilterCriteria", {})).get("Filters", [])
+        return StreamSource(
+            table=self._resolve(properties["EventSourceArn"]).split("/")[1],
+            function=self._resolve(properties["FunctionName"]),
+            batch_size=int(self._resolve(properties.get("BatchSize", 100))),
+            patterns=tuple(json.loads(each["Pattern"]) for each in filters),
         )
 
     def _targets(self, logical_id: str, properties: dict[str, Any]) -> tuple[RuleTarget, ...]:
@@ -468,6 +504,7 @@ class _Resolver:
             "AWS::Logs::LogGroup": f"logs:{REGION}:{ACCOUNT}:log-group:",
             "AWS::Events::Rule": f"events:{REGION}:{ACCOUNT}:rule/",
             "AWS::SQS::Queue": f"sqs:{REGION}:{ACCOUNT}:",
+            "AWS::Events::EventBus": f"events:{REGION}:{ACCOUNT}:event-bus/",
         }
         resource_type = self._resources[logical_id]["Type"]
         if resource_type not in prefixes:
@@ -494,6 +531,8 @@ class _Resolver:
             raise TemplateError(f"{logical_id} is not a resource")
         if attribute == "Arn":
             return self._arn(logical_id)
+        if attribute == "StreamArn":
+            return f"{self._arn(logical_id)}/stream/2026-11-24T00:00:00.000"
         if attribute == "Name":
             return self._name(logical_id)
         raise TemplateError(f"attribute {logical_id}.{attribute} is not known locally")

@@ -1,7 +1,9 @@
 """What the local stack promises about DynamoDB beyond what moto does."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from moto.dynamodb.models.table import Table
@@ -91,3 +93,51 @@ def test_every_embedded_aws_starts_empty(_):
         assert embedded.dynamodb.list_tables()["TableNames"] == []
         assert embedded.stepfunctions.list_state_machines()["stateMachines"] == []
         embedded.create(Template((), (), (TABLE,), {}, (), ()), {"/secret": {"a": "b"}})
+
+
+def told(embedded: aws.EmbeddedAws) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
+    """(event, old row, new row) of every write that a stream has told of."""
+    found = []
+    while not embedded.writes.empty():
+        table, record = embedded.writes.get()
+        assert table == "things"
+        change = record["dynamodb"]
+        found.append((record["eventName"], change.get("OldImage"), change.get("NewImage")))
+    return found
+
+
+@pytest.fixture
+def streaming() -> Iterator[aws.EmbeddedAws]:
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    with aws.running() as embedded:
+        table = {**TABLE, "StreamSpecification": stream}
+        embedded.create(Template((), (), (table,), {}, (), ()), {})
+        yield embedded
+
+
+def test_a_stream_tells_what_a_row_was_and_what_it_became(streaming):
+    one, two = ({"pk": {"S": "leg"}, "owner": {"S": owner}} for owner in "12")
+    streaming.dynamodb.put_item(TableName="things", Item=one)
+    streaming.dynamodb.update_item(
+        TableName="things",
+        Key={"pk": {"S": "leg"}},
+        UpdateExpression="SET #owner = :two",
+        ExpressionAttributeNames={"#owner": "owner"},
+        ExpressionAttributeValues={":two": {"S": "2"}},
+    )
+    streaming.dynamodb.delete_item(TableName="things", Key={"pk": {"S": "leg"}})
+    assert told(streaming) == [("INSERT", None, one), ("MODIFY", one, two), ("REMOVE", two, None)]
+
+
+def test_a_stream_tells_of_a_transaction_once_it_is_certain_and_of_no_other(streaming):
+    streaming.dynamodb.put_item(**put("taken"))
+    told(streaming)
+    with pytest.raises(streaming.dynamodb.exceptions.TransactionCanceledException):
+        streaming.dynamodb.transact_write_items(
+            TransactItems=[{"Put": put("new")}, {"Put": put("taken")}]
+        )
+    assert told(streaming) == []
+    streaming.dynamodb.transact_write_items(
+        TransactItems=[{"Put": put("new")}, {"Put": put("other")}]
+    )
+    assert [new["pk"]["S"] for _, _, new in told(streaming)] == ["new", "other"]

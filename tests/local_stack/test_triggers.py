@@ -1,9 +1,12 @@
 """Schedules and queues invoke their functions, as EventBridge and Lambda would."""
 
+import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.local import demo
+from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
 from tests.local.template import queue_url
 
@@ -53,3 +56,43 @@ def test_a_settling_that_waits_in_the_queue_wakes_the_workflow() -> None:
         stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody=callback_id)
         until(lambda: stack.invocations().get("SettleCallback", 0) == 1)
         until(lambda: invisible(stack) == "0")
+
+
+def test_a_write_that_its_function_failed_on_comes_again() -> None:
+    with Receiver() as receiver, LocalStack(20, environ={}, receiver=receiver) as stack:
+        endpoint = json.dumps({"url": receiver.url, "events": ["callback.accepted"]})
+        answer = stack.functions.invoke("local-webhook-api", _put(endpoint))
+        assert answer.error is None
+        bus = stack.functions.find("local-publish-events").module.bus
+        put, calls = bus.put, list[str]()
+
+        def failing_twice(tenant: str, published: Any) -> None:
+            calls.append(published[0].message_id)
+            if len(calls) <= 2:
+                raise OSError("the bus is out of order")
+            put(tenant, published)
+
+        bus.put = failing_twice
+        finished_callback(stack)
+        until(lambda: len(receiver.received) >= 1)
+        until(lambda: calls[0] in calls[2:])
+
+
+def _put(body: str) -> bytes:
+    lambda_context = {"tenant": "demo", "key_id": "key_1", "scopes": "callbacks:write"}
+    event = {
+        "routeKey": "PUT /voice/webhook/endpoint",
+        "headers": {},
+        "requestContext": {"authorizer": {"lambda": lambda_context}},
+        "body": body,
+    }
+    return json.dumps(event).encode()
+
+
+def test_a_message_waits_in_virtual_time() -> None:
+    """Ten minutes at 600 times the speed are a second."""
+    with LocalStack(600, environ={}) as stack:
+        began = time.monotonic()
+        stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody="no-such", DelaySeconds=600)
+        until(lambda: stack.invocations().get("SettleCallback", 0) == 1)
+        assert time.monotonic() - began > 0.9

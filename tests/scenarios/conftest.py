@@ -6,7 +6,10 @@ import pytest
 
 from tests.histories import world
 from tests.histories.world import ACCOUNT_SID
+from tests.local import tables
+from tests.local.receiver import Receiver
 from tests.scenarios.play import Play, tidy
+from tests.scenarios.relay import Relay
 
 
 @pytest.fixture(scope="package")
@@ -43,3 +46,17 @@ def ringing(play: Play) -> tuple[Play, str, dict[str, str]]:
         "To": "sip:1000203@pbx.example",
     }
     return play, callback_id, genuine
+
+
+@pytest.fixture(scope="package")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def relay(tidied: world.World, receiver: Receiver) -> Iterator[Relay]:
+    receiver.clear()
+    playing = Relay(tidied, receiver)
+    with tables.streamed(playing.wrote):
+        yield playing

@@ -26,8 +26,10 @@ from twilio.rest import Client
 from werkzeug import Response
 
 from callback import clock, transitions
+from callback.deliveries import Delivery, DeliveryStore, failed
+from callback.endpoints import EndpointStore
 from callback.erasures import ErasureStore
-from callback.errors import CallbackNotFound
+from callback.errors import CallbackNotFound, WebhookEndpointNotFound
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -57,6 +59,7 @@ HOST = "abcdef1234.execute-api.us-east-1.amazonaws.com"
 SIP_DOMAIN = "pbx.example.com"
 CALL_SID = "CA0123456789abcdef0123456789abcdef"
 SERVICES = {
+    "AWSEvents": "events",
     "AWSStepFunctions": "states",
     "AmazonSQS": "sqs",
     "AmazonSSM": "ssm",
@@ -68,18 +71,25 @@ TOKEN = "not the token of a task that still runs"
 PEPPER = "made up: 0123456789abcdef0123456789abcdef"
 SECRET = "made-up-and-meant-to-be-known-0123456789abcd"
 
+READS_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+READS_A_STREAM = {
+    f"dynamodb:{action}"
+    for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+}
+
 # -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
 # What libraries log is printed, as Lambda does where LogLevel is DEBUG.
 RUN = """
 import json, logging, sys
 logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
-function, layer, event = sys.argv[1:]
+function, layer, event, before = sys.argv[1:]
 sys.path[:0] = [function, layer]
 class Context:
     function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
     def get_remaining_time_in_millis(self):
         return 50_000
 import handler
+exec(before)
 answer = handler.handler(json.load(open(event)), Context())
 strangers = sorted(
     name for name, module in sys.modules.items()
@@ -101,8 +111,9 @@ class World:
     build: Path
     used: dict[str, set[str]] = field(default_factory=dict)
 
-    def invoke(self, function: str, event: Path, **parameters: str) -> Any:
-        """The handler's answer to an event, where the template is deployed with `parameters`."""
+    def invoke(self, function: str, event: Path, before: str = "", **parameters: str) -> Any:
+        """The handler's answer to an event, where the template is deployed with `parameters`;
+        `before` is Python that is run once the handler is there."""
         definition = self.definitions[function]
         if parameters:
             definition = definitions(self.parameters | parameters)[function]
@@ -110,7 +121,7 @@ class World:
             [
                 *(sys.executable, "-I", "-S", "-c", RUN),
                 *(str(self.build / function), str(self.build / "SharedLayer" / "python")),
-                str(event),
+                *(str(event), before),
             ],
             # The key tells the embedded AWS who asks.
             env=environment.of_function(definition, self.aws.url) | {"AWS_ACCESS_KEY_ID": function},
@@ -325,11 +336,15 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
             "trigger_event/requested.json",
             "settle_callback/settling.json",
             "accept_trigger/waiting.json",
+            "notify_client/delivery.json",
         )
     )
     (rule,) = tick["resources"]
-    mappings = document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
-    queues = {name for each in mappings for name in document.references(each["EventSourceArn"])}
+    sources = {
+        source
+        for mapping in document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        for source in document.references(mapping["EventSourceArn"])
+    }
     pattern = document.of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["EventPattern"]
 
     assert rule.startswith("arn:aws:events:us-east-1:123456789012:rule/voice-callback-Reconcile")
@@ -339,9 +354,12 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
     assert requested["source"] == deployed["Parameters"]["TriggerEventSource"]["Default"]
     assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
     assert tick["detail"] == {}
-    source = "arn:aws:sqs:us-east-1:123456789012:voice-callback-"
-    for record in [record for each in queued for record in each["Records"]]:
-        assert record["eventSourceARN"].removeprefix(source).split("-")[0] in queues
+    writes = json.loads((EVENTS / "publish_events/writes.json").read_text("utf-8"))
+    taken = [record for each in queued for record in each["Records"]]
+    prefix = r"arn:aws:(?:sqs|dynamodb):us-east-1:123456789012:(?:table/)?voice-callback-(\w+)-"
+    told = {re.match(prefix, each["eventSourceARN"])[1] for each in (*taken, *writes["Records"])}
+    assert told == sources
+    for record in taken:
         # SQS has a hash of what it delivers: not for security.
         body = record["body"].encode()
         assert record["md5OfBody"] == hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -861,17 +879,137 @@ def test_everybody_reads_what_the_api_is(world: World) -> None:
     assert page["body"].startswith("<!doctype html>")
 
 
+def endpoints_of(world: World) -> EndpointStore:
+    """The tenant of the events has an endpoint."""
+    store = EndpointStore(world.aws.dynamodb, world.store._table)
+    store.put("default", "https://93.184.216.34/hook", ["callback.accepted", "callback.ended"])
+    return store
+
+
+def deliveries_of(world: World) -> DeliveryStore:
+    return DeliveryStore(world.aws.dynamodb, world.store._table)
+
+
+def delivery(event: Path, **changes: Any) -> Delivery:
+    """The one that the event speaks of, due since a while."""
+    given: dict[str, Any] = {
+        "tenant": "default",
+        "message_id": f"msg_{callback_id(event)}_1",
+        "type": "callback.accepted",
+        "body": "{}",
+        "created_at": A_WHILE_AGO,
+        "due_at": A_WHILE_AGO,
+        "expires_at": A_WHILE_AGO + timedelta(days=1),
+    }
+    return Delivery(**given | changes)
+
+
+def queued_deliveries(world: World) -> list[str]:
+    """The ids in the queue, which is empty then."""
+    url = world.definitions["NotifyClient"].environment["DELIVERY_QUEUE_URL"]
+    found = []
+    while messages := world.aws.sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    ).get("Messages"):
+        for message in messages:
+            assert message["Attributes"]["MessageGroupId"] == "default"
+            found.append(json.loads(message["Body"])["message_id"])
+            world.aws.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return sorted(found)
+
+
+def test_writes_of_a_callback_become_deliveries_of_what_was_selected(world: World) -> None:
+    event = EVENTS / "publish_events/writes.json"
+    endpoints_of(world)
+    ids = [f"msg_{callback_id(event)}_{sequence}" for sequence in (1, 4)]
+    for _ in range(2):  # the stream may tell everything again
+        assert world.invoke("PublishEvents", event) == {"batchItemFailures": []}
+    found = [deliveries_of(world).find("default", each) for each in ids]
+
+    assert [each and each.type for each in found] == ["callback.accepted", "callback.ended"]
+    assert queued_deliveries(world) == sorted(ids * 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "becomes", "attempts"),
+    [(204, "delivered", 1), (500, "pending", 1), (410, "failed", 1)],
+)
+def test_a_client_is_told_and_told_again_unless_it_is_gone(
+    world: World, tmp_path: Path, status: int, becomes: str, attempts: int
+) -> None:
+    event = another(EVENTS / "notify_client/delivery.json", tmp_path)
+    endpoints, store = endpoints_of(world), deliveries_of(world)
+    store.add(delivery(event))
+    answering = f"""
+from callback.outbound import Reply
+handler.sender.post = lambda *_: Reply({status}, None)
+"""
+    assert world.invoke("NotifyClient", event, answering) == {"batchItemFailures": []}
+    after = store.find("default", delivery(event).message_id)
+
+    assert after is not None
+    assert (after.status, after.attempts) == (becomes, attempts)
+    assert (endpoints.get("default").disabled_at is not None) == (status == 410)
+
+
+def test_a_client_who_is_not_public_is_told_nothing(world: World) -> None:
+    event = EVENTS / "notify_client/delivery.json"
+    endpoints_of(world)
+    store = deliveries_of(world)
+    store.add(delivery(event, url="https://169.254.169.254/"))
+    assert world.invoke("NotifyClient", event) == {"batchItemFailures": []}
+    after = store.find("default", delivery(event).message_id)
+
+    assert after is not None
+    assert (after.status, after.reason) == ("failed", "address_not_allowed")
+
+
+def test_a_client_sets_tries_rotates_and_removes_its_endpoint(world: World) -> None:
+    def ask(name: str) -> tuple[int, Any]:
+        answer = world.invoke("WebhookApi", EVENTS / name)
+        return answer["statusCode"], json.loads(answer["body"]) if "body" in answer else None
+
+    with contextlib.suppress(WebhookEndpointNotFound):
+        EndpointStore(world.aws.dynamodb, world.store._table).remove("default")
+    made = ask("webhook_api/put.json")
+    shown = ask("webhook_api/show.json")
+    queued_deliveries(world)
+    sample = ask("webhook_api/test.json")
+
+    assert made == (201, shown[1] | {"secret": made[1]["secret"]})
+    assert ask("webhook_api/put.json") == shown
+    assert sample[0] == 202
+    assert queued_deliveries(world) == [sample[1]["id"]]
+    assert ask("webhook_api/rotate.json")[1]["secret"] != made[1]["secret"]
+    assert ask("webhook_api/remove.json") == (204, None)
+    assert ask("webhook_api/show.json")[0] == 404
+
+
+def test_a_client_lists_and_replays_what_it_did_not_take(world: World) -> None:
+    event = EVENTS / "webhook_api/replay.json"
+    store, pending = deliveries_of(world), delivery(event)
+    store.add(pending)
+    store.change(pending, failed(pending, "http_500", A_WHILE_AGO))
+    listed = world.invoke("WebhookApi", EVENTS / "webhook_api/failed.json")
+    queued_deliveries(world)
+    again = world.invoke("WebhookApi", event)
+
+    assert pending.message_id in [each["id"] for each in json.loads(listed["body"])["failed"]]
+    assert again["statusCode"] == 202
+    assert queued_deliveries(world) == [pending.message_id]
+
+
 def done_by_lambda(deployed: dict[str, Any]) -> dict[str, set[str]]:
     """What Lambda itself does in a function's name (Lambda Developer Guide, "Execution role",
-    "Using Lambda with Amazon SQS", "Capturing records of asynchronous invocations")."""
+    "Using Lambda with Amazon SQS", "Using Lambda with Amazon DynamoDB", "Capturing records of
+    asynchronous invocations")."""
     functions = document.of_type(deployed, "AWS::Lambda::Function")
     done = {name: {"logs:CreateLogStream", "logs:PutLogEvents"} for name in functions}
     for mapping in document.of_type(deployed, "AWS::Lambda::EventSourceMapping").values():
-        done[mapping["FunctionName"]["Ref"]] |= {
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-        }
+        of_a_stream = "StartingPosition" in mapping
+        done[mapping["FunctionName"]["Ref"]] |= READS_A_STREAM if of_a_stream else READS_A_QUEUE
+        if mapping.get("DestinationConfig"):
+            done[mapping["FunctionName"]["Ref"]].add("sqs:SendMessage")
     for invocation in document.of_type(deployed, "AWS::Lambda::EventInvokeConfig").values():
         if invocation.get("DestinationConfig"):  # SAM writes an empty one where there is none
             done[invocation["FunctionName"]["Ref"]].add("sqs:SendMessage")

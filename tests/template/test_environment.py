@@ -26,6 +26,9 @@ FUNCTIONS = (
     "ErasureApi",
     "Erase",
     "ApiDocs",
+    "PublishEvents",
+    "NotifyClient",
+    "WebhookApi",
 )
 
 # Read by libraries: Powertools' logger, and pydantic.

@@ -131,7 +131,7 @@ def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
         return {p.name for p in (folder / path).iterdir() if p.is_dir()} - {"__pycache__"}
 
     assert folders("twilio/rest") == {"api"}
-    assert folders("botocore/data") == {"dynamodb", "sqs", "ssm", "stepfunctions"}
+    assert folders("botocore/data") == {"dynamodb", "events", "sqs", "ssm", "stepfunctions"}
     assert "geodata" not in folders("phonenumbers")
     assert "shortdata" in folders("phonenumbers")  # emergency numbers
     assert "tzdata" in folders("phonenumbers")  # calling windows

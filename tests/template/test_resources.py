@@ -10,7 +10,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from callback import erasing, idempotency
+from callback import deliveries, erasing, idempotency, notifying, outbound
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -216,7 +216,7 @@ def test_the_api_may_call_the_function_behind_each_route(
             allowed.setdefault(function, []).append(arn.partition("${HttpApi}")[2])
     function_of = {f.name: f.logical_id for f in local.functions}
 
-    assert len(local.routes) == 18
+    assert len(local.routes) == 25
     for route in local.routes:
         asked = f"/$default/{route.method}{re.sub(r'{[^}]+}', 'x', route.path)}"
         patterns = allowed[function_of[route.function]]
@@ -295,6 +295,16 @@ def invocation_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
         config
         for config in of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
         if set(document.references(config["FunctionName"])) == {function}
+    ]
+    return found
+
+
+def mapping_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
+    """By what a queue or a stream invokes the function."""
+    (found,) = [
+        mapping
+        for mapping in of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
+        if mapping["FunctionName"] == {"Ref": function}
     ]
     return found
 
@@ -475,6 +485,7 @@ def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_lette
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
         ("AcceptTriggerRole", json.dumps({"Fn::GetAtt": ["TriggerQueue", "Arn"]})),
+        ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
     }
 
 
@@ -503,6 +514,9 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
         "UnclosedCallbacks",
         "TriggerQueue",
         "RefusedTriggers",
+        "DeliveryQueue",
+        "UnsentDeliveries",
+        "UnpublishedEvents",
     }
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
@@ -519,6 +533,8 @@ def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if
         )
     watched = {}
     for alarm in of_type(deployed, "AWS::CloudWatch::Alarm").values():
+        if alarm["Namespace"] == "AWS/SQS":
+            continue
         metric = json.dumps([alarm["Namespace"], alarm["MetricName"]])
         watched[metric] = counted[metric]
         assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
@@ -527,7 +543,7 @@ def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if
         given, topic, _ = alarm["AlarmActions"]["Fn::If"]
         assert (given, topic) == ("AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}])
 
-    assert list(watched.values()) == [{"CarrierWebhookLogs", "ReconcileLogs"}]
+    assert list(watched.values()) == [{"CarrierWebhookLogs", "ReconcileLogs"}, {"NotifyClientLogs"}]
     assert watched.keys() == counted.keys()
 
 
@@ -563,4 +579,125 @@ def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
         "UnclosedCallbacksUrl",
         "UnsettledCallbacksUrl",
         "RefusedTriggersUrl",
+        "UnsentDeliveriesUrl",
+        "UnpublishedEventsUrl",
+        "EventBusName",
     }
+
+
+# -- client webhooks -----------------------------------------------------------------------------
+
+TO_WEBHOOKS = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["WEBHOOK#*"]}}
+
+
+@pytest.mark.parametrize("role", ["PublishEventsRole", "NotifyClientRole", "WebhookApiRole"])
+def test_who_has_to_do_with_strangers_servers_may_touch_webhooks_rows_only(
+    deployed: dict[str, Any], role: str
+) -> None:
+    touching = [
+        statement
+        for name, statement in document.statements(deployed)
+        if name == role and statement.get("Resource") == {"Fn::GetAtt": ["CallbackTable", "Arn"]}
+    ]
+
+    assert [statement["Condition"] for statement in touching] == [TO_WEBHOOKS]
+
+
+def test_the_worker_may_do_nothing_but_its_queue_its_rows_and_its_log(
+    deployed: dict[str, Any],
+) -> None:
+    touched = {
+        json.dumps(statement["Resource"])
+        for name, statement in document.statements(deployed)
+        if name == "NotifyClientRole" and "Resource" in statement
+    }
+
+    assert touched == {
+        json.dumps({"Fn::GetAtt": [name, "Arn"]})
+        for name in ("NotifyClientLogs", "CallbackTable", "DeliveryQueue")
+    }
+
+
+def test_every_write_of_a_callback_is_told_to_who_publishes_it(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    (table,) = of_type(deployed, "AWS::DynamoDB::Table").values()
+    mapping = mapping_of(deployed, "PublishEvents")
+    (source,) = local.stream_sources
+    (publisher,) = [f for f in local.functions if f.logical_id == "PublishEvents"]
+
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert source.function == publisher.name
+    assert source.patterns == (
+        {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"Keys": {"sk": {"S": ["CALLBACK"]}}}},
+    )
+    assert mapping["StartingPosition"] == "TRIM_HORIZON"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    # Without an end a write that cannot be published would hold up everybody's for a day.
+    assert mapping["MaximumRecordAgeInSeconds"] == 3600
+    assert set(document.references(mapping["DestinationConfig"])) == {"UnpublishedEvents"}
+    assert senders_to(deployed, "UnpublishedEvents") == {"PublishEventsRole"}
+
+
+def test_a_delivery_that_its_worker_failed_on_comes_again_and_is_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    queues = of_type(deployed, "AWS::SQS::Queue")
+    queue, redrive = queues["DeliveryQueue"], queues["DeliveryQueue"]["RedrivePolicy"]
+    mapping = mapping_of(deployed, "NotifyClient")
+    (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
+
+    assert mapping["BatchSize"] == 1  # nobody waits behind somebody else's endpoint
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert queue["VisibilityTimeout"] >= 6 * worker.timeout
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["UnsentDeliveries", "Arn"]}
+    assert redrive["maxReceiveCount"] >= 5
+    assert redrive["maxReceiveCount"] * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
+    assert senders_to(deployed, "UnsentDeliveries") == set()
+    assert senders_to(deployed, "DeliveryQueue") == {
+        "PublishEventsRole",
+        "NotifyClientRole",
+        "WebhookApiRole",
+    }
+
+
+def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
+    local: Template,
+) -> None:
+    (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
+
+    assert outbound.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
+
+
+@pytest.mark.parametrize("queue", ["UnsentDeliveries", "UnpublishedEvents"])
+def test_an_alarm_is_raised_for_a_dead_letter(deployed: dict[str, Any], queue: str) -> None:
+    alarm = of_type(deployed, "AWS::CloudWatch::Alarm")[f"{queue}Alarm"]
+
+    assert alarm["Namespace"] == "AWS/SQS"
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}
+    ]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+def test_an_alarm_is_raised_for_a_delivery_that_failed_for_good(deployed: dict[str, Any]) -> None:
+    listening = of_type(deployed, "AWS::Logs::MetricFilter")["DeliveriesFailed"]
+    alarm = of_type(deployed, "AWS::CloudWatch::Alarm")["DeliveriesFailedAlarm"]
+    (told,) = listening["MetricTransformations"]
+
+    assert listening["LogGroupName"] == {"Ref": "NotifyClientLogs"}
+    assert listening["FilterPattern"] == f'{{ $.message = "{notifying.FAILED}" }}'
+    assert (told["MetricNamespace"], told["MetricName"]) == (
+        alarm["Namespace"],
+        alarm["MetricName"],
+    )
+    assert alarm["Threshold"] == 1
+
+
+def test_every_alarm_goes_to_the_topic(deployed: dict[str, Any]) -> None:
+    topic = {"Fn::If": ["AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    alarms = of_type(deployed, "AWS::CloudWatch::Alarm")
+
+    assert {name for name, alarm in alarms.items() if alarm.get("AlarmActions") != topic} == set()

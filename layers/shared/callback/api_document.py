@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from callback import errors, idempotency
+from callback import errors, events, idempotency
+from callback.deliveries import DeliveryStatus
+from callback.events import EventType
 from callback.models import (
     CallbackStatus,
     LegName,
@@ -22,6 +24,7 @@ from callback.models import (
 )
 from callback.policy import NumberType
 from callback.schema import CallbackRequest, CreateQuery, ErasureRequest, ListRequest, PacketRequest
+from callback.webhook_schema import EndpointRequest, FailedRequest, Selection
 
 Schema = dict[str, Any]
 
@@ -54,7 +57,9 @@ def of(public_url: str, *, key_required: bool) -> Schema:
                 "parameters": [_id("erasure_id")],
                 "get": _read_erasure(),
             },
+            **_webhook_paths(),
         },
+        "webhooks": {"event": {"post": _event()}},
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
             "schemas": {**_request_schemas(), **_RECORD_SCHEMAS, **_problem_schemas()},
@@ -231,6 +236,169 @@ def _cancel() -> Schema:
             "409": _refusal(errors.CallbackEnded),
             "503": _refusal(errors.StoreContended, by_gateway=True),
             **_BY_GATEWAY,
+        },
+    }
+
+
+def _webhook_paths() -> Schema:
+    missing = _refusal(errors.WebhookEndpointNotFound)
+    contended = _refusal(errors.StoreContended, by_gateway=True)
+    by_gateway = {"503": _refusal(by_gateway=True), **_BY_GATEWAY}
+    return {
+        "/voice/webhook/endpoint": {
+            "put": {
+                "operationId": "putWebhookEndpoint",
+                "summary": "Set where you are told of your callbacks",
+                "description": (
+                    "The secret that signs is shown when the endpoint is new, and when it is"
+                    " rotated, and never again. An endpoint that was disabled is told again."
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _ref("EndpointRequest"),
+                            "example": {
+                                "url": "https://hooks.example.com/callbacks",
+                                "events": [Selection.CALLBACK_ENDED],
+                            },
+                        }
+                    },
+                },
+                "responses": {
+                    "200": {"description": "Changed.", "content": _json("Endpoint")},
+                    "201": {
+                        "description": "New, with its secret.",
+                        "content": _json("EndpointWithSecret"),
+                    },
+                    "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+                    "413": _refusal(errors.BodyTooLarge, by_gateway=True),
+                    "503": contended,
+                    **_BY_GATEWAY,
+                },
+            },
+            "get": {
+                "operationId": "readWebhookEndpoint",
+                "summary": "Where you are told",
+                "responses": {
+                    "200": {"description": "Without its secret.", "content": _json("Endpoint")},
+                    "404": missing,
+                    **by_gateway,
+                },
+            },
+            "delete": {
+                "operationId": "removeWebhookEndpoint",
+                "summary": "Be told nothing any more",
+                "description": "What is still to be delivered fails.",
+                "responses": {
+                    "204": {"description": "Removed, with its secret.", "content": {}},
+                    "404": missing,
+                    **by_gateway,
+                },
+            },
+        },
+        "/voice/webhook/endpoint/rotate": {
+            "post": {
+                "operationId": "rotateWebhookSecret",
+                "summary": "A new secret",
+                "description": "For 24 hours the one before it signs as well.",
+                "responses": {
+                    "200": {
+                        "description": "With the new secret.",
+                        "content": _json("EndpointWithSecret"),
+                    },
+                    "404": missing,
+                    "503": contended,
+                    **_BY_GATEWAY,
+                },
+            }
+        },
+        "/voice/webhook/endpoint/test": {
+            "post": {
+                "operationId": "testWebhookEndpoint",
+                "summary": "Send a sample event",
+                "responses": {
+                    "202": {"description": "On its way.", "content": _json("Delivery")},
+                    "404": missing,
+                    **by_gateway,
+                },
+            }
+        },
+        "/voice/webhook/failed": {
+            "get": {
+                "operationId": "listFailedDeliveries",
+                "summary": "Events that your endpoint took at none of their attempts",
+                "description": "The newest events first. They are kept for seven days.",
+                "parameters": _query(FailedRequest),
+                "responses": {
+                    "200": {"description": "One page.", "content": _json("FailedPage")},
+                    "400": _refusal(errors.InvalidRequest),
+                    **by_gateway,
+                },
+            }
+        },
+        "/voice/webhook/failed/{delivery_id}/replay": {
+            "parameters": [
+                {
+                    "name": "delivery_id",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "minLength": 1},
+                }
+            ],
+            "post": {
+                "operationId": "replayDelivery",
+                "summary": "Send a failed event again, with all its attempts before it",
+                "responses": {
+                    "202": {"description": "On its way.", "content": _json("Delivery")},
+                    "404": _refusal(errors.DeliveryNotFound),
+                    "503": contended,
+                    **_BY_GATEWAY,
+                },
+            },
+        },
+    }
+
+
+def _event() -> Schema:
+    """What is sent to clients; see `events`."""
+    return {
+        "operationId": "receiveEvent",
+        "summary": "What your endpoint is told, signed as Standard Webhooks 1.0.0 says",
+        "description": (
+            "At least once, and in no particular order: `sequence` counts a callback's events"
+            " without gaps. The header webhook-id is the same at every attempt."
+        ),
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": about,
+                "schema": _TEXT,
+            }
+            for name, about in (
+                ("webhook-id", "Of the event; remember it to know a repetition."),
+                ("webhook-timestamp", "Seconds since 1970, of this attempt."),
+                ("webhook-signature", "One or, after a rotation, two: v1,<base64>."),
+            )
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"oneOf": [_ref("Event"), _ref("TestEvent")]},
+                    "example": {
+                        "type": events.TEST,
+                        "timestamp": "2026-11-24T12:00:00.000Z",
+                        "data": {},
+                    },
+                }
+            },
+        },
+        "responses": {
+            "2XX": {"description": "Taken. Anything else, a redirect too, is not.", "content": {}},
+            "410": {"description": "Your endpoint is disabled.", "content": {}},
         },
     }
 
@@ -422,6 +590,8 @@ _ERRORS = (
     errors.IdempotencyKeyMissing,
     errors.CallbackNotFound,
     errors.ErasureNotFound,
+    errors.WebhookEndpointNotFound,
+    errors.DeliveryNotFound,
     errors.CallbackEnded,
     errors.CallbackInProgress,
     errors.RequestInProgress,
@@ -505,6 +675,7 @@ def _request_schemas() -> dict[str, Schema]:
             (ListRequest, "validation"),
             (PacketRequest, "validation"),
             (ErasureRequest, "validation"),
+            (EndpointRequest, "validation"),
         ],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
@@ -544,6 +715,37 @@ _SECONDS = {"type": "integer", "minimum": 0}
 _MAYBE_SECONDS = _maybe("integer", minimum=0)
 
 _MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2,6}$"}
+
+_ENDPOINT: Schema = {
+    "url": _TEXT,
+    "events": {"type": "array", "items": {"enum": [*Selection]}},
+    "created_at": _TIME,
+    "disabled_at": _MAYBE_TIME | {"description": "When it answered 410; it is told nothing."},
+    "previous_secret_until": _MAYBE_TIME | {"description": "Until when the one before signs too."},
+}
+_DELIVERY: Schema = {
+    "id": {"type": "string", "description": "The event's webhook-id."},
+    "type": {"enum": [*EventType, events.TEST]},
+    "callback_id": _maybe("string", format="uuid"),
+    "sequence": _maybe("integer", minimum=1),
+    "status": {"enum": [*DeliveryStatus]},
+    "attempts": {"type": "integer", "minimum": 0},
+    "reason": _maybe(
+        "string", description="Of the last failure: http_<status>, timed_out, tls_failed and so on."
+    ),
+    "created_at": _TIME,
+    "failed_at": _MAYBE_TIME,
+}
+_EVENT_DATA: Schema = {
+    "callback_id": {"type": "string", "format": "uuid"},
+    "sequence": {"type": "integer", "minimum": 1},
+    "status": {"enum": [*CallbackStatus]},
+    "outcome": _maybe("string"),
+    "cause": _maybe("string"),
+    "created_at": _TIME,
+    "connected_at": _MAYBE_TIME,
+    "ended_at": _MAYBE_TIME,
+}
 
 _RECORD_SCHEMAS: dict[str, Schema] = {
     "Callback": _object(
@@ -653,6 +855,46 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Erasures": _object({"erasures": {"type": "array", "items": _ref("Erasure")}}),
+    "Endpoint": _object(_ENDPOINT),
+    "EndpointWithSecret": _object(
+        {**_ENDPOINT, "secret": {"type": "string", "description": "whsec_ and base64."}}
+    ),
+    "Delivery": _object(_DELIVERY),
+    "FailedPage": _object(
+        {
+            "failed": {"type": "array", "maxItems": 100, "items": _ref("Delivery")},
+            "next_cursor": _maybe(
+                "string", description="Null: nothing is left. A page may be short and have one."
+            ),
+        }
+    ),
+    "Event": _object(
+        {"type": {"enum": [*EventType]}, "timestamp": _TIME, "data": _ref("EventData")}
+    ),
+    "TestEvent": _object(
+        {
+            "type": {"const": events.TEST},
+            "timestamp": _TIME,
+            "data": {"type": "object", "maxProperties": 0},
+        }
+    ),
+    "EventData": _object(_EVENT_DATA) | {"properties": {**_EVENT_DATA, "leg": _ref("EventLeg")}},
+    "EventLeg": _object(
+        {
+            "name": {"enum": [*LegName]},
+            "status": {"enum": [*LegStatus]},
+            "outcome": {"enum": [*LegOutcome, None]},
+            "cause": _maybe("string"),
+            "carrier_code": _maybe("integer"),
+            "attempt": {"type": "integer", "minimum": 1},
+            "dialed_at": _MAYBE_TIME,
+            "ringing_at": _MAYBE_TIME,
+            "answered_at": _MAYBE_TIME,
+            "joined_at": _MAYBE_TIME,
+            "ended_at": _MAYBE_TIME,
+            "seconds": _MAYBE_SECONDS,
+        }
+    ),
     "GatewayMessage": {
         "type": "object",
         "properties": {"message": {"type": ["string", "null"]}},

@@ -25,6 +25,11 @@ def of(document: Schema) -> str:
         for method, operation in item.items()
         if method != "parameters"
     ]
+    told = [
+        _operation("to your endpoint", method, operation, [])
+        for item in document["webhooks"].values()
+        for method, operation in item.items()
+    ]
     schemas = [_schema(*pair) for pair in document["components"]["schemas"].items()]
     return "\n".join(
         [
@@ -36,6 +41,7 @@ def of(document: Schema) -> str:
             f"<p>At {_code(document['servers'][0]['url'])};",
             'for programs: <a href="openapi.json">openapi.json</a>.</p>',
             *operations,
+            *told,
             "<h2>Schemas</h2>",
             *schemas,
             "</body>\n</html>\n",

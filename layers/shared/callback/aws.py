@@ -8,6 +8,7 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -28,6 +29,10 @@ def step_functions() -> "SFNClient":
 @cache
 def sqs() -> "SQSClient":
     return boto3.client("sqs", config=_BOUNDS)
+
+
+def events() -> "EventBridgeClient":
+    return boto3.client("events", config=_BOUNDS)
 
 
 def ssm() -> "SSMClient":

@@ -9,7 +9,7 @@ from callback.admission import Admission, Admitted
 from callback.dialer import Dialer
 from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
-from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step
+from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook
 from callback.policy import PolicyStore
 from callback.schema import CallbackRequest, LegRequest
 from callback.store import CallbackStore
@@ -86,6 +86,7 @@ def planned(
         expires_at=now + retention,
         max_duration_seconds=request.max_duration_seconds,
         metadata=request.metadata,
+        webhook=_webhook(request),
         leg_a=_leg(request.leg_a),
         leg_b=_leg(request.leg_b),
     )
@@ -97,6 +98,11 @@ def _leg(asked: LegRequest) -> Leg:
         caller_id=asked.caller_id or "",
         ring_timeout_seconds=asked.ring_timeout_seconds,
     )
+
+
+def _webhook(request: CallbackRequest) -> Webhook | None:
+    asked = request.webhook
+    return Webhook(asked.url, [str(event) for event in asked.events]) if asked else None
 
 
 def _refusal(callback: Callback, name: LegName) -> CarrierRejected:

@@ -87,6 +87,18 @@ class CallbackInProgress(CallbackError):
     title = "These two parties are being called already"
 
 
+class WebhookEndpointNotFound(CallbackError):
+    status = 404
+    code = "webhook_endpoint_not_found"
+    title = "There is no webhook endpoint"
+
+
+class DeliveryNotFound(CallbackError):
+    status = 404
+    code = "delivery_not_found"
+    title = "No such failed delivery"
+
+
 class InvalidIdempotencyKey(CallbackError):
     status = 400
     code = "invalid_idempotency_key"

@@ -153,9 +153,18 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told of one callback in place of its tenant's endpoint, and of which events."""
+
+    url: str
+    events: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
-    """The errand. `room` is unguessable and names nobody; `revision` counts the writes; past
-    `expires_at` it is forgotten."""
+    """The errand. `room` is unguessable and names nobody; `revision` counts the writes,
+    `event_count` what clients were told of them (see `events`); past `expires_at` it is
+    forgotten."""
 
     callback_id: str
     tenant: str
@@ -176,6 +185,8 @@ class Callback:
     ended_at: datetime | None = None
     waiting: Waiting | None = None
     reservation: Reservation | None = None
+    webhook: Webhook | None = None
+    event_count: int = 1  # that it was accepted
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -202,14 +213,14 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting | Reservation):
+    if isinstance(value, Leg | Waiting | Reservation | Webhook):
         return to_record(value)
     return value
 
 
 def from_record(record: dict[str, Any]) -> Callback:
     """The inverse of `to_record`; numbers may be any type that `int` takes."""
-    waiting = record.get("waiting")
+    waiting, webhook = record.get("waiting"), record.get("webhook")
     return Callback(
         callback_id=record["callback_id"],
         tenant=record["tenant"],
@@ -230,6 +241,8 @@ def from_record(record: dict[str, Any]) -> Callback:
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
         waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
         reservation=_maybe(_reservation, record.get("reservation")),
+        webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
+        event_count=int(record.get("event_count", 1)),  # a row from before there were events
         revision=int(record["revision"]),
     )
 

@@ -24,9 +24,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards, idempotency
-from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback import addresses, guards, idempotency, validation
+from callback.errors import BodyNotJson, BodyTooLarge
 from callback.models import CallbackStatus, Order
+from callback.outbound import PUBLIC, Rules
+from callback.validation import named as _named
+from callback.webhook_schema import WebhookRequest
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 1024
@@ -117,6 +120,7 @@ class CallbackRequest(BaseModel):
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
     max_duration_seconds: _Whole = Field(3600, ge=60, le=14400)
     allow_parallel: bool = False
+    webhook: WebhookRequest | None = None
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict,
         description=f"Your own strings, up to {MAX_METADATA_BYTES} bytes of JSON.",
@@ -240,9 +244,13 @@ class ListRequest(BaseModel):
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 
-def parse_callback(body: bytes, *, home_region: str, sip_domain: str) -> CallbackRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    return _parsed(CallbackRequest, body, home_region, sip_domain)
+def parse_callback(
+    body: bytes, *, home_region: str, sip_domain: str, rules: Rules = PUBLIC
+) -> CallbackRequest:
+    """`rules` say where the webhook may lead.
+
+    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    return _parsed(CallbackRequest, body, home_region, sip_domain, rules)
 
 
 def parse_erasure(body: bytes) -> ErasureRequest:
@@ -284,17 +292,16 @@ def _form_as_json(body: bytes) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _parsed(model: type[_Model], body: bytes, home_region: str, sip_domain: str) -> _Model:
+def _parsed(
+    model: type[_Model], body: bytes, home_region: str, sip_domain: str, rules: Rules = PUBLIC
+) -> _Model:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
     try:
-        return model.model_validate_json(
-            body, context={"home_region": home_region, "sip_domain": sip_domain}
-        )
+        return model.model_validate_json(body, context=settings)
     except ValidationError as invalid:
-        if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
-            raise BodyNotJson(_NEEDED.get(model, _A_CALLBACK)) from None
-        raise _named(invalid) from None
+        validation.refuse_body(invalid, _NEEDED.get(model, _A_CALLBACK))
 
 
 _A_CALLBACK = "Send a JSON object with leg_A and leg_B."
@@ -303,10 +310,6 @@ _NEEDED: dict[type[BaseModel], str] = {
     PacketRequest: _A_PACKET,
     ErasureRequest: "Send a JSON object with number.",
 }
-
-
-_NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
-_NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
 
 
 def parse_create(query: dict[str, str]) -> CreateQuery:
@@ -323,15 +326,3 @@ def parse_list(query: dict[str, str]) -> ListRequest:
         return ListRequest.model_validate(query)
     except ValidationError as invalid:
         raise _named(invalid) from None
-
-
-def _named(invalid: ValidationError) -> InvalidRequest:
-    errors: list[dict[str, Any]] = [
-        {
-            "field": ".".join(str(part) for part in error["loc"] if part not in _NO_FIELD),
-            "code": error["type"],
-            "message": error["msg"],
-        }
-        for error in invalid.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return InvalidRequest(errors)

@@ -117,5 +117,19 @@ class SettleCallback(_FromEnvironment):
     table_name: str
 
 
+@dataclass(frozen=True)
+class PublishEvents(_FromEnvironment):
+    table_name: str
+    delivery_queue_url: str
+    event_bus_name: str
+
+
+@dataclass(frozen=True)
+class NotifyClient(_FromEnvironment):
+    table_name: str
+    delivery_queue_url: str
+
+
+WebhookApi = NotifyClient
 PlaceLeg = DialSettings
 CloseCallback = CarrierSettings

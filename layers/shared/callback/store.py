@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import addresses, clock, counters
+from callback import addresses, clock, counters, events
 from callback.counters import Condition
 from callback.errors import (
     CallbackError,
@@ -317,7 +317,7 @@ class CallbackStore:
                 return before, False
             if after == before:  # heard already: durable, nothing to write
                 return before, True
-            after = replace(after, revision=before.revision + 1)
+            after = events.counted(before, replace(after, revision=before.revision + 1))
             if self._replaced(after):
                 return after, True
         raise StoreContended("Too many changes at once; nothing was lost, send it again.")
@@ -467,6 +467,11 @@ class CallbackStore:
 
     def _line(self, address: str) -> str:
         return addresses.dial_target(address, self._sip_domain)
+
+
+def from_image(image: dict[str, Any]) -> Callback:
+    """The callback whose row is an image in the table's stream."""
+    return from_record(_plain(image))
 
 
 def _key(callback_id: str) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""Tell a client's endpoint what happened. One message, one delivery to look at.
+
+It speaks with servers that strangers chose, so it may do nothing else: see its role.
+"""
+
+import json
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from callback import aws, notifying, settings
+from callback.deliveries import DeliveryQueue, DeliveryStore
+from callback.discretion import discreet
+from callback.endpoints import EndpointStore
+from callback.outbound import Sender
+
+SETTINGS = settings.NotifyClient.read()
+logger = Logger()
+endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
+deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
+queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
+sender = Sender()
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+def notify(record: SQSRecord) -> None:
+    message = json.loads(record.body)
+    notifying.notify(endpoints, deliveries, queue, sender, message["tenant"], message["message_id"])
+
+
+@discreet
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> Any:
+    return process_partial_response(event, notify, processor, context)

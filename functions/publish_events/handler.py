@@ -1,0 +1,40 @@
+"""Told by the table's stream of every write of a callback: publish the events that it makes."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
+
+from callback import aws, publishing, settings
+from callback.deliveries import DeliveryQueue, DeliveryStore
+from callback.discretion import discreet
+from callback.endpoints import EndpointStore
+from callback.publishing import EventBus
+from callback.store import from_image
+
+SETTINGS = settings.PublishEvents.read()
+logger = Logger()
+endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
+deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
+queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
+bus = EventBus(aws.events(), SETTINGS.event_bus_name)
+processor = BatchProcessor(
+    event_type=EventType.DynamoDBStreams, raise_on_entire_batch_failure=False
+)
+
+
+def publish(record: DynamoDBRecord) -> None:
+    change = record.raw_event["dynamodb"]
+    old = from_image(change["OldImage"]) if "OldImage" in change else None
+    publishing.publish(endpoints, deliveries, queue, bus, old, from_image(change["NewImage"]))
+
+
+@discreet
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> Any:
+    return process_partial_response(event, publish, processor, context)

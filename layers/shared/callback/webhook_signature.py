@@ -1,0 +1,34 @@
+"""Signs what we send to clients: Standard Webhooks 1.0.0, symmetric signatures (`v1`).
+
+What clients do to check it: README, "Client webhooks".
+"""
+
+import base64
+import hmac
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+
+_PREFIX = "whsec_"
+_SECRET_BYTES = 32  # the specification asks for 24 to 64
+
+
+def new_secret() -> str:
+    """`whsec_` and base64 of random bytes."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def headers(message_id: str, body: str, at: datetime, keys: Iterable[str]) -> dict[str, str]:
+    """The headers that go with `body`, sent at `at`; one signature for each secret of `keys`."""
+    timestamp = str(int(at.timestamp()))
+    content = f"{message_id}.{timestamp}.{body}".encode()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(f"v1,{_signature(key, content)}" for key in keys),
+    }
+
+
+def _signature(secret: str, content: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(_PREFIX))
+    return base64.b64encode(hmac.digest(key, content, "sha256")).decode()

@@ -1,0 +1,101 @@
+"""A tenant's own webhook endpoint: set it, rotate its secret, try it, replay what failed."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from callback import clock, deliveries, events
+from callback.deliveries import Delivery, DeliveryQueue, DeliveryStore
+from callback.endpoints import Endpoint, EndpointStore
+from callback.models import to_text
+from callback.outbound import NotAllowed, Sender
+from callback.webhook_schema import EndpointRequest, FailedRequest, wrong_field
+
+if TYPE_CHECKING:  # it knows telephone numbers, which is a lot to import
+    from callback.schema import CallbackRequest
+
+
+def put(
+    store: EndpointStore, sender: Sender, tenant: str, request: EndpointRequest
+) -> tuple[Endpoint, bool]:
+    """(the endpoint, whether it is new). Raises InvalidRequest for a host that leads nowhere, or
+    not to the public; StoreContended."""
+    try:
+        sender.check(request.url)
+    except NotAllowed as refused:
+        raise wrong_field("url", refused.code, str(refused)) from None
+    return store.put(tenant, request.url, request.events)
+
+
+def require_secret(store: EndpointStore, tenant: str, request: "CallbackRequest") -> None:
+    """Whoever gives a callback a URL of its own needs a secret. Raises InvalidRequest."""
+    if request.webhook and store.find(tenant) is None:
+        raise wrong_field(
+            "webhook", "no_endpoint", "PUT /voice/webhook/endpoint first: its secret signs."
+        )
+
+
+def test(
+    endpoints: EndpointStore, store: DeliveryStore, queue: DeliveryQueue, tenant: str
+) -> Delivery:
+    """A sample event on its way. Raises WebhookEndpointNotFound."""
+    endpoints.get(tenant)
+    now = clock.now()
+    sample = Delivery(
+        tenant=tenant,
+        message_id=f"msg_test_{uuid.uuid4()}",
+        type=events.TEST,
+        body=events.payload(events.TEST, now, {}),
+        created_at=now,
+        due_at=now,
+        expires_at=now + deliveries.LIFETIME,
+    )
+    store.add(sample)
+    queue.put(sample)
+    return sample
+
+
+def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: str) -> Delivery:
+    """Raises DeliveryNotFound and StoreContended."""
+    delivery = store.replay(tenant, message_id)
+    queue.put(delivery)
+    return delivery
+
+
+def failed(store: DeliveryStore, tenant: str, request: FailedRequest) -> dict[str, Any]:
+    """A page as clients see it. Raises InvalidRequest."""
+    page = store.failed(tenant, request.limit, request.cursor)
+    return {
+        "failed": [delivery_view(delivery) for delivery in page.deliveries],
+        "next_cursor": page.cursor,
+    }
+
+
+def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+    """Without its secret."""
+    until = endpoint.previous_secret_until
+    return {
+        "url": endpoint.url,
+        "events": list(endpoint.events),
+        "created_at": to_text(endpoint.created_at),
+        "disabled_at": to_text(endpoint.disabled_at) if endpoint.disabled_at else None,
+        "previous_secret_until": to_text(until) if until and until > clock.now() else None,
+    }
+
+
+def endpoint_with_secret_view(endpoint: Endpoint) -> dict[str, Any]:
+    """For whoever has just made the secret, once."""
+    return {**endpoint_view(endpoint), "secret": endpoint.secret}
+
+
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.message_id,
+        "type": delivery.type,
+        "callback_id": delivery.callback_id,
+        "sequence": delivery.sequence,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "reason": delivery.reason,
+        "created_at": to_text(delivery.created_at),
+        "failed_at": to_text(delivery.failed_at) if delivery.failed_at else None,
+    }

@@ -1,0 +1,41 @@
+"""Client webhooks stay on this machine: the only place that lets them go to a loopback address.
+
+What is deployed knows `outbound.PUBLIC` and nothing else, and no setting changes it. Here the
+handlers' own objects are replaced, once they are loaded, by some for which every name is
+127.0.0.1, and of which the certificate authority of a `Receiver` is the only one that they trust.
+"""
+
+import importlib
+import ssl
+from typing import Any
+
+from tests.local import loopback
+from tests.local.functions import Functions
+from tests.local.receiver import Receiver
+
+
+def stay_here(functions: Functions, receiver: Receiver | None) -> None:
+    """From now on the functions send webhooks to the receiver, or find nobody."""
+    rules = rules_for(receiver)
+    for function in functions:
+        module = function.module
+        if hasattr(module, "sender"):
+            module.sender = sender_for(receiver)
+        if hasattr(module, "webhook_rules"):
+            module.webhook_rules = rules
+
+
+def rules_for(receiver: Receiver | None) -> Any:
+    # The package is on the path once the functions are loaded.
+    outbound = importlib.import_module("callback.outbound")
+    ports = {443, receiver.port} if receiver else {443}
+    return outbound.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
+
+
+def sender_for(receiver: Receiver | None) -> Any:
+    outbound = importlib.import_module("callback.outbound")
+    return outbound.Sender(
+        rules_for(receiver),
+        resolve=lambda _: ["127.0.0.1"],
+        context=receiver.trusting if receiver else ssl.create_default_context,
+    )

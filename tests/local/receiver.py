@@ -1,0 +1,135 @@
+"""A client's own server: takes webhooks over HTTPS on 127.0.0.1, as kindly or badly as told.
+
+Its certificate is signed by an authority made up on the spot, which `trusting` trusts.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, BinaryIO, Self
+
+import trustme
+
+# What an answer is: a status, a status with headers, or somebody who writes whatever he likes.
+Answer = int | tuple[int, Mapping[str, str]] | Callable[[BinaryIO], None]
+
+_TIMEOUT = 30.0  # real seconds for a request to come in whole
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request, as it came in. `headers` have lower-case names."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Receiver:
+    """`with Receiver() as receiver:` and it listens at `receiver.url`.
+
+    `answers` maps a path to what is answered there; anywhere else it is 204. `names` are what it
+    is called besides 127.0.0.1 and localhost. `heard` is told of each request, once it is
+    answered, on a thread of its own."""
+
+    def __init__(self, *names: str, heard: Callable[[Received], None] | None = None) -> None:
+        self._authority = trustme.CA()
+        self._names = ("localhost", "127.0.0.1", *names)
+        self._heard = heard
+        self._lock = threading.Lock()
+        self._received: list[Received] = []
+        self.answers: dict[str, Answer] = {}
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _TIMEOUT
+
+            def do_POST(self) -> None:
+                receiver._answer(self)
+
+            def do_GET(self) -> None:
+                receiver._answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server.socket = self._context().wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @property
+    def received(self) -> list[Received]:
+        """Every request so far, oldest first."""
+        with self._lock:
+            return list(self._received)
+
+    def clear(self) -> None:
+        """As it was when it began to listen."""
+        with self._lock:
+            self._received.clear()
+        self.answers.clear()
+
+    def at(self, path: str) -> list[Received]:
+        return [each for each in self.received if each.path == path]
+
+    def trusting(self) -> ssl.SSLContext:
+        """For a client that trusts this receiver and nobody else."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._authority.configure_trust(context)
+        return context
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(*self._names).configure_cert(context)
+        return context
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("Content-Length", "0"))
+        received = Received(
+            handler.path,
+            {name.lower(): value for name, value in handler.headers.items()},
+            handler.rfile.read(length),
+        )
+        with self._lock:
+            self._received.append(received)
+        answer = self.answers.get(handler.path, 204)
+        if callable(answer):
+            answer(handler.wfile)
+        else:
+            status, headers = (answer, {}) if isinstance(answer, int) else answer
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+        handler.close_connection = True
+        if self._heard:
+            self._heard(received)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that goes away in the middle is what some tests are about."""
