@@ -275,6 +275,9 @@ def test_extensions_are_shown_where_the_tenant_allows_it(play):
     assert code(play.post("1000201", "1000219")) == "caller_id_not_allowed"
     body = {"leg_A": {"to": "1000201", "from": "1000219"}, "leg_B": {"to": "1000219"}}
     assert code(play.world.request("POST", body=body)) == "caller_id_not_allowed"
+    may(play, concurrent_callbacks="0")
+    told = play.world.request("POST", body=body)
+    assert code(told) == "caller_id_not_allowed", "what waiting would not mend is told first"
 
 
 # -- suppression ---------------------------------------------------------------------------------
@@ -624,6 +627,8 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(shows):
 def test_a_dry_run_is_refused_as_the_request_would_be(shows):
     for a, b in ((LA, "+18765551234"), ("+1415555012", LA), (LA, "sip:a@elsewhere.example")):
         assert code(rehearsed(shows, a, b)) == code(shows.post(a, b)) != "202"
+    suppression(shows).add(TENANT, "+12125550123")
+    assert code(rehearsed(shows, "1000211", "+12125550123")) == "suppressed"
     may(shows, concurrent_callbacks="1")
     shows.accepted("1000211", "1000219")
     assert code(rehearsed(shows, "1000211", "1000219")) == "too_many_at_once"
