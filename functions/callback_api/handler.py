@@ -18,13 +18,11 @@ from callback import (
     schema,
     settings,
     views,
-    webhooks,
 )
 from callback.admission import Admission
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.endpoints import EndpointStore
 from callback.store import CallbackStore
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
@@ -34,7 +32,6 @@ RETENTION = timedelta(days=int(SETTINGS.retention_days))
 logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
 store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
-endpoints = EndpointStore(client, table)
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
@@ -68,7 +65,6 @@ def create(event: http.Event) -> http.Answer:
         sip_domain=SETTINGS.sip_domain,
         rules=webhook_rules,
     )
-    webhooks.require_secret(endpoints, tenant, request)
     policy = admission.policies.standing(tenant).policy
     key = idempotency.key_of(
         http.header(event, "idempotency-key"),

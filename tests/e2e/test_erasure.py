@@ -35,9 +35,10 @@ def until_done(look):
 
 
 def test_a_number_is_forgotten_here_and_at_the_carrier(running, leaving):
-    _, client = leaving
-    number = "+14155550118"
-    record = client.ended(between(number, "1000218"))
+    tenant, client = leaving
+    number, own = "+14155550118", "+14155550177"
+    running.make_number(own, tenant)
+    record = client.ended({"leg_A": {"to": number}, "leg_B": {"to": "1000218"}})
     sids = {record[leg]["call_sid"] for leg in ("leg_A", "leg_B")}
     asked = call(client, "POST", json={"number": number})
     assert asked.status_code == 202
@@ -99,6 +100,10 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     ids = [client.accepted(between(to, "1000125")) for to in ("1000202", "1000203")]
     client.record_when(ids[0], has_ended)
     done(running, "put-number", tenant, "+14155550120", "--sms-to", "1000125")
+    endpoint = f"{client.url}/voice/webhook/endpoint"
+    headers = {"Authorization": f"Bearer {client.key}"}
+    told = {"url": "https://client.example/told"}
+    assert requests.put(endpoint, json=told, headers=headers, timeout=30).status_code == 201
     done(running, "erase-tenant", tenant)
     until_done(lambda: "not done" not in done(running, "list-erasures", tenant))
     assert "  2 callbacks here" in done(running, "list-erasures", tenant)
@@ -106,4 +111,4 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     assert client.list().status_code == 403
     items = running.aws.dynamodb.scan(TableName=running.table_name, ConsistentRead=True)["Items"]
     left = {item["pk"]["S"].partition("#")[0] for item in items if tenant in str(item)}
-    assert left == {"APIKEY", "ERASURE", "ERASURES", "TENANT-SETTINGS"}
+    assert left == {"APIKEY", "ERASURE", "ERASURES", "LIMIT", "TENANT-SETTINGS"}

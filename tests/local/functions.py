@@ -6,6 +6,7 @@ exception becomes the error document that Step Functions matches Retry and Catch
 """
 
 import contextlib
+import functools
 import importlib.util
 import itertools
 import json
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import boto3
 from botocore.config import Config
 
 from tests.local import environment, heard, logs
@@ -163,7 +165,10 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
     number = next(_load_number)
     try:
         functions = []
-        with mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS):
+        with (
+            mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS),
+            _clients_made_later(aws_url),
+        ):
             for definition in definitions:
                 name = f"local{number}_{definition.logical_id}"
                 names.append(name)
@@ -172,6 +177,15 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
     finally:
         for name in names:
             sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def _clients_made_later(aws_url: str) -> Iterator[None]:
+    """What a handler makes only as it is needed, it makes for the AWS it was loaded for: there may
+    be another one in this process by then."""
+    made_for = {"sqs": functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url))}
+    with mock.patch.multiple("callback.aws", **made_for):
+        yield
 
 
 def _load(definition: FunctionDefinition, name: str, aws_url: str) -> Handler:

@@ -129,6 +129,7 @@ def test_a_call_of_another_tenant_is_not_taken_for_one_never_confirmed(play: Pla
     play.world.faults.arm("before carrier.request")
     assert play.post(a) is None
     lost = play.the_only_id()
+    play.world.make_tenant("other")
     monkeypatch.setattr(http, "tenant", lambda _: "other")
     other = play.accepted(a)
     play.until(lambda: play.has_ended(lost), within=30 + 90)

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from botocore.exceptions import BotoCoreError, ClientError
 
 from callback import addresses, aws, numbering, numbers, policy, prices, suppression, tenants
+from callback.endpoints import EndpointStore
 from callback.erasures import Erasure, ErasureStore
 from callback.models import Scope, to_text
 from callback.numbers import NumberStore, TenantNumber
@@ -85,7 +86,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     erase.add_argument("--pepper", default="/voice-callback/key-pepper")
     everything = command(
         "erase-tenant",
-        "Revoke every key of a tenant, let go of its numbers, forget every callback of its.",
+        "Revoke a tenant's keys, let go of its numbers and endpoint, forget its callbacks.",
     )
     everything.add_argument("tenant")
     erased = command("list-erasures", "What was and is to be forgotten of a tenant, newest first.")
@@ -234,6 +235,7 @@ def _run_erasure(arguments: argparse.Namespace, store: TenantStore, held: Number
                 store.revoke(key.key_id)
             for number in held.of(tenant):
                 held.remove(tenant, number.number)
+            EndpointStore(aws.dynamodb(), arguments.table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
         case "list-erasures":
             for erasure in erasures.of(tenant):

@@ -15,6 +15,7 @@ from callback import (
     addresses,
     counters,
     destinations,
+    endpoints,
     errors,
     guards,
     hours,
@@ -163,6 +164,8 @@ class Case:
         keys = [numbers.key(number) for number in self._numbers()]
         keys += [key for party in self.parties for key in self.suppressed_as(party)]
         keys += [counter.key for counter in self._countable()]
+        if self.planned.webhook:
+            keys.append(endpoints.key(self.tenant))
         return self._read(keys)
 
     def _numbers(self) -> Iterator[str]:
@@ -454,6 +457,20 @@ def sip_hosts_are_allowed(case: Case) -> None:
             )
 
 
+def its_webhook_can_be_signed(case: Case) -> None:
+    """Whoever gives a callback a URL of its own needs the secret of an endpoint."""
+    if case.planned.webhook and endpoints.key(case.tenant) not in case.known:
+        raise errors.InvalidRequest(
+            [
+                {
+                    "field": "webhook",
+                    "code": "no_endpoint",
+                    "message": "PUT /voice/webhook/endpoint first: its secret signs.",
+                }
+            ]
+        )
+
+
 def nobody_is_us(case: Case) -> None:
     for party in case.parties:
         owner = case.owner(party.leg.to) if party.destination.is_number else None
@@ -505,6 +522,7 @@ RULES: tuple[Callable[[Case], None], ...] = (
     regions_are_allowed,
     types_are_allowed,
     sip_hosts_are_allowed,
+    its_webhook_can_be_signed,
     nobody_is_us,
     caller_ids_are_the_tenants,
     nobody_is_suppressed,

@@ -5,6 +5,7 @@ to be had again to sign, so it cannot be hashed as an API key's is: it lies in t
 encrypted with a KMS key.
 """
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import clock, webhook_signature
+from callback import clock, rows, webhook_signature
 from callback.errors import StoreContended, WebhookEndpointNotFound
 from callback.models import to_text
 
@@ -138,6 +139,21 @@ class EndpointStore:
         except self._client.exceptions.ConditionalCheckFailedException:
             raise _not_found() from None
 
+    def forget(self, tenant: str) -> None:
+        """The endpoint, if there is one, and whatever was sent or is to be sent to it."""
+        with contextlib.suppress(WebhookEndpointNotFound):
+            self.remove(tenant)  # first, so that nothing new comes
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :tenant",
+            ExpressionAttributeValues={":tenant": _serialize(partition(tenant))},
+            ProjectionExpression="pk, sk",
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                self._client.delete_item(TableName=self._table, Key=item)
+
     def _update(
         self,
         tenant: str,
@@ -167,8 +183,12 @@ def partition(tenant: str) -> str:
     return f"WEBHOOK#{tenant}"
 
 
+def key(tenant: str) -> rows.Key:
+    return partition(tenant), "ENDPOINT"
+
+
 def _key(tenant: str) -> dict[str, Any]:
-    return {"pk": _serialize(partition(tenant)), "sk": _serialize("ENDPOINT")}
+    return rows.as_item(key(tenant))
 
 
 def _endpoint(tenant: str, item: dict[str, Any]) -> Endpoint:

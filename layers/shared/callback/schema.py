@@ -221,13 +221,6 @@ class CreateQuery(BaseModel):
     )
 
 
-def _digits(text: str) -> str:
-    """pydantic would also take "+5", "1_0", " 5" and "5.0"."""
-    if not re.fullmatch(r"0|[1-9][0-9]*", text):
-        raise PydanticCustomError("int_parsing", "Give a whole number in digits.")
-    return text
-
-
 class ListRequest(BaseModel):
     """Query of GET /voice/call/callback. Newest first; `cursor` is what the last page gave."""
 
@@ -240,7 +233,7 @@ class ListRequest(BaseModel):
     )
     created_after: _Time | None = None
     created_before: _Time | None = None
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(20, ge=1, le=100)
+    limit: validation.Digits = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 

@@ -1,13 +1,26 @@
-"""What pydantic finds wrong, as the refusal that clients see."""
+"""What pydantic should find wrong, and that as the refusal that clients see."""
 
-from typing import Any, NoReturn
+import re
+from typing import Annotated, Any, NoReturn
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from callback.errors import BodyNotJson, InvalidRequest
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
 _NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+
+
+def _digits(text: str) -> str:
+    """pydantic would also take "+5", "1_0", " 5" and "5.0"."""
+    if not re.fullmatch(r"0|[1-9][0-9]*", text):
+        raise PydanticCustomError("int_parsing", "Give a whole number in digits.")
+    return text
+
+
+# A whole number in a query string.
+Digits = Annotated[int, BeforeValidator(_digits)]
 
 
 def refuse_body(invalid: ValidationError, hint: str) -> NoReturn:

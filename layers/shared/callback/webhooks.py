@@ -1,7 +1,7 @@
 """A tenant's own webhook endpoint: set it, rotate its secret, try it, replay what failed."""
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callback import clock, deliveries, events
 from callback.deliveries import Delivery, DeliveryQueue, DeliveryStore
@@ -9,9 +9,6 @@ from callback.endpoints import Endpoint, EndpointStore
 from callback.models import to_text
 from callback.outbound import NotAllowed, Sender
 from callback.webhook_schema import EndpointRequest, FailedRequest, wrong_field
-
-if TYPE_CHECKING:  # it knows telephone numbers, which is a lot to import
-    from callback.schema import CallbackRequest
 
 
 def put(
@@ -24,14 +21,6 @@ def put(
     except NotAllowed as refused:
         raise wrong_field("url", refused.code, str(refused)) from None
     return store.put(tenant, request.url, request.events)
-
-
-def require_secret(store: EndpointStore, tenant: str, request: "CallbackRequest") -> None:
-    """Whoever gives a callback a URL of its own needs a secret. Raises InvalidRequest."""
-    if request.webhook and store.find(tenant) is None:
-        raise wrong_field(
-            "webhook", "no_endpoint", "PUT /voice/webhook/endpoint first: its secret signs."
-        )
 
 
 def test(
