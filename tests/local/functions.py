@@ -19,7 +19,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import boto3
@@ -27,6 +27,9 @@ from botocore.config import Config
 
 from tests.local import environment, heard, logs
 from tests.local.template import FunctionDefinition
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 Handler = Callable[[Any, Any], Any]
 
@@ -165,30 +168,23 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
     number = next(_load_number)
     try:
         functions = []
-        with (
-            mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS),
-            _clients_made_later(aws_url),
-        ):
+        # What a handler makes only as it is needed, it makes for the AWS it was loaded for: there
+        # may be another one in this process by then.
+        sqs = functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url))
+        with mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS):
             for definition in definitions:
                 name = f"local{number}_{definition.logical_id}"
                 names.append(name)
-                functions.append(Function(definition, _load(definition, name, aws_url)))
+                functions.append(Function(definition, _load(definition, name, aws_url, sqs)))
         yield Functions(functions)
     finally:
         for name in names:
             sys.modules.pop(name, None)
 
 
-@contextlib.contextmanager
-def _clients_made_later(aws_url: str) -> Iterator[None]:
-    """What a handler makes only as it is needed, it makes for the AWS it was loaded for: there may
-    be another one in this process by then."""
-    made_for = {"sqs": functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url))}
-    with mock.patch.multiple("callback.aws", **made_for):
-        yield
-
-
-def _load(definition: FunctionDefinition, name: str, aws_url: str) -> Handler:
+def _load(
+    definition: FunctionDefinition, name: str, aws_url: str, sqs: Callable[[], "SQSClient"]
+) -> Handler:
     module_name, _, attribute = definition.handler.rpartition(".")
     path = definition.folder / f"{module_name.replace('.', '/')}.py"
     for layer in definition.layers:
@@ -205,6 +201,7 @@ def _load(definition: FunctionDefinition, name: str, aws_url: str) -> Handler:
         logs.of(definition.name),
         contextlib.redirect_stdout(logs.stream()),
         environment.replaced(variables),
+        mock.patch("callback.aws.sqs", sqs),
     ):
         try:
             spec.loader.exec_module(module)

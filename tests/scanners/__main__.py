@@ -75,6 +75,8 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
     ("ES4000", "TriggerRule"): "The rule's retries hand the event over; the function keeps it.",
     ("ES6000", "RefusedTriggers"): "It is where dead letters end.",
     ("ES6000", "UnclosedCallbacks"): "It is where dead letters end.",
+    ("ES6000", "UnpublishedEvents"): "It is where dead letters end.",
+    ("ES6000", "UnsentDeliveries"): "It is where dead letters end.",
     ("ES6000", "UnsettledCallbacks"): "It is where dead letters end.",
     # -- parliament --------------------------------------------------------------------------------
     "RESOURCE_MISMATCH states:SendTaskSuccess states:SendTaskFailure": (
@@ -115,10 +117,15 @@ def policies() -> dict[str, Any]:
 
 
 def _with_streams(statement: dict[str, Any]) -> dict[str, Any]:
-    """A log group's Arn ends in :* (CloudFormation, AWS::Logs::LogGroup, "Return values")."""
+    """A log group's Arn ends in :* (CloudFormation, AWS::Logs::LogGroup, "Return values"); that of
+    a table's stream in a time, whose colons parliament takes for those of an ARN."""
     resource = statement["Resource"]
-    is_group = isinstance(resource, str) and resource.startswith("arn:aws:logs:")
-    return {**statement, "Resource": f"{resource}:*"} if is_group else statement
+    if isinstance(resource, str) and resource.startswith("arn:aws:logs:"):
+        return {**statement, "Resource": f"{resource}:*"}
+    if isinstance(resource, str) and "/stream/" in resource:
+        table, _, began = resource.partition("/stream/")
+        return {**statement, "Resource": f"{table}/stream/{began.replace(':', '-')}"}
+    return statement
 
 
 def output(command: list[str], given: str = "") -> str:
