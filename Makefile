@@ -28,18 +28,21 @@ REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 
 .PHONY: help demo run test check pytest format build deploy admin soak bench mutants schemathesis lock clean
 help:
-	@echo "make demo     one callback between two simulated parties, as it happens"
-	@echo "make run      the whole service on this machine until interrupted"
-	@echo "make test     every check and every test"
-	@echo "make schemathesis   over 5,000 requests made up from the API's document, some minutes"
-	@echo "make check    formatting, lint, types, template and workflow, each scanned"
-	@echo "make build    what is deployed: the functions and their layer"
-	@echo "make deploy   build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
-	@echo "make admin    tenants, their API keys and numbers (ARGS='--help')"
-	@echo "make soak     very many long histories (N=20000 STEPS=100 SEED=), hours"
-	@echo "make bench    how soon the second party is called once the first is there, minutes"
-	@echo "make mutants  break the code in every small way and see which tests notice, minutes"
-	@echo "make lock     look for newer versions within requirements.txt and pin them all"
+	@echo "make demo          one callback between two simulated parties, as it happens"
+	@echo "make run           the whole service on this machine until interrupted (PORT=, CARRIER_PORT=)"
+	@echo "make test          every check and every test"
+	@echo "make check         formatting, lint, types, template and workflow, each scanned"
+	@echo "make pytest        the tests alone, or some of them (ARGS=tests/unit)"
+	@echo "make format        format the code, and mend what lint can"
+	@echo "make build         what is deployed: the functions and their layer"
+	@echo "make deploy        build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
+	@echo "make admin         tenants, keys, numbers, policies, forgetting (ARGS='--help')"
+	@echo "make schemathesis  over 5,000 requests made up from the API's document, some minutes"
+	@echo "make bench         how soon the second party is called once the first is there, minutes"
+	@echo "make mutants       break the code in every small way and see which tests notice, minutes"
+	@echo "make soak          very many long histories (N=20000 STEPS=100 SEED=), hours"
+	@echo "make lock          look for newer versions within requirements.txt and pin them all"
+	@echo "make clean         remove all that was installed or built here"
 
 demo: $(INSTALLED)
 	@$(RUN) python -m tests.local.demo $(ARGS)

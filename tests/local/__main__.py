@@ -93,6 +93,7 @@ API key    {stack.key}
 number     {NUMBER} (takes texts and missed calls)
 AWS        {stack.aws.url} (table {stack.table_name})
 webhooks   {receiver.url} (an endpoint that prints what it is told)
+docs       {stack.url}/docs
 time       {stack.clock.speed:g} virtual seconds in a real one
 
 Call two parties, then see what became of it:

@@ -1,10 +1,24 @@
-"""What the README says is tested is: every test and file that it names is there."""
+"""What the README names is there, and what a reader looks for is named in it."""
 
 import re
 from pathlib import Path
 
+from samtranslator.yaml_helper import yaml_parse
+
+from callback import errors
+from callback.policy import Policy
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTENT = re.sub(r"^ *```.*?^ *```", "", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def named_in(*sections):
+    """The words in code type in these sections, such as `code` and the field of `field=value`."""
+    _, *parts = re.split(r"^## (.+)$", CONTENT, flags=re.MULTILINE)
+    body = dict(zip(parts[::2], parts[1::2], strict=True))
+    text = "".join(body[title] for title in sections)
+    return set(re.findall(r"`(\w+)(?:=[^`]*)?`", text))
 
 
 def test_every_test_that_it_names_is_there():
@@ -30,3 +44,42 @@ def test_every_file_of_ours_that_it_names_is_there():
     named = set(re.findall(r"`((?:tests|functions|layers|events)/[\w./]+)`", README))
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_link_within_it_leads_to_a_heading():
+    headings = re.findall(r"^#+ (.+)$", CONTENT, re.MULTILINE)
+    # As GitHub makes them: lower case, punctuation dropped, a hyphen for each space.
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = set(re.findall(r"\]\(#([^)]+)\)", CONTENT))
+    assert len(links) > 15
+    assert links - anchors == set()
+
+
+def test_every_refusal_is_explained():
+    def codes(kind):
+        yield from (each.code for each in kind.__subclasses__() if "code" in vars(each))
+        for each in kind.__subclasses__():
+            yield from codes(each)
+
+    told = set(codes(errors.CallbackError))
+    assert len(told) > 30
+    assert told - named_in("Use it: the API", "Guards") == set()
+
+
+def test_every_field_of_a_policy_is_explained():
+    assert set(Policy.__dataclass_fields__) - named_in("Guards") == set()
+
+
+def test_every_parameter_and_output_of_the_template_is_explained():
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    for section in ("Parameters", "Outputs"):
+        assert len(template[section]) > 5
+        assert set(template[section]) - named_in("Deploy") == set()
+
+
+def test_every_function_and_every_module_has_its_place():
+    functions = {path.name for path in (ROOT / "functions").iterdir() if path.is_dir()}
+    modules = {path.stem for path in (ROOT / "layers/shared/callback").glob("[!_]*.py")}
+    assert len(functions) > 10
+    assert len(modules) > 50
+    assert (functions | modules) - named_in("Change it") == set()
