@@ -143,3 +143,19 @@ def test_what_is_left_is_told_with_each_new_answer(client):
     first, second = (client.post(PARTIES).headers["RateLimit"] for _ in range(2))
     left = [int(each.split(";")[1].removeprefix("r=")) for each in (first, second)]
     assert left[0] - left[1] == 1 or left[1] == 999_999, "or another minute began"
+
+
+def test_whom_the_operator_suppresses_is_not_called_until_that_is_taken_back(
+    running, tenant, client
+):
+    typed = PARTIES["leg_A"]["to"] + "\n"
+    assert dry_run(client).status_code == 200
+    said = admin(running, "suppress", tenant, said=typed)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "suppressed\n", "")
+    refused = dry_run(client)
+    assert (refused.status_code, code(refused), refused.json()["leg"]) == (403, "suppressed", "A")
+    assert admin(running, "unsuppress", tenant, said=typed).stdout == "unsuppressed\n"
+    assert dry_run(client).status_code == 200
+    wrong = admin(running, "suppress", tenant, said="me\n")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert admin(running, "suppress", "nobody-of-that-name", said=typed).returncode == 1

@@ -670,7 +670,16 @@ def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
     assert outbound.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
 
 
-@pytest.mark.parametrize("queue", ["UnsentDeliveries", "UnpublishedEvents"])
+@pytest.mark.parametrize(
+    "queue",
+    [
+        "RefusedTriggers",
+        "UnclosedCallbacks",
+        "UnpublishedEvents",
+        "UnsentDeliveries",
+        "UnsettledCallbacks",
+    ],
+)
 def test_an_alarm_is_raised_for_a_dead_letter(deployed: dict[str, Any], queue: str) -> None:
     alarm = of_type(deployed, "AWS::CloudWatch::Alarm")[f"{queue}Alarm"]
 

@@ -17,6 +17,7 @@ from callback.erasures import Erasure, ErasureStore
 from callback.models import Scope, to_text
 from callback.numbers import NumberStore, TenantNumber
 from callback.policy import PolicyStore
+from callback.suppression import SuppressionList
 from callback.tenants import ApiKey, Pepper, TenantStore
 
 _REFUSALS = (
@@ -81,6 +82,13 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
     held = command("list-numbers", "A tenant's numbers.")
     held.add_argument("tenant")
+    for name, about in (
+        ("suppress", "Do not call a number for a tenant; read from stdin."),
+        ("unsuppress", "Call it again; read from stdin."),
+    ):
+        listed_party = command(name, about)
+        listed_party.add_argument("tenant")
+        listed_party.add_argument("--pepper", default="/voice-callback/key-pepper")
     erase = command("erase-number", "Forget a number, here and at the carrier; read from stdin.")
     erase.add_argument("tenant")
     erase.add_argument("--pepper", default="/voice-callback/key-pepper")
@@ -166,6 +174,8 @@ def _run(arguments: argparse.Namespace) -> None:
         case "list-numbers":
             for number in held.of(arguments.tenant):
                 print(_told(number))
+        case "suppress" | "unsuppress":
+            _run_suppression(arguments, store)
         case "erase-number" | "erase-tenant" | "list-erasures":
             _run_erasure(arguments, store, held)
         case "remove-number":
@@ -220,13 +230,21 @@ def _told(number: TenantNumber) -> str:
     return f"{number.number}  {kind}  CALL ME to {sms}  missed call to {missed}"
 
 
+def _run_suppression(arguments: argparse.Namespace, store: TenantStore) -> None:
+    store.require(arguments.tenant)
+    pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm()))
+    suppressed = SuppressionList(aws.dynamodb(), arguments.table, pepper)
+    change = suppressed.add if arguments.command == "suppress" else suppressed.remove
+    change(arguments.tenant, _typed())
+    print(f"{arguments.command}ed")
+
+
 def _run_erasure(arguments: argparse.Namespace, store: TenantStore, held: NumberStore) -> None:
     erasures, tenant = ErasureStore(aws.dynamodb(), arguments.table), arguments.tenant
     store.require(tenant)
     match arguments.command:
         case "erase-number":
-            # Not an argument: those stay in the shell's history.
-            address = addresses.parse(sys.stdin.readline().strip())
+            address = _typed()
             pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm()))
             hashed = suppression.hashed(pepper, address)
             print(_progress(erasures.add(tenant, address, hashed)))
@@ -240,6 +258,11 @@ def _run_erasure(arguments: argparse.Namespace, store: TenantStore, held: Number
         case "list-erasures":
             for erasure in erasures.of(tenant):
                 print(_progress(erasure))
+
+
+def _typed() -> str:
+    """Not an argument: those stay in the shell's history. Raises InvalidAddress."""
+    return addresses.parse(sys.stdin.readline().strip())
 
 
 def _progress(erasure: Erasure) -> str:

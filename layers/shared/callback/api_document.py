@@ -779,7 +779,13 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "from": _TEXT,
             "status": {"enum": [*LegStatus]},
             "outcome": {"enum": [*LegOutcome, None]},
-            "cause": _maybe("string", description="sip_<code>, carrier_refused or not_dialed."),
+            "cause": _maybe(
+                "string",
+                description=(
+                    "sip_<code>, carrier_refused, carrier_did_not_answer, carrier_has_no_such_call"
+                    " or not_dialed; further ones may come."
+                ),
+            ),
             "carrier_code": _maybe("integer", description="The carrier's own error code."),
             "call_sid": _maybe("string", description="The carrier's id of the call."),
             "attempts": {"type": "integer", "minimum": 0},

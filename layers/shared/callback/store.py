@@ -1,4 +1,4 @@
-"""DynamoDB: one row per callback, and rows that list it. Only this module knows expressions.
+"""DynamoDB: one row per callback, and rows that list it.
 
 A callback is one item, both legs in it, so that whatever is decided about it is decided by
 one conditional write: `change` reads the row, applies a pure function from `transitions`, and
