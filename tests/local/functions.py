@@ -17,8 +17,9 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -153,7 +154,7 @@ _load_number = itertools.count(1)
 
 
 @contextlib.contextmanager
-def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[Functions]:
+def loaded(definitions: Collection[FunctionDefinition], aws_url: str) -> Iterator[Functions]:
     """Import every handler, and forget the modules when the block ends.
 
     Raises LoadError for a handler that cannot be imported, a missing variable included.
@@ -163,6 +164,7 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     names: list[str] = []
     number = next(_load_number)
+    _put_on_the_path(layer for definition in definitions for layer in definition.layers)
     try:
         functions = []
         with (
@@ -179,6 +181,13 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
             sys.modules.pop(name, None)
 
 
+def _put_on_the_path(layers: Iterable[Path]) -> None:
+    """As Lambda does; they stay, for imports made while running."""
+    for layer in layers:
+        if str(layer) not in sys.path:
+            sys.path.append(str(layer))
+
+
 @contextlib.contextmanager
 def _clients_made_later(aws_url: str) -> Iterator[None]:
     """What a handler makes only as it is needed, it makes for the AWS it was loaded for: there may
@@ -191,10 +200,6 @@ def _clients_made_later(aws_url: str) -> Iterator[None]:
 def _load(definition: FunctionDefinition, name: str, aws_url: str) -> Handler:
     module_name, _, attribute = definition.handler.rpartition(".")
     path = definition.folder / f"{module_name.replace('.', '/')}.py"
-    for layer in definition.layers:
-        # Lambda puts layers on the path as well; they stay, for imports made while running.
-        if str(layer) not in sys.path:
-            sys.path.append(str(layer))
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise LoadError(f"{definition.logical_id}: there is no {path}")
