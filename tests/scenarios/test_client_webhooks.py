@@ -90,7 +90,10 @@ def test_an_endpoint_that_names_the_time_gets_it(relay: Relay):
     assert len(ids(relay)) == 2
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "Tue, 24 Nov", "1e3", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["-1", "soon", "Tue, 24 Nov", "1e3", "", "Tue, 24 Nov 99999999999999999999 00:00:00 GMT"],
+)
 def test_nonsense_in_retry_after_delays_nothing(relay: Relay, text: str):
     relay.endpoint(events=["callback.accepted"])
     relay.receiver.answers["/hook"] = (503, {"Retry-After": text})
