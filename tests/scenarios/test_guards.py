@@ -307,6 +307,24 @@ def test_nobody_who_is_suppressed_is_called_whichever_leg_they_are(shows, order)
     assert nothing_happened(shows)
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (LA, f"sip:{LA}@pbx.example"),
+        (f"sip:{LA}@pbx.example", LA),
+        ("1000201", "sip:1000201@pbx.example:5061"),
+    ],
+)
+def test_a_party_named_as_the_other_is_elsewhere_may_be_called_unless_suppressed(shows, a, b):
+    suppression(shows).add(TENANT, LA)
+    suppression(shows).add(TENANT, "1000201")
+    answer = shows.post(a, b)
+    assert (code(answer), problem(answer)["leg"]) == ("suppressed", "A")
+    suppression(shows).remove(TENANT, LA)
+    suppression(shows).remove(TENANT, "1000201")
+    assert code(shows.post(a, b)) == "202"
+
+
 def test_who_says_stop_while_the_request_is_decided_is_not_called(shows):
     """After the rules have looked, and before the callback is stored."""
     stop = lambda: suppression(shows).add(TENANT, LA)  # noqa: E731
