@@ -173,6 +173,21 @@ def test_stop_then_a_call_calls_nobody_until_start(ours: Play):
     assert len(ours.world.records()) == 2
 
 
+def test_stop_wins_over_what_others_asked_for_however_many(ours: Play):
+    """Who says it has not been rung yet, and is the second party of each."""
+    for a in ("1000203", "1000213"):
+        ours.party(a, answer_after=20)
+        body = {"leg_A": {"to": a, "from": "1000125"}, "leg_B": {"to": CALLER, "from": OURS}}
+        answer = ours.world.request("POST", body=body)
+        assert answer is not None
+        assert answer["statusCode"] == 202, answer
+    ours.let(5)
+    assert text(ours, "STOP") is None
+    ours.let(60)
+    assert [row["outcome"]["S"] for row in ours.world.records().values()] == ["canceled"] * 2
+    assert ours.calls("B") == []
+
+
 def test_stop_wins_over_what_was_asked_for_already(ours: Play):
     ring(ours, CALLER)
     assert text(ours, "stop calling me!") is None
