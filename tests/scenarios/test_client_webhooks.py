@@ -234,6 +234,31 @@ def test_a_dead_letter_logs_what_the_alarm_listens_for(relay: Relay, caplog):
     assert told == [notifying.FAILED]
 
 
+@pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError"])
+def test_a_dead_letter_that_could_not_be_written_is_written_later(relay: Relay, code: str):
+    """DynamoDB cancels a transaction also for what is nobody else's turn."""
+    relay.endpoint(events=["callback.accepted"])
+    relay.accepted()
+    relay.publish()
+    relay.receiver.answers["/hook"] = 410
+    reasons = {"Error": {"Code": "x"}, "CancellationReasons": [{"Code": code}, {"Code": "None"}]}
+    canceled = relay.world._dynamodb.exceptions.TransactionCanceledException(reasons, "x")
+    reach, raised = relay.world.faults.reach, []
+
+    def cancel_once(point: str) -> None:
+        if point == "before dynamodb.transact_write_items" and not raised:
+            raised.append(point)
+            raise canceled
+        reach(point)
+
+    relay.world.faults.reach = cancel_once  # type: ignore[method-assign]
+    relay.let(DAY)
+    del relay.world.faults.reach  # type: ignore[method-assign]
+    assert raised
+    assert [letter["id"] for letter in relay.failed()] == ["msg_cb-1_1"]
+    assert relay.queue.messages == []
+
+
 def test_dead_letters_come_in_pages_and_are_forgotten_after_a_week(relay: Relay):
     relay.endpoint(events=["callback.accepted"])
     for number in range(5):
