@@ -121,6 +121,7 @@ NO_ADDRESS = {
     "+1911": "emergency_number",
     "+44999": "emergency_number",
     "sip:911@pbx.example": "emergency_number",
+    "sip:+911@pbx.example": "emergency_number",
     "tel:+14155550123": "invalid_address",
     "client:alice": "invalid_address",
     "+14155550123\n": "invalid_address",
