@@ -8,7 +8,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import cancellation, guards, http, numbering, schema, sms_grammar
-from callback.errors import CallbackEnded, CallbackError, InvalidRequest
+from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
@@ -169,7 +169,7 @@ class SmsTrigger:
                 tenant=callback.tenant,
                 callback_id=callback.callback_id,
             )
-        except CallbackEnded:
+        except (CallbackEnded, CallbackNotFound):  # the latter if it was erased meanwhile
             return False
         return True
 
