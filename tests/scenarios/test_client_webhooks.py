@@ -90,7 +90,10 @@ def test_an_endpoint_that_names_the_time_gets_it(relay: Relay):
     assert len(ids(relay)) == 2
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "Tue, 24 Nov", "1e3", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["-1", "soon", "Tue, 24 Nov", "1e3", "", "Tue, 24 Nov 99999999999999999999 00:00:00 GMT"],
+)
 def test_nonsense_in_retry_after_delays_nothing(relay: Relay, text: str):
     relay.endpoint(events=["callback.accepted"])
     relay.receiver.answers["/hook"] = (503, {"Retry-After": text})
@@ -229,6 +232,31 @@ def test_a_dead_letter_logs_what_the_alarm_listens_for(relay: Relay, caplog):
     relay.let(0)
     told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert told == [notifying.FAILED]
+
+
+@pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError"])
+def test_a_dead_letter_that_could_not_be_written_is_written_later(relay: Relay, code: str):
+    """DynamoDB cancels a transaction also for what is nobody else's turn."""
+    relay.endpoint(events=["callback.accepted"])
+    relay.accepted()
+    relay.publish()
+    relay.receiver.answers["/hook"] = 410
+    reasons = {"Error": {"Code": "x"}, "CancellationReasons": [{"Code": code}, {"Code": "None"}]}
+    canceled = relay.world._dynamodb.exceptions.TransactionCanceledException(reasons, "x")
+    reach, raised = relay.world.faults.reach, []
+
+    def cancel_once(point: str) -> None:
+        if point == "before dynamodb.transact_write_items" and not raised:
+            raised.append(point)
+            raise canceled
+        reach(point)
+
+    relay.world.faults.reach = cancel_once  # type: ignore[method-assign]
+    relay.let(DAY)
+    del relay.world.faults.reach  # type: ignore[method-assign]
+    assert raised
+    assert [letter["id"] for letter in relay.failed()] == ["msg_cb-1_1"]
+    assert relay.queue.messages == []
 
 
 def test_dead_letters_come_in_pages_and_are_forgotten_after_a_week(relay: Relay):

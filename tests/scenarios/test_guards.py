@@ -121,6 +121,7 @@ NO_ADDRESS = {
     "+1911": "emergency_number",
     "+44999": "emergency_number",
     "sip:911@pbx.example": "emergency_number",
+    "sip:+911@pbx.example": "emergency_number",
     "tel:+14155550123": "invalid_address",
     "client:alice": "invalid_address",
     "+14155550123\n": "invalid_address",
@@ -305,6 +306,24 @@ def test_nobody_who_is_suppressed_is_called_whichever_leg_they_are(shows, order)
         suppression(shows).add(TENANT, stored)
         assert code(shows.post(asked, order=order)) == "suppressed"
     assert nothing_happened(shows)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (LA, f"sip:{LA}@pbx.example"),
+        (f"sip:{LA}@pbx.example", LA),
+        ("1000201", "sip:1000201@pbx.example:5061"),
+    ],
+)
+def test_a_party_named_as_the_other_is_elsewhere_may_be_called_unless_suppressed(shows, a, b):
+    suppression(shows).add(TENANT, LA)
+    suppression(shows).add(TENANT, "1000201")
+    answer = shows.post(a, b)
+    assert (code(answer), problem(answer)["leg"]) == ("suppressed", "A")
+    suppression(shows).remove(TENANT, LA)
+    suppression(shows).remove(TENANT, "1000201")
+    assert code(shows.post(a, b)) == "202"
 
 
 def test_who_says_stop_while_the_request_is_decided_is_not_called(shows):

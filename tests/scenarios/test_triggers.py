@@ -4,6 +4,7 @@ Who calls is whatever the caller's network says, and a ring costs the caller not
 """
 
 import itertools
+import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
@@ -171,6 +172,38 @@ def test_stop_then_a_call_calls_nobody_until_start(ours: Play):
     assert text(ours, "CALL ME") == sms_grammar.CALLING
     ours.let(1)
     assert len(ours.world.records()) == 2
+
+
+def test_stop_wins_over_what_others_asked_for_however_many(ours: Play):
+    """Who says it has not been rung yet, and is the second party of each."""
+    for a in ("1000203", "1000213"):
+        ours.party(a, answer_after=20)
+        body = {"leg_A": {"to": a, "from": "1000125"}, "leg_B": {"to": CALLER, "from": OURS}}
+        answer = ours.world.request("POST", body=body)
+        assert answer is not None
+        assert answer["statusCode"] == 202, answer
+    ours.let(5)
+    assert text(ours, "STOP") is None
+    ours.let(60)
+    assert [row["outcome"]["S"] for row in ours.world.records().values()] == ["canceled"] * 2
+    assert ours.calls("B") == []
+
+
+def test_stop_ends_what_is_left_where_a_callback_is_erased_meanwhile(ours: Play):
+    ids = []
+    for b in ("1000203", "1000213"):
+        body = {"leg_A": {"to": CALLER, "from": OURS}, "leg_B": {"to": b, "from": "1000125"}}
+        answer = ours.world.request("POST", body=body)
+        assert answer is not None
+        ids.append(json.loads(answer["body"])["callback_id"])
+
+    def erase_the_newest() -> None:
+        key = {"pk": {"S": f"CALLBACK#{ids[-1]}"}, "sk": {"S": "CALLBACK"}}
+        ours.world._dynamodb.delete_item(TableName=TABLE, Key=key)
+
+    with ours.whenever("after dynamodb.batch_get_item", erase_the_newest):
+        assert text(ours, "STOP") is None
+    assert ours.ended(ids[0], within=30)["outcome"] == "canceled"
 
 
 def test_stop_wins_over_what_was_asked_for_already(ours: Play):

@@ -85,6 +85,7 @@ def test_a_default_that_is_shown_can_be_set(store, field):
         ("calls_per_number", "3 per minute"),
         ("calls_per_number", "3/1m,4/60s"),
         ("calls_per_number", "٣/1m"),
+        ("calls_per_number", ",".join(f"9/{n}m" for n in range(1, 12))),
         ("concurrent_callbacks", "-1"),
         ("concurrent_callbacks", "1.5"),
         ("daily_spend", "12.3456789 USD"),

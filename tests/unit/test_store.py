@@ -18,6 +18,7 @@ from callback.models import (
     LegName,
     LegOutcome,
     LegStatus,
+    Reservation,
     Source,
     Step,
     to_text,
@@ -510,3 +511,12 @@ def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
     assert store.get("cb-1") == callback()
     store.add(callback(callback_id="cb-2"))
     assert sent[2]["ClientRequestToken"] != sent[0]["ClientRequestToken"]
+
+
+def test_a_callback_that_was_erased_meanwhile_has_nothing_left_to_give_back(store):
+    held = Reservation("2026-11-24", "USD", 1_000_000, 10_000, 10_000)
+    over = callback(status=CallbackStatus.ENDED, reservation=held)
+    store.add(over)
+    (position,) = store.listed("default", None, NOON)
+    assert store.erase(store.holding("default", position), [])
+    assert store.release(over)

@@ -376,12 +376,16 @@ class Case:
                 },
                 _suppressed(party),
             )
-            for party in self.parties
-            for key in self.suppressed_as(party)
+            for key, party in self._must_not_be_suppressed().items()
         ]
         return Admitted(
             callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
         )
+
+    def _must_not_be_suppressed(self) -> dict[rows.Key, Party]:
+        """Each row once, as a transaction wants it: a number may be the user of the other party's
+        sip: address. Of the two the first is told."""
+        return {key: party for party in reversed(self.parties) for key in self.suppressed_as(party)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,9 @@ class DeliveryStore:
         return delivery if delivery and delivery.expires_at > clock.now() else None
 
     def change(self, before: Delivery, after: Delivery) -> Delivery | None:
-        """What is stored then; None: somebody else was first, and nothing is written."""
+        """What is stored then; None: somebody else was first, and nothing is written.
+
+        Raises StoreContended where it is not written for any other reason."""
         after = replace(after, revision=before.revision + 1)
         write: Any = {
             "TableName": self._table,
@@ -191,11 +193,13 @@ class DeliveryStore:
                     else {"Delete": {"TableName": self._table, "Key": _failed_key(before)}}
                 )
                 self._client.transact_write_items(TransactItems=[{"Put": write}, listing])
-        except (
-            self._client.exceptions.ConditionalCheckFailedException,
-            self._client.exceptions.TransactionCanceledException,
-        ):
+        except self._client.exceptions.ConditionalCheckFailedException:
             return None
+        except self._client.exceptions.TransactionCanceledException as canceled:
+            reasons = canceled.response["CancellationReasons"]
+            if reasons[0].get("Code") == "ConditionalCheckFailed":
+                return None
+            raise StoreContended("Nothing was done, try again.") from None
         return after
 
     def failed(self, tenant: str, limit: int, cursor: str | None) -> Page:

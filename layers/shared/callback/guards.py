@@ -17,8 +17,11 @@ def is_emergency(address: str, home_region: str) -> bool:
     phone in `home_region` (ISO 3166 code, e.g. "US").
     """
     number = addresses.user_part(address)
-    if not number.startswith("+"):
-        return number in _EVERYWHERE or shortnumberinfo.is_emergency_number(number, home_region)
+    digits = number.lstrip("+")  # which a PBX may not mind
+    if digits in _EVERYWHERE or shortnumberinfo.is_emergency_number(digits, home_region):
+        return True
+    if digits == number:
+        return False
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:

@@ -107,7 +107,7 @@ def retry_after(text: str | None, now: datetime) -> timedelta:
     else:
         try:
             asked = parsedate_to_datetime(text) - now
-        except (TypeError, ValueError):  # no date, or one without a zone
+        except (TypeError, ValueError, OverflowError):  # no date, or one without a zone
             return timedelta()
     return min(max(asked, timedelta()), SCHEDULE[-1])
 

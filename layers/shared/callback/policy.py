@@ -247,6 +247,10 @@ class _Form:
     show: Callable[[Any], str]
 
 
+# Each is a row for the tenant, for both numbers and for both prefixes; with all the others, a
+# transaction and a batch of reads take 100.
+_MOST_RATES = 10
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})([smhd])", re.ASCII)
@@ -304,6 +308,8 @@ def _rates(text: str) -> tuple[Rate, ...]:
     rates = tuple(Rate(int(m[1]), int(m[2]) * _UNITS[m[3]]) for m in found if m)
     if len(rates) < len(found) or len({rate.seconds for rate in rates}) < len(rates):
         raise InvalidValue("Give how many in which time, such as 3/10m,10/1d, or unlimited.")
+    if len(rates) > _MOST_RATES:
+        raise InvalidValue(f"Give {_MOST_RATES} of them at most.")
     return rates
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import cancellation, guards, http, numbering, schema, sms_grammar
-from callback.errors import CallbackEnded, CallbackError, InvalidRequest
+from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
@@ -17,6 +17,9 @@ from callback.suppression import SuppressionList
 from callback.triggers import Intake
 
 logger = Logger(child=True)
+
+# Nobody is rung by more than these at once; the page of the list is as long.
+_STOPPED_AT_MOST = 100
 
 # A machine that answers every text would otherwise talk with us for ever.
 _HELP_UNASKED_EVERY = timedelta(hours=1)
@@ -44,8 +47,8 @@ class SmsTrigger:
         """`form`: Twilio's, of an incoming message. None: no reply is sent.
 
         STOP wins over everything: it is on the list before anything else is done, and who is on it
-        gets neither a call nor a text until START. Twilio itself confirms a STOP, and stops our
-        texts from then on (its error 21610).
+        gets neither a call nor a text until START, nor a call that anybody has asked for already.
+        Twilio itself confirms a STOP, and stops our texts from then on (its error 21610).
         """
         number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
         if number is None or not number.owned:
@@ -72,9 +75,8 @@ class SmsTrigger:
 
     def _stop(self, texter: Texter) -> str | None:
         self.suppressed.add(texter.number.tenant, texter.address)
-        live = self._latest(texter, _may_be_stopped)
-        if live:
-            self._cancel(live)
+        for callback in self._newest(texter, _may_be_stopped, at_most=_STOPPED_AT_MOST):
+            self._cancel(callback)
         return None
 
     def _start(self, texter: Texter) -> str:
@@ -142,17 +144,22 @@ class SmsTrigger:
 
     def _latest(self, texter: Texter, wanted: Callable[[Callback], bool]) -> Callback | None:
         """The sender's own newest: one in which they are A, whoever asked for it."""
-        sender = texter.address
-        page = self.intake.store.page(
+        own = self._newest(texter, lambda c: c.leg_a.to == texter.address and wanted(c), at_most=1)
+        return own[0] if own else None
+
+    def _newest(
+        self, texter: Texter, wanted: Callable[[Callback], bool], *, at_most: int
+    ) -> list[Callback]:
+        """Those in which the sender is either party, the newest first."""
+        return self.intake.store.page(
             texter.number.tenant,
-            wanted=lambda callback: callback.leg_a.to == sender and wanted(callback),
-            number=sender,
+            wanted=wanted,
+            number=texter.address,
             after=None,
             before=None,
-            limit=1,
+            limit=at_most,
             cursor=None,
-        )
-        return page.callbacks[0] if page.callbacks else None
+        ).callbacks
 
     def _cancel(self, callback: Callback) -> bool:
         try:
@@ -162,7 +169,7 @@ class SmsTrigger:
                 tenant=callback.tenant,
                 callback_id=callback.callback_id,
             )
-        except CallbackEnded:
+        except (CallbackEnded, CallbackNotFound):  # the latter if it was erased meanwhile
             return False
         return True
 

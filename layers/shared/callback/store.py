@@ -340,7 +340,10 @@ class CallbackStore:
             if self._failed_together([marked, *counters.given_back(callback)]) is None:
                 return True
             _wait_a_little(attempt)
-            callback = self.get(callback.callback_id)
+            try:
+                callback = self.get(callback.callback_id)
+            except CallbackNotFound:  # erased, which waits until all is given back
+                return True
         return False
 
     def _replaced(self, callback: Callback) -> bool:
