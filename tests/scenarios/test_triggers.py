@@ -105,6 +105,19 @@ def test_a_plain_caller_of_our_own_country_is_called_back_after_the_line_is_free
     assert {record["leg_A"]["from"], record["leg_B"]["from"]} == {OURS}, "never the caller's"
 
 
+@pytest.mark.parametrize("sender", ["+19005550123", "+870773111632", "+33612345678"])
+def test_whom_nobody_here_calls_is_texted_nothing_and_may_still_say_stop(ours: Play, sender: str):
+    """Premium, satellite, foreign: an answer is paid for, and earns them money."""
+    before = rows(ours)
+    for body in ("HELP", "hello", "STATUS", "CALL ME", "CALL (415) 555-0123"):
+        assert text(ours, body, sender=sender) is None
+    assert rows(ours) == before
+    assert text(ours, "STOP", sender=sender) is None
+    assert len(rows(ours)) == len(before) + 1
+    assert text(ours, "START", sender=sender) is None
+    assert rows(ours) == before
+
+
 @pytest.mark.parametrize("verstat", ["TN-Validation-Failed", "TN-Validation-Failed-A"])
 def test_a_number_that_its_own_network_says_is_false_is_not_called(ours: Play, verstat):
     ring(ours, CALLER, StirVerstat=verstat)

@@ -115,6 +115,13 @@ class Admission:
                 raise
         return case.admitted()
 
+    def may_ever_call(self, tenant: str, number: str) -> bool:
+        """Whether an E.164 number is of a region and a type that the tenant calls."""
+        policy = self.policies.standing(tenant).policy
+        destination = destinations.of(number)
+        allowed = policy.allowed_regions or {self._home_region}
+        return destination.region in allowed and destination.type in policy.allowed_types
+
     def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
         return rows.read(self._client, self._table, keys)
 

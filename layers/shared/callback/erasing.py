@@ -19,7 +19,7 @@ from aws_lambda_powertools import Logger
 from callback import clock, closing, transitions
 from callback.dialer import Dialer
 from callback.erasures import Erasure, ErasureStore
-from callback.errors import CallbackNotFound, CarrierUnavailable
+from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import CallbackStatus, CloseReason
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -112,7 +112,7 @@ class Eraser:
                 self.workflow.settle(callback)
         except CallbackNotFound:  # it has expired: nobody is on the line any more
             return True
-        except CarrierUnavailable:  # logged where it happened; the next run asks again
+        except (CarrierUnavailable, StoreContended):  # the next run asks again
             return False
         return callback.status is CallbackStatus.ENDED and self.store.release(callback)
 

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from callback import carrier_queue, clock, closing, plan, transitions
 from callback.dialer import Dialer
-from callback.errors import CallbackNotFound, CarrierUnavailable
+from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
@@ -64,7 +64,7 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
             tally.mended += 1
             try:
                 _mend(store, carrier, workflow, callback)
-            except CarrierUnavailable:  # logged where it happened; the next run asks again
+            except (CarrierUnavailable, StoreContended):  # the next run asks again
                 tally.unasked += 1
             except CallbackNotFound:  # erased since the list was read
                 continue

@@ -49,6 +49,7 @@ class SmsTrigger:
         STOP wins over everything: it is on the list before anything else is done, and who is on it
         gets neither a call nor a text until START, nor a call that anybody has asked for already.
         Twilio itself confirms a STOP, and stops our texts from then on (its error 21610).
+        Whom the tenant never calls is not texted either: a text to a premium number costs as well.
         """
         number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
         if number is None or not number.owned:
@@ -60,12 +61,15 @@ class SmsTrigger:
         text = sms_grammar.parse(form.get("Body", ""), form.get("OptOutType", ""))
         logger.info("text received", command=text.command, tenant=number.tenant)
         is_list_command = text.command in (Command.STOP, Command.START)
-        if not is_list_command and self.suppressed.contains(number.tenant, sender):
-            logger.info("a text from who said STOP", tenant=number.tenant)
+        is_callable = self.intake.admission.may_ever_call(number.tenant, sender)
+        if not is_list_command and (
+            not is_callable or self.suppressed.contains(number.tenant, sender)
+        ):
+            logger.info("a text from who is not called", tenant=number.tenant)
             return None
         texter = Texter(sender, number, form["MessageSid"], text.number)
         sentence = _DO[text.command](self, texter)
-        return None if text.is_answered else sentence
+        return sentence if is_callable and not text.is_answered else None
 
     def _is_a_service(self, sender: str) -> bool:
         """Two of ours would otherwise go on texting each other. A verified caller ID is the number
