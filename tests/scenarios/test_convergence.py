@@ -173,7 +173,7 @@ def test_a_callback_that_others_keep_writing_does_not_keep_the_rest_open(play: P
         mend(store, carrier, workflow, callback)
 
     monkeypatch.setattr(reconcile, "_mend", refused_for_one)
-    play.until(lambda: play.has_ended(other), within=30 + 90)
+    play.until(lambda: play.has_ended(other), within=75)
     assert not play.has_ended(contended)
     monkeypatch.setattr(reconcile, "_mend", mend)
     play.until(lambda: play.has_ended(contended), within=90)
