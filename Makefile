@@ -40,7 +40,7 @@ help:
 	@echo "make schemathesis  over 5,000 requests made up from the API's document, some minutes"
 	@echo "make bench         how soon the second party is called once the first is there, minutes"
 	@echo "make mutants       break the code in every small way and see which tests notice, minutes"
-	@echo "make soak          very many long histories (N=20000 STEPS=100 SEED=), hours"
+	@echo "make soak          very many long histories (N=20000 STEPS=100 SEED=), 40 minutes"
 	@echo "make lock          look for newer versions within requirements.txt and pin them all"
 	@echo "make clean         remove all that was installed or built here"
 
