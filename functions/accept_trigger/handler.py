@@ -1,6 +1,5 @@
 """Make the callback that a trigger asked for. One message, one trigger's id."""
 
-from datetime import timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -13,15 +12,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, triggers
-from callback.admission import Admission
 from callback.credentials import CredentialStore
-from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.store import CallbackStore
+from callback.intake import Intake
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
-from callback.triggers import Intake
 from callback.workflow import Workflow
 
 SETTINGS = settings.AcceptTrigger.read()
@@ -32,31 +28,9 @@ tenants = TenantStore(client, table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppressed = SuppressionList(client, table, pepper)
-store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-dialer = Dialer(
-    credentials,
-    api_url=SETTINGS.carrier_api_url,
-    public_url=SETTINGS.public_url,
-    sip_domain=SETTINGS.sip_domain,
-)
-admission = Admission(
-    client,
-    table,
-    pepper,
-    home_region=SETTINGS.home_region,
-    sip_domain=SETTINGS.sip_domain,
-)
-intake = Intake(
-    store,
-    dialer,
-    workflow,
-    admission,
-    home_region=SETTINGS.home_region,
-    sip_domain=SETTINGS.sip_domain,
-    retention=timedelta(days=int(SETTINGS.retention_days)),
-)
+intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

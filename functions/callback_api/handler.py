@@ -1,6 +1,5 @@
 """The client's door: POST, GET and DELETE /voice/call/callback."""
 
-from datetime import timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -10,28 +9,24 @@ from callback import (
     aws,
     cancellation,
     http,
-    idempotency,
     lookup,
     outbound,
-    posting,
     rehearsal,
     schema,
     settings,
     views,
 )
-from callback.admission import Admission
 from callback.credentials import CredentialStore
-from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.store import CallbackStore
+from callback.intake import Intake
+from callback.models import Source
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
-RETENTION = timedelta(days=int(SETTINGS.retention_days))
+KEY_REQUIRED = SETTINGS.require_idempotency_key == "true"
 logger = Logger()
-client, table = aws.dynamodb(), SETTINGS.table_name
-store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+client = aws.dynamodb()
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
@@ -40,20 +35,8 @@ workflow = Workflow(
 )
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-dialer = Dialer(
-    credentials,
-    api_url=SETTINGS.carrier_api_url,
-    public_url=SETTINGS.public_url,
-    sip_domain=SETTINGS.sip_domain,
-)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-admission = Admission(
-    client,
-    table,
-    pepper,
-    home_region=SETTINGS.home_region,
-    sip_domain=SETTINGS.sip_domain,
-)
+intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
 
 
 def create(event: http.Event) -> http.Answer:
@@ -65,34 +48,21 @@ def create(event: http.Event) -> http.Answer:
         sip_domain=SETTINGS.sip_domain,
         rules=webhook_rules,
     )
-    policy = admission.policies.standing(tenant).policy
-    key = idempotency.key_of(
-        http.header(event, "idempotency-key"),
-        request,
-        required=SETTINGS.require_idempotency_key == "true" or policy.require_idempotency_key,
-    )
+    key_text = http.header(event, "idempotency-key")
+    key = intake.key_of(tenant, request, key_text, required=KEY_REQUIRED)
     if query.dry_run:
-        return rehearsal.of(store, admission, tenant=tenant, request=request, retention=RETENTION)
-    return posting.post(
-        store,
-        dialer,
-        workflow,
-        admission,
-        tenant=tenant,
-        request=request,
-        retention=RETENTION,
-        key=key,
-    )
+        return rehearsal.of(intake, tenant, request)
+    return intake.post(tenant, Source.API, request, key)
 
 
 def show(event: http.Event) -> http.Answer:
-    callback = lookup.get(store, http.tenant(event), http.path(event, "callback_id"))
+    callback = lookup.get(intake.store, http.tenant(event), http.path(event, "callback_id"))
     return http.json_reply(200, views.of(callback))
 
 
 def show_many(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    page = lookup.page(store, tenant, schema.parse_list(http.query(event)))
+    page = lookup.page(intake.store, tenant, schema.parse_list(http.query(event)))
     return http.json_reply(
         200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
     )
@@ -100,7 +70,7 @@ def show_many(event: http.Event) -> http.Answer:
 
 def cancel(event: http.Event) -> http.Answer:
     callback = cancellation.cancel(
-        store,
+        intake.store,
         workflow,
         tenant=http.tenant(event),
         callback_id=http.path(event, "callback_id"),

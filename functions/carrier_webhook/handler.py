@@ -6,11 +6,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_events, http, ringback, settings, twiml
+from callback import aws, carrier_door, carrier_events, http, ringback, settings, twiml
 from callback.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.models import LegName
-from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes, genuine_form
+from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -23,13 +23,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 
 
 def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
-    return genuine_form(
-        PUBLIC_URL + http.route_path(event),
-        http.body(event),
-        http.header(event, "x-twilio-signature"),
-        credentials,
-        shapes,
-    )
+    return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
 def leg_of(event: http.Event) -> tuple[str, LegName, int]:

@@ -20,12 +20,7 @@ store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer(
-    credentials,
-    api_url=SETTINGS.carrier_api_url,
-    public_url=SETTINGS.public_url,
-    sip_domain=SETTINGS.sip_domain,
-)
+dialer = Dialer.of(SETTINGS, credentials)
 
 
 @discreet

@@ -28,6 +28,8 @@ from callback import clock as service_clock
 from callback import numbers, tenants, trigger_queue
 from callback.admission import Admission
 from callback.credentials import Credentials
+from callback.dialer import Dialer
+from callback.intake import Intake
 from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
@@ -79,8 +81,10 @@ class FixedCredentials:
 
 
 def _with_parts(values: Iterable[Any]) -> list[Any]:
-    """And the stores that the rules have for their own."""
+    """And what the intakes among them have, and the stores that the rules have for their own."""
     found = list(values)
+    intakes = [each for each in found if isinstance(each, Intake)]
+    found += [part for each in intakes for part in vars(each).values()]
     rules = [each for each in found if isinstance(each, Admission)]
     return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
 
@@ -200,6 +204,8 @@ class World:
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
             if isinstance(each, tenants.Pepper):
                 each._provider = FixedPepper()  # type: ignore[assignment]
+            if isinstance(each, Dialer):
+                each._credentials = FixedCredentials()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
@@ -209,8 +215,6 @@ class World:
                     workflow._queue._client = lambda: sqs
         if hasattr(module, "credentials"):
             module.credentials = FixedCredentials()
-        if hasattr(module, "dialer"):
-            module.dialer._credentials = FixedCredentials()
 
     def reset(self, *, streaming: bool = False) -> None:
         """An empty table, with a stream or without; no executions, no faults; time goes on."""

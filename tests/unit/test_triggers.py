@@ -8,10 +8,10 @@ import pytest
 
 from callback import errors, posting, triggers
 from callback.admission import Admission
+from callback.intake import Intake
 from callback.models import Source
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
-from callback.triggers import Intake
 
 ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
 TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import requests
 import urllib3
@@ -25,6 +25,7 @@ from callback import addresses, clock, plan, transitions, twiml
 from callback.credentials import Credentials, CredentialStore
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
+from callback.settings import DialSettings
 from callback.transitions import LegEvent
 
 logger = Logger(child=True)
@@ -146,6 +147,16 @@ class Dialer:
         self._sip_domain = sip_domain
         self._http = _BoundedHttpClient()
         self._client: tuple[Credentials, Client] | None = None
+
+    @classmethod
+    def of(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
+        """A function's own, once per cold start."""
+        return cls(
+            credentials,
+            api_url=settings.carrier_api_url,
+            public_url=settings.public_url,
+            sip_domain=settings.sip_domain,
+        )
 
     def dial(self, callback: Callback, name: LegName) -> DialResult:
         """Ask for the call of a leg that was claimed. Never raises for what the carrier did."""

@@ -1,29 +1,22 @@
 """POST with dry_run: who would be called, and what it may cost; or why not."""
 
-from datetime import timedelta
 from typing import Any
 
 from callback import creation, http, plan
-from callback.admission import Admission, Admitted, Party
+from callback.admission import Admitted, Party
+from callback.intake import Intake
 from callback.models import Leg, LegName, Step
 from callback.policy import Policy, decimal, shown
 from callback.schema import CallbackRequest
-from callback.store import CallbackStore
 
 
-def of(
-    store: CallbackStore,
-    admission: Admission,
-    *,
-    tenant: str,
-    request: CallbackRequest,
-    retention: timedelta,
-) -> http.Answer:
-    """What `posting.post` would do, or its refusal: nothing is stored, counted or dialed."""
-    admitted = creation.admit(store, admission, creation.planned(tenant, request, retention))
+def of(intake: Intake, tenant: str, request: CallbackRequest) -> http.Answer:
+    """What `Intake.post` would do, or its refusal: nothing is stored, counted or dialed."""
+    planned = creation.planned(tenant, request, intake.retention)
+    admitted = creation.admit(intake.store, intake.admission, planned)
     if not request.allow_parallel:
-        store.refuse_taken(admitted.callback)
-    policy = admission.policies.standing(tenant).policy
+        intake.store.refuse_taken(admitted.callback)
+    policy = intake.admission.policies.standing(tenant).policy
     return http.json_reply(200, _shown(admitted, policy), admitted.headers)
 
 

@@ -42,13 +42,24 @@ class DialSettings(CarrierSettings):
 
 
 @dataclass(frozen=True)
-class CallbackApi(DialSettings):
+class AcceptSettings(DialSettings):
+    """What it takes to accept a callback."""
+
     state_machine_arn: str
-    settle_queue_url: str
     key_pepper_name: str
     home_region: str
-    require_idempotency_key: str  # "true" or "false"
     retention_days: str
+
+
+@dataclass(frozen=True)
+class CallbackApi(AcceptSettings):
+    settle_queue_url: str
+    require_idempotency_key: str  # "true" or "false"
+
+
+@dataclass(frozen=True)
+class Trigger(CallbackApi):
+    trigger_queue_url: str
 
 
 @dataclass(frozen=True)
@@ -72,28 +83,9 @@ class CarrierWebhook(_FromEnvironment):
 
 
 @dataclass(frozen=True)
-class Trigger(DialSettings):
-    state_machine_arn: str
-    settle_queue_url: str
-    trigger_queue_url: str
-    key_pepper_name: str
-    home_region: str
-    require_idempotency_key: str  # "true" or "false"
-    retention_days: str
-
-
-@dataclass(frozen=True)
 class TriggerEvent(_FromEnvironment):
     table_name: str
     trigger_queue_url: str
-
-
-@dataclass(frozen=True)
-class AcceptTrigger(DialSettings):
-    state_machine_arn: str
-    key_pepper_name: str
-    home_region: str
-    retention_days: str
 
 
 @dataclass(frozen=True)
@@ -131,5 +123,6 @@ class NotifyClient(_FromEnvironment):
 
 
 WebhookApi = NotifyClient
+AcceptTrigger = AcceptSettings
 PlaceLeg = DialSettings
 CloseCallback = CarrierSettings

@@ -1,62 +1,15 @@
 """What every trigger ends in: the same create as the API's, once for each trigger."""
 
-from dataclasses import dataclass
-from datetime import timedelta
-
 from aws_lambda_powertools import Logger
 
-from callback import http, idempotency, posting, schema
-from callback.admission import Admission
-from callback.dialer import Dialer
+from callback import schema
 from callback.errors import CallbackError, RequestInProgress
-from callback.models import Source
-from callback.schema import CallbackRequest
-from callback.store import CallbackStore
+from callback.intake import Intake
 from callback.suppression import SuppressionList
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerStore
-from callback.workflow import Workflow
 
 logger = Logger(child=True)
-
-
-@dataclass(frozen=True)
-class Intake:
-    """Takes a trigger's request and answers as the API would."""
-
-    store: CallbackStore
-    dialer: Dialer
-    workflow: Workflow
-    admission: Admission
-    home_region: str
-    sip_domain: str
-    retention: timedelta
-
-    def take(
-        self,
-        tenant: str,
-        source: Source,
-        request: CallbackRequest,
-        key: str | None,
-        *,
-        key_required: bool = False,
-    ) -> http.Answer:
-        """As `posting.post`, and raises what it and `idempotency.key_of` do; `key` is the
-        trigger's own id."""
-        policy = self.admission.policies.standing(tenant).policy
-        return posting.post(
-            self.store,
-            self.dialer,
-            self.workflow,
-            self.admission,
-            tenant=tenant,
-            request=request,
-            retention=self.retention,
-            key=idempotency.key_of(
-                key, request, required=key_required or policy.require_idempotency_key
-            ),
-            source=source,
-        )
 
 
 def accept(
