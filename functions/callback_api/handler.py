@@ -24,7 +24,6 @@ from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
-KEY_REQUIRED = SETTINGS.require_idempotency_key == "true"
 logger = Logger()
 client = aws.dynamodb()
 webhook_rules = outbound.PUBLIC
@@ -48,8 +47,12 @@ def create(event: http.Event) -> http.Answer:
         sip_domain=SETTINGS.sip_domain,
         rules=webhook_rules,
     )
-    key_text = http.header(event, "idempotency-key")
-    key = intake.key_of(tenant, request, key_text, required=KEY_REQUIRED)
+    key = intake.key_of(
+        tenant,
+        request,
+        http.header(event, "idempotency-key"),
+        required=SETTINGS.require_idempotency_key == "true",
+    )
     if query.dry_run:
         return rehearsal.of(intake, tenant, request)
     return intake.post(tenant, Source.API, request, key)

@@ -23,7 +23,6 @@ from callback.trigger_queue import TriggerQueue, TriggerStore
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.Trigger.read()
-KEY_REQUIRED = SETTINGS.require_idempotency_key == "true"
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger()
 client, table = aws.dynamodb(), SETTINGS.table_name
@@ -63,7 +62,13 @@ def packet(event: http.Event) -> http.Answer:
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
-    answer = intake.take(tenant, Source.PACKET, request, packet_id, key_required=KEY_REQUIRED)
+    answer = intake.take(
+        tenant,
+        Source.PACKET,
+        request,
+        packet_id,
+        key_required=SETTINGS.require_idempotency_key == "true",
+    )
     return http.compact(answer)
 
 
