@@ -27,7 +27,9 @@ _OURS = tuple(str(Path(__file__).parents[1] / folder) for folder in ("functions"
 _NOT_DEPLOYED = ("aiohttp", "asyncio", "hypothesis", "moto", "responses", "tests", "werkzeug")
 
 _KINDS = {
-    "a number": re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}(?![0-9])|(?<![0-9])1?41555[0-9]{5}"),
+    "a number": re.compile(
+        r"(?:\+|%2B)[1-9][0-9]{6,14}(?![0-9])|(?<![\w.-])1?41555[0-9]{5}(?![\w-])"
+    ),
     # Who is called in most tests; a word of seven digits is nothing else in a log.
     "an extension": re.compile(r"(?<![\w.-])1000[0-9]{3}(?![\w-]|[.][0-9])"),
     "a sip: address": re.compile(r"sip:[^@\s\"']+@"),

@@ -35,6 +35,8 @@ def test_what_a_canary_looks_like(text, kind):
     [
         '{"timestamp":"2026-11-24 12:00:00,123+0000","took_ms":1000123.5,"code":21211}',
         "6f1c1000-1000-4123-8000-100012300000 CA1000123a1000123b1000123c1000123d",
+        # What a UUID, a call's id or a fraction of a second may be, once in a great many.
+        "call CA41555123450a9d41555123451f00c and a-41555123450 after 0.4155512345 s",
         "The carrier refused to call leg_A.",
         "sip_486",
     ],
