@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.client import Client
+from tests.e2e.commands import name
 from tests.e2e.observer import Observer
 from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
@@ -38,5 +39,20 @@ def stack(running: LocalStack) -> Iterator[Observer]:
 @pytest.fixture
 def client(running: LocalStack) -> Iterator[Client]:
     client = Client(running.url, running.key)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def tenant(running: LocalStack) -> str:
+    """One that exists."""
+    made = name()
+    running.make_tenant(made)
+    return made
+
+
+@pytest.fixture
+def one(running: LocalStack, tenant: str) -> Iterator[Client]:
+    client = Client(running.url, running.make_key(tenant))
     yield client
     client.close()

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from tests.e2e.client import DEADLINE_SECONDS, Client, between, has_ended
-from tests.e2e.test_tenants import admin, done, name
+from tests.e2e.commands import admin, done, name
 
 ERASURE = "/voice/erasure"
 

@@ -1,31 +1,22 @@
 """What a tenant may do, set by the operator's command and felt at the client's door."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
 from tests.e2e.client import DEADLINE_SECONDS, PATH, Client
-from tests.e2e.test_tenants import admin, done, name
-from tests.local.stack import GENEROUS, LocalStack
+from tests.e2e.commands import admin, done
+from tests.local.stack import GENEROUS
 
 PARTIES = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000125"}, "allow_parallel": True}
 
 
 @pytest.fixture
-def tenant(running: LocalStack) -> str:
-    made = name()
-    running.make_tenant(made)
-    return made
-
-
-@pytest.fixture
-def client(running: LocalStack, tenant: str) -> Iterator[Client]:
-    client = Client(running.url, running.make_key(tenant))
-    yield client
-    client.close()
+def client(one: Client) -> Client:
+    return one
 
 
 def until(client: Client, condition: Callable[[requests.Response], bool]) -> requests.Response:

@@ -1,9 +1,6 @@
 """Scenario 24: a key opens its own tenant's callbacks and nobody else's, until it is revoked."""
 
 import base64
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,7 +11,8 @@ import requests
 
 from callback.tenants import TenantStore
 from tests.e2e.client import DEADLINE_SECONDS, PATH, SEED, Client, between, has_ended
-from tests.local.stack import PROJECT, LocalStack
+from tests.e2e.commands import admin, done, name
+from tests.local.stack import LocalStack
 
 ROUTES = [
     ("POST", PATH),
@@ -33,25 +31,6 @@ ROUTES = [
     ("POST", "/voice/webhook/failed/msg_1/replay"),
 ]
 NUMBER = "1000203"  # rings and never answers
-
-
-def name() -> str:
-    return f"tenant-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def tenant(running: LocalStack) -> str:
-    """One that exists."""
-    made = name()
-    running.make_tenant(made)
-    return made
-
-
-@pytest.fixture
-def one(running: LocalStack, tenant: str) -> Iterator[Client]:
-    client = Client(running.url, running.make_key(tenant))
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -297,34 +276,6 @@ def _read(url: str, key: str) -> dict[str, Any]:
 
 
 # -- keys ----------------------------------------------------------------------------------------
-
-
-def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    """The operator's command, against the embedded AWS; `said` is what is typed into it."""
-    command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(PROJECT / "layers" / "shared"),
-        "AWS_ENDPOINT_URL": stack.aws.url,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    return subprocess.run(
-        command,
-        env=environment,
-        input=said,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def done(stack: LocalStack, *arguments: str) -> str:
-    ran = admin(stack, *arguments)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return ran.stdout
 
 
 def key_in(said: str) -> str:

@@ -16,7 +16,7 @@ from twilio.request_validator import RequestValidator
 
 from callback import sms_grammar
 from tests.e2e.client import DEADLINE_SECONDS, Client, has_ended, leg_is
-from tests.e2e.test_tenants import admin, done, name
+from tests.e2e.commands import admin, done, name
 from tests.local.stack import LocalStack
 
 PACKET = "/voice/trigger/packet"

@@ -28,6 +28,7 @@ from callback.workflow import Workflow
 from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
 
 A, B = LegName.A, LegName.B
+ANY_ONE = {"wanted": lambda _: True, "number": None, "before": None}
 
 
 @pytest.fixture(autouse=True)
@@ -208,15 +209,7 @@ def test_a_tenant_sees_its_own_callbacks_only(store):
 @pytest.mark.parametrize("cursor", ["", "!", "bm90aGluZw", "8J-YgA", "gIGC"])
 def test_a_cursor_that_no_page_gave_is_refused(store, cursor):
     with pytest.raises(InvalidRequest):
-        store.page(
-            "default",
-            wanted=lambda _: True,
-            number=None,
-            after=None,
-            before=None,
-            limit=5,
-            cursor=cursor,
-        )
+        store.page("default", **ANY_ONE, after=None, limit=5, cursor=cursor)
 
 
 def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, client):
@@ -276,25 +269,16 @@ def test_nothing_was_created_after_the_end_and_before_the_start(strict):
 def test_a_cursor_of_another_list_is_refused(strict):
     for number in range(2):
         strict.add(replace(callback(), callback_id=str(number), created_at=at(number)))
-    everything = {"wanted": lambda _: True, "number": None, "before": None, "limit": 1}
-    cursor = strict.page("default", after=None, cursor=None, **everything).cursor
-    assert strict.page("default", after=None, cursor=cursor, **everything).callbacks
+    cursor = strict.page("default", **ANY_ONE, after=None, limit=1, cursor=None).cursor
+    assert strict.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor).callbacks
     with pytest.raises(InvalidRequest):
-        strict.page("default", after=at(2), cursor=cursor, **everything)
+        strict.page("default", **ANY_ONE, after=at(2), limit=1, cursor=cursor)
 
 
 def test_a_cursor_longer_than_any_key_is_refused(strict):
     cursor = base64.urlsafe_b64encode(b"2026#" + b"1" * 1024).decode()
     with pytest.raises(InvalidRequest):
-        strict.page(
-            "default",
-            wanted=lambda _: True,
-            number=None,
-            after=None,
-            before=None,
-            limit=1,
-            cursor=cursor,
-        )
+        strict.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor)
 
 
 def test_times_of_any_year_are_in_the_order_of_their_text():
