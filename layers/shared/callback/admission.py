@@ -27,7 +27,7 @@ from callback import (
 from callback.counters import Condition, Counter
 from callback.destinations import Destination
 from callback.errors import CallbackError
-from callback.models import Callback, Leg, LegName, Reservation, to_text
+from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_text
 from callback.numbers import TenantNumber
 from callback.policy import Policy, PolicyStore, Rate, Standing, decimal
 from callback.suppression import SuppressionList
@@ -119,7 +119,7 @@ class Admission:
         """Whether an E.164 number is of a region and a type that the tenant calls."""
         policy = self.policies.standing(tenant).policy
         destination = destinations.of(number)
-        allowed = policy.allowed_regions or {self._home_region}
+        allowed = policy.regions(self._home_region)
         return destination.region in allowed and destination.type in policy.allowed_types
 
     def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
@@ -433,7 +433,7 @@ def numbers_exist(case: Case) -> None:
 
 
 def regions_are_allowed(case: Case) -> None:
-    allowed = case.policy.allowed_regions or {case.home_region}
+    allowed = case.policy.regions(case.home_region)
     for party in case.parties:
         region = party.destination.region
         if region == destinations.NO_COUNTRY or (region and region not in allowed):
@@ -471,14 +471,8 @@ def sip_hosts_are_allowed(case: Case) -> None:
 def its_webhook_can_be_signed(case: Case) -> None:
     """Whoever gives a callback a URL of its own needs the secret of an endpoint."""
     if case.planned.webhook and endpoints.key(case.tenant) not in case.known:
-        raise errors.InvalidRequest(
-            [
-                {
-                    "field": "webhook",
-                    "code": "no_endpoint",
-                    "message": "PUT /voice/webhook/endpoint first: its secret signs.",
-                }
-            ]
+        raise errors.InvalidRequest.of_field(
+            "webhook", "no_endpoint", "PUT /voice/webhook/endpoint first: its secret signs."
         )
 
 
@@ -516,7 +510,7 @@ def it_is_within_hours(case: Case) -> None:
             raise errors.OutsideCallingWindow(
                 f"Try again at {to_text(at)}." if at else "Call them by another number.",
                 leg=name,
-                next_allowed_at=to_text(at) if at else None,
+                next_allowed_at=maybe_text(at),
             )
 
 

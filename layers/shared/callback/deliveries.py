@@ -10,8 +10,6 @@ message in the queue only says "look at this delivery". So a message too many do
 who dies after a write leaves a message that comes back.
 """
 
-import base64
-import binascii
 import json
 import re
 import zlib
@@ -21,12 +19,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-from callback import clock, endpoints
-from callback.errors import DeliveryNotFound, InvalidRequest, StoreContended
+from callback import clock, cursors, endpoints, rows
+from callback.errors import DeliveryNotFound, StoreContended
 from callback.events import Event
 from callback.models import to_text
+from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -55,9 +52,6 @@ LEASE = timedelta(seconds=60)
 
 _LONGEST_DELAY = 900  # seconds (SQS, DelaySeconds)
 _POSITION = re.compile(r"[0-9TZ:.-]{20,32}#[A-Za-z0-9_-]{1,100}", re.ASCII)
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 class DeliveryStatus(StrEnum):
@@ -165,10 +159,8 @@ class DeliveryStore:
 
     def find(self, tenant: str, message_id: str) -> Delivery | None:
         """Strongly consistent; None for one that has expired as well."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(tenant, message_id), ConsistentRead=True
-        )
-        delivery = _delivery(answer["Item"]) if "Item" in answer else None
+        row = rows.get(self._client, self._table, _key(tenant, message_id))
+        delivery = _delivery(row) if row else None
         return delivery if delivery and delivery.expires_at > clock.now() else None
 
     def change(self, before: Delivery, after: Delivery) -> Delivery | None:
@@ -180,7 +172,7 @@ class DeliveryStore:
             "TableName": self._table,
             "Item": _row(after),
             "ConditionExpression": "revision = :before",
-            "ExpressionAttributeValues": {":before": _serialize(before.revision)},
+            "ExpressionAttributeValues": {":before": serialize(before.revision)},
         }
         was, is_now = (d.status is DeliveryStatus.FAILED for d in (before, after))
         try:
@@ -211,8 +203,8 @@ class DeliveryStore:
             TableName=self._table,
             KeyConditionExpression="pk = :tenant AND begins_with(sk, :failed)",
             ExpressionAttributeValues={
-                ":tenant": _serialize(endpoints.partition(tenant)),
-                ":failed": _serialize("FAILED#"),
+                ":tenant": serialize(endpoints.partition(tenant)),
+                ":failed": serialize("FAILED#"),
             },
             ScanIndexForward=False,
             ConsistentRead=True,
@@ -220,11 +212,11 @@ class DeliveryStore:
             **start,
         )
         now = clock.now()
-        found = [_delivery(item) for item in answer["Items"]]
+        found = [_delivery(rows.plain(item)) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
         return Page(
             [delivery for delivery in found if delivery.expires_at > now],
-            _cursor(str(_deserialize(last["sk"]))) if last else None,
+            cursors.of(rows.plain(last)["sk"].removeprefix("FAILED#")) if last else None,
         )
 
     def replay(self, tenant: str, message_id: str) -> Delivery:
@@ -269,7 +261,7 @@ class DeliveryQueue:
 
 
 def _at(tenant: str, place: str) -> dict[str, Any]:
-    return {"pk": _serialize(endpoints.partition(tenant)), "sk": _serialize(place)}
+    return rows.as_item((endpoints.partition(tenant), place))
 
 
 def _key(tenant: str, message_id: str) -> dict[str, Any]:
@@ -296,14 +288,13 @@ def _attributes(delivery: Delivery) -> dict[str, Any]:
         if (value := getattr(delivery, f.name)) is not None
     }
     return {
-        **{name: _serialize(value) for name, value in record.items()},
+        **{name: serialize(value) for name, value in record.items()},
         # DynamoDB deletes the row some time after this moment (TimeToLiveSpecification).
-        "ttl": _serialize(int(delivery.expires_at.timestamp())),
+        "ttl": serialize(int(delivery.expires_at.timestamp())),
     }
 
 
-def _delivery(item: dict[str, Any]) -> Delivery:
-    row = {name: _deserialize(value) for name, value in item.items()}
+def _delivery(row: rows.Row) -> Delivery:
     failed_at, sequence = row.get("failed_at"), row.get("sequence")
     return Delivery(
         tenant=row["tenant"],
@@ -324,27 +315,11 @@ def _delivery(item: dict[str, Any]) -> Delivery:
     )
 
 
-def _cursor(sort_key: str) -> str:
-    return base64.urlsafe_b64encode(sort_key.removeprefix("FAILED#").encode()).decode().rstrip("=")
-
-
 def _position(cursor: str | None) -> str | None:
     """A cursor is a place within the caller's own list, so it cannot lead elsewhere."""
     if cursor is None:
         return None
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        position = base64.b64decode(padded, b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        position = ""
+    position = cursors.position_in(cursor)
     if not _POSITION.fullmatch(position):
-        raise InvalidRequest(
-            [
-                {
-                    "field": "cursor",
-                    "code": "invalid_cursor",
-                    "message": "Use a cursor as the previous page gave it.",
-                }
-            ]
-        )
+        raise cursors.invalid()
     return position

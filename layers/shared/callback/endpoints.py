@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
 from callback import clock, rows, webhook_signature
 from callback.errors import StoreContended, WebhookEndpointNotFound
 from callback.models import to_text
+from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 OVERLAP = timedelta(hours=24)
 
 _ATTEMPTS = 3
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ class EndpointStore:
 
     def find(self, tenant: str) -> Endpoint | None:
         """Strongly consistent."""
-        answer = self._client.get_item(TableName=self._table, Key=_key(tenant), ConsistentRead=True)
-        return _endpoint(tenant, answer["Item"]) if "Item" in answer else None
+        row = rows.get(self._client, self._table, _key(tenant))
+        return _endpoint(tenant, row) if row else None
 
     def get(self, tenant: str) -> Endpoint:
         """Strongly consistent. Raises WebhookEndpointNotFound."""
@@ -87,10 +83,10 @@ class EndpointStore:
     def _added(self, tenant: str, url: str, events: Collection[str]) -> bool:
         row = {
             **_key(tenant),
-            "url": _serialize(url),
-            "events": _serialize(list(events)),
-            "secret": _serialize(webhook_signature.new_secret()),
-            "created_at": _serialize(to_text(clock.now())),
+            "url": serialize(url),
+            "events": serialize(list(events)),
+            "secret": serialize(webhook_signature.new_secret()),
+            "created_at": serialize(to_text(clock.now())),
         }
         try:
             self._client.put_item(
@@ -143,16 +139,10 @@ class EndpointStore:
         """The endpoint, if there is one, and whatever was sent or is to be sent to it."""
         with contextlib.suppress(WebhookEndpointNotFound):
             self.remove(tenant)  # first, so that nothing new comes
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :tenant",
-            ExpressionAttributeValues={":tenant": _serialize(partition(tenant))},
-            ProjectionExpression="pk, sk",
-            ConsistentRead=True,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                self._client.delete_item(TableName=self._table, Key=item)
+        for row in rows.under(self._client, self._table, partition(tenant)):
+            self._client.delete_item(
+                TableName=self._table, Key=rows.as_item((row["pk"], row["sk"]))
+            )
 
     def _update(
         self,
@@ -170,7 +160,7 @@ class EndpointStore:
                 Key=_key(tenant),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
-                ExpressionAttributeValues={name: _serialize(v) for name, v in values.items()},
+                ExpressionAttributeValues={name: serialize(v) for name, v in values.items()},
                 **named,
             )
         except self._client.exceptions.ConditionalCheckFailedException:
@@ -191,8 +181,7 @@ def _key(tenant: str) -> dict[str, Any]:
     return rows.as_item(key(tenant))
 
 
-def _endpoint(tenant: str, item: dict[str, Any]) -> Endpoint:
-    row = {name: _deserialize(value) for name, value in item.items()}
+def _endpoint(tenant: str, row: rows.Row) -> Endpoint:
     return Endpoint(
         tenant=tenant,
         url=row["url"],

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-from callback import clock
+from callback import clock, rows
 from callback.errors import ErasureNotFound
 from callback.models import to_text
+from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -30,9 +29,6 @@ _CALL = "CALL#"
 # The carrier may take up to 14 days before a record can be deleted (Twilio error 20009), so it is
 # asked less and less often.
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,14 @@ class ErasureStore:
             "calls": 0,
             **({"number_hash": number_hash} if number_hash else {}),
         }
-        rows: list[dict[str, Any]] = [
-            {**_key(erasure, "EVIDENCE"), **{k: _serialize(v) for k, v in facts.items()}},
+        written: list[rows.Item] = [
+            {**_key(erasure, "EVIDENCE"), **{k: serialize(v) for k, v in facts.items()}},
             _listed(f"ERASURES#{tenant}", erasure),
             _listed(_OPEN, erasure),
         ]
         if address:
-            rows.append({**_key(erasure, "ADDRESS"), "address": _serialize(address)})
-        self._write(*({"Put": {"TableName": self._table, "Item": row}} for row in rows))
+            written.append({**_key(erasure, "ADDRESS"), "address": serialize(address)})
+        self._write(*({"Put": {"TableName": self._table, "Item": row}} for row in written))
         return erasure
 
     def get(self, tenant: str, erasure_id: str) -> Erasure:
@@ -102,12 +98,12 @@ class ErasureStore:
 
     def address(self, erasure: Erasure) -> str | None:
         """What to look for. None: everything of the tenant's."""
-        row = self._row(_key(erasure, "ADDRESS"))
+        row = rows.get(self._client, self._table, _key(erasure, "ADDRESS"))
         return str(row["address"]) if row else None
 
     def calls(self, erasure: Erasure) -> Iterator[RecordedCall]:
         """Those that the carrier still has a record of."""
-        for row in self._query(_key(erasure, "")["pk"], _CALL):
+        for row in rows.under(self._client, self._table, *_place(erasure.erasure_id, _CALL)):
             yield RecordedCall(
                 row["sk"].removeprefix(_CALL),
                 int(row["refused"]),
@@ -153,46 +149,28 @@ class ErasureStore:
         )
 
     def _of(self, listing: str) -> Iterator[Erasure]:
-        for row in self._query(_serialize(listing), ""):
+        for row in rows.under(self._client, self._table, listing):
             erasure = self._get(row["sk"].rpartition("#")[2])
             if erasure:
                 yield erasure
 
     def _get(self, erasure_id: str) -> Erasure | None:
-        row = self._row({"pk": _serialize(f"ERASURE#{erasure_id}"), "sk": _serialize("EVIDENCE")})
+        row = rows.get(self._client, self._table, rows.as_item(_place(erasure_id, "EVIDENCE")))
         return _erasure(row) if row else None
-
-    def _row(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return _plain(answer["Item"]) if "Item" in answer else None
-
-    def _query(self, pk: Any, prefix: str) -> Iterator[dict[str, Any]]:
-        condition = "pk = :pk"
-        values: dict[str, Any] = {":pk": pk}
-        if prefix:
-            condition += " AND begins_with(sk, :prefix)"
-            values[":prefix"] = _serialize(prefix)
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues=values,
-            ConsistentRead=True,
-        )
-        return (_plain(item) for page in pages for item in page["Items"])
 
     def _put(self, erasure: Erasure, call: RecordedCall) -> dict[str, Any]:
         row = {
             **_key(erasure, f"{_CALL}{call.call_sid}"),
-            "refused": _serialize(call.refused),
-            "next_try_at": _serialize(to_text(call.next_try_at)),
+            "refused": serialize(call.refused),
+            "next_try_at": serialize(to_text(call.next_try_at)),
         }
         return {"Put": {"TableName": self._table, "Item": row}}
 
     def _count(self, erasure: Erasure, what: str) -> dict[str, Any]:
-        return self._update(erasure, f"ADD {what} :value", _serialize(1))
+        return self._update(erasure, f"ADD {what} :value", serialize(1))
 
     def _set(self, erasure: Erasure, moment: str) -> dict[str, Any]:
-        now = _serialize(to_text(clock.now()))
+        now = serialize(to_text(clock.now()))
         return self._update(erasure, f"SET {moment} = if_not_exists({moment}, :value)", now)
 
     def _update(self, erasure: Erasure, change: str, value: Any) -> dict[str, Any]:
@@ -209,17 +187,17 @@ class ErasureStore:
         self._client.transact_write_items(TransactItems=writes)
 
 
-def _key(erasure: Erasure, sk: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"ERASURE#{erasure.erasure_id}"), "sk": _serialize(sk)}
+def _place(erasure_id: str, what: str) -> rows.Key:
+    return f"ERASURE#{erasure_id}", what
+
+
+def _key(erasure: Erasure, what: str) -> rows.Item:
+    return rows.as_item(_place(erasure.erasure_id, what))
 
 
 def _listed(listing: str, erasure: Erasure) -> dict[str, Any]:
     position = f"{to_text(erasure.requested_at)}#{erasure.erasure_id}"
-    return {"pk": _serialize(listing), "sk": _serialize(position)}
-
-
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: _deserialize(value) for name, value in item.items()}
+    return rows.as_item((listing, position))
 
 
 def _erasure(row: dict[str, Any]) -> Erasure:

@@ -3,7 +3,7 @@
 `http.answer` is the one place that turns them into problem+json (RFC 9457).
 """
 
-from typing import Any
+from typing import Any, Self
 
 
 class CallbackError(Exception):
@@ -33,6 +33,11 @@ class InvalidRequest(CallbackError):
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__("See errors for every field that is wrong.", errors=errors)
+
+    @classmethod
+    def of_field(cls, field: str, code: str, message: str) -> Self:
+        """One field is wrong, and nothing else."""
+        return cls([{"field": field, "code": code, "message": message}])
 
 
 class BodyNotJson(CallbackError):

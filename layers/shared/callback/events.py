@@ -14,7 +14,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from callback.models import Callback, CallbackStatus, Leg, LegName, LegStatus, to_text
+from callback import views
+from callback.models import (
+    Callback,
+    CallbackStatus,
+    Leg,
+    LegName,
+    LegStatus,
+    maybe_text,
+    to_text,
+)
 
 
 class EventType(StrEnum):
@@ -101,8 +110,8 @@ def _event(callback: Callback, kind: EventType, name: LegName | None, sequence: 
         "outcome": callback.outcome,
         "cause": callback.cause,
         "created_at": to_text(callback.created_at),
-        "connected_at": _text(callback.connected_at),
-        "ended_at": _text(callback.ended_at),
+        "connected_at": maybe_text(callback.connected_at),
+        "ended_at": maybe_text(callback.ended_at),
     }
     if name:
         data["leg"] = _leg(name, callback.leg(name))
@@ -129,11 +138,7 @@ def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
         "cause": leg.cause,
         "carrier_code": leg.carrier_code,
         "attempt": leg.attempt,
-        "dialed_at": _text(leg.dialed_at),
-        "ringing_at": _text(leg.ringing_at),
-        "answered_at": _text(leg.answered_at),
-        "joined_at": _text(leg.joined_at),
-        "ended_at": _text(leg.ended_at),
+        **views.times_of(leg),
         "seconds": leg.seconds,
     }
 
@@ -156,7 +161,3 @@ def _time_of(callback: Callback, kind: EventType, name: LegName | None) -> datet
     else:
         told = callback.ended_at
     return told or max(known)
-
-
-def _text(at: datetime | None) -> str | None:
-    return to_text(at) if at else None

@@ -203,6 +203,10 @@ def to_text(at: datetime) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
+def maybe_text(at: datetime | None) -> str | None:
+    return to_text(at) if at else None
+
+
 def to_record(value: Any) -> dict[str, Any]:
     """A dataclass as a dict of str, int and dict; absent values are left out."""
     return {

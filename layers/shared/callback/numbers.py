@@ -9,16 +9,12 @@ Rows, in the table of the callbacks:
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
 from callback import rows
-from callback.tenants import TenantStore
+from callback.rows import serialize
+from callback.tenants import TenantStore, settings_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 class NumberTaken(Exception):
@@ -53,17 +49,17 @@ class NumberStore:
 
     def put(self, number: TenantNumber) -> None:
         """New, or instead of what the tenant had said of it. Raises NumberTaken, NoSuchTenant."""
-        facts = {k: _serialize(v) for k, v in asdict(number).items() if v is not None}
+        facts = {k: serialize(v) for k, v in asdict(number).items() if v is not None}
         tenant_exists = {
             "TableName": self._table,
-            "Key": _listed(number.tenant, "SETTINGS"),
+            "Key": rows.as_item(settings_of(number.tenant)),
             "ConditionExpression": "attribute_exists(pk)",
         }
         unless_taken = {
             "TableName": self._table,
             "Item": {**_key(number.number), **facts},
             "ConditionExpression": "attribute_not_exists(pk) OR tenant = :tenant",
-            "ExpressionAttributeValues": {":tenant": _serialize(number.tenant)},
+            "ExpressionAttributeValues": {":tenant": serialize(number.tenant)},
         }
         listed = {"TableName": self._table, "Item": _listed_number(number.tenant, number.number)}
         writes: Any = [{"ConditionCheck": tenant_exists}, {"Put": unless_taken}, {"Put": listed}]
@@ -78,23 +74,14 @@ class NumberStore:
 
     def get(self, number: str) -> TenantNumber | None:
         """Strongly consistent: what `put` said last."""
-        answer = self._client.get_item(TableName=self._table, Key=_key(number), ConsistentRead=True)
-        return _number(answer["Item"]) if "Item" in answer else None
+        row = rows.get(self._client, self._table, _key(number))
+        return from_row(row) if row else None
 
     def of(self, tenant: str) -> list[TenantNumber]:
         """The tenant's numbers, by number. Raises NoSuchTenant."""
         self._tenants.require(tenant)
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :tenant AND begins_with(sk, :number)",
-            ExpressionAttributeValues={
-                ":tenant": _listed(tenant, "SETTINGS")["pk"],
-                ":number": _serialize(_LISTED_NUMBER),
-            },
-            ConsistentRead=True,
-        )
-        listed = (str(_deserialize(item["sk"])) for page in pages for item in page["Items"])
-        held = (self.get(name.removeprefix(_LISTED_NUMBER)) for name in listed)
+        listed = rows.under(self._client, self._table, *settings_of(tenant, _LISTED_NUMBER))
+        held = (self.get(row["sk"].removeprefix(_LISTED_NUMBER)) for row in listed)
         return [number for number in held if number and number.tenant == tenant]
 
     def remove(self, tenant: str, number: str) -> None:
@@ -103,7 +90,7 @@ class NumberStore:
             "TableName": self._table,
             "Key": _key(number),
             "ConditionExpression": "tenant = :tenant",
-            "ExpressionAttributeValues": {":tenant": _serialize(tenant)},
+            "ExpressionAttributeValues": {":tenant": serialize(tenant)},
         }
         listed = {"TableName": self._table, "Key": _listed_number(tenant, number)}
         writes: Any = [{"Delete": held}, {"Delete": listed}]
@@ -128,16 +115,8 @@ def _key(number: str) -> dict[str, Any]:
     return rows.as_item(key(number))
 
 
-def _listed(tenant: str, name: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"TENANT-SETTINGS#{tenant}"), "sk": _serialize(name)}
-
-
-def _listed_number(tenant: str, number: str) -> dict[str, Any]:
-    return _listed(tenant, f"{_LISTED_NUMBER}{number}")
-
-
-def _number(item: dict[str, Any]) -> TenantNumber:
-    return from_row({name: _deserialize(value) for name, value in item.items()})
+def _listed_number(tenant: str, number: str) -> rows.Item:
+    return rows.as_item(settings_of(tenant, f"{_LISTED_NUMBER}{number}"))
 
 
 def from_row(row: rows.Row) -> TenantNumber:

@@ -6,7 +6,7 @@ stranger can do little harm. The row SWITCH / CALLING, while it exists, stops ev
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callback import addresses, clock, rows
 from callback.models import to_text
-from callback.tenants import NoSuchTenant
+from callback.tenants import NoSuchTenant, settings_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -129,6 +129,10 @@ class Policy:
     pbx_zone: str | None = None
     require_idempotency_key: bool = False
 
+    def regions(self, home_region: str) -> Collection[str]:
+        """Those that may be called."""
+        return self.allowed_regions or {home_region}
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -158,17 +162,17 @@ class PolicyStore:
         now = clock.now()
         read_at, standing = self._seen.get(tenant, (None, Standing(Policy())))
         if read_at is None or not timedelta() <= now - read_at < _CACHE:
-            found = rows.read(self._client, self._table, [_key(tenant), _SWITCH])
-            standing = Standing(_policy(found.get(_key(tenant), {})), _SWITCH in found)
+            found = rows.read(self._client, self._table, [settings_of(tenant), _SWITCH])
+            standing = Standing(_policy(found.get(settings_of(tenant), {})), _SWITCH in found)
             self._seen[tenant] = (now, standing)
         return standing
 
     def get(self, tenant: str) -> Policy:
         """As it is now. Raises NoSuchTenant."""
-        found = rows.read(self._client, self._table, [_key(tenant)])
+        found = rows.read(self._client, self._table, [settings_of(tenant)])
         if not found:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
-        return _policy(found[_key(tenant)])
+        return _policy(found[settings_of(tenant)])
 
     def set(self, tenant: str, field: str, text: str) -> None:
         """Empty text brings the default back.
@@ -181,7 +185,7 @@ class PolicyStore:
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key=rows.as_item(_key(tenant)),
+                Key=rows.as_item(settings_of(tenant)),
                 UpdateExpression=update,
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeNames={"#field": field},
@@ -206,10 +210,6 @@ class PolicyStore:
 
 
 _SWITCH: rows.Key = ("SWITCH", "CALLING")
-
-
-def _key(tenant: str) -> rows.Key:
-    return f"TENANT-SETTINGS#{tenant}", "SETTINGS"
 
 
 def _policy(row: rows.Row) -> Policy:

@@ -16,8 +16,6 @@ Other rows are written in the same transaction as the callback, all or nothing:
 * the tenant's counters (see `counters`), each on condition that it stays within its limit.
 """
 
-import base64
-import binascii
 import contextlib
 import json
 import random
@@ -27,19 +25,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-from callback import addresses, clock, counters, events
+from callback import addresses, clock, counters, cursors, events, rows
 from callback.counters import Condition
 from callback.errors import (
     CallbackError,
     CallbackInProgress,
     CallbackNotFound,
-    InvalidRequest,
     StoreContended,
 )
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
+from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -60,9 +56,6 @@ _ERASED_TOGETHER = 80  # rows; a transaction takes 100 items
 _OPEN = "OPEN"
 _CALLBACK = "CALLBACK"
 _KEY = "KEY#"
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ class CallbackStore:
         """The write that takes the pair. Raises CallbackInProgress while another has it."""
         row = {
             **self._pair_key(callback),
-            "callback_id": _serialize(callback.callback_id),
+            "callback_id": serialize(callback.callback_id),
             **_until(callback.expires_at),
         }
         if holder is None:
@@ -184,7 +177,7 @@ class CallbackStore:
         return {
             "Item": row,
             "ConditionExpression": "callback_id = :holder",
-            "ExpressionAttributeValues": {":holder": _serialize(holder["callback_id"])},
+            "ExpressionAttributeValues": {":holder": serialize(holder["callback_id"])},
         }
 
     def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
@@ -199,8 +192,8 @@ class CallbackStore:
                 UpdateExpression="SET answer = :answer",
                 ConditionExpression="fingerprint = :fingerprint",
                 ExpressionAttributeValues={
-                    ":answer": _serialize(json.dumps(answer)),
-                    ":fingerprint": _serialize(key.fingerprint),
+                    ":answer": serialize(json.dumps(answer)),
+                    ":fingerprint": serialize(key.fingerprint),
                 },
             )
 
@@ -212,7 +205,7 @@ class CallbackStore:
     def forget_open(self, callback: Callback) -> None:
         self._client.delete_item(
             TableName=self._table,
-            Key={"pk": _serialize(_OPEN), "sk": _serialize(_listed_as(callback))},
+            Key=rows.as_item((_OPEN, _listed_as(callback))),
         )
 
     def listed(self, tenant: str, address: str | None, until: datetime) -> Iterator[str]:
@@ -231,16 +224,12 @@ class CallbackStore:
     def holding(self, tenant: str, position: str, address: str | None = None) -> Holding:
         """Everything there is of the callback that `listed` found, under that address."""
         callback_id = _listed_id(position)
-        rows = self._rows_of(callback_id)
-        record = next((row for row in rows if row["sk"] == _CALLBACK), None)
+        own = list(rows.under(self._client, self._table, _partition(callback_id)))
+        record = next((row for row in own if row["sk"] == _CALLBACK), None)
         callback = from_record(record) if record else None
-        keys = [
-            {"pk": _serialize(row["pk"]), "sk": _serialize(row["sk"])}
-            for row in rows
-            if row is not record
-        ]
+        keys = [rows.as_item((row["pk"], row["sk"])) for row in own if row is not record]
         others = [
-            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in rows if r["sk"].startswith(_KEY)
+            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in own if r["sk"].startswith(_KEY)
         ]
         if callback:
             keys += [
@@ -251,10 +240,7 @@ class CallbackStore:
             listings = {_OPEN, self._listing(tenant), self._listing(tenant, address)}
             if address:
                 listings.add(self._shown(tenant, address))
-            keys += [
-                {"pk": _serialize(listing), "sk": _serialize(position)}
-                for listing in sorted(listings)
-            ]
+            keys += [rows.as_item((listing, position)) for listing in sorted(listings)]
         for key in others:  # a later callback may have taken these over
             taken = self._read_row(key)
             if taken and taken["callback_id"] == callback_id:
@@ -275,25 +261,13 @@ class CallbackStore:
             unchanged = {
                 "Key": _key(holding.callback.callback_id),
                 "ConditionExpression": "revision = :seen",
-                "ExpressionAttributeValues": {":seen": _serialize(holding.callback.revision)},
+                "ExpressionAttributeValues": {":seen": serialize(holding.callback.revision)},
             }
             items.append({"Delete": unchanged})
         return self._failed_together([*items, *writes]) is None
 
-    def _rows_of(self, callback_id: str) -> list[dict[str, Any]]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :callback",
-            ExpressionAttributeValues={":callback": _key(callback_id)["pk"]},
-            ConsistentRead=True,
-        )
-        return [_plain(item) for page in pages for item in page["Items"]]
-
     def _read_row(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        if "Item" not in answer:
-            return None
-        return _plain(answer["Item"])
+        return rows.get(self._client, self._table, key)
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
@@ -377,7 +351,7 @@ class CallbackStore:
         if first > last:
             return Page([], None)
         if position and not first <= position <= last:
-            raise _invalid_cursor()
+            raise cursors.invalid()
         for keys, more in self._listed(self._listing(tenant, number), first, last, position):
             callbacks = self._read(keys)
             for place, key in enumerate(keys, 1):
@@ -386,23 +360,23 @@ class CallbackStore:
                 if callback and wanted(callback):
                     found.append(callback)
                 if len(found) == limit or examined == _EXAMINED_AT_MOST:
-                    return Page(found, _cursor(key) if more or place < len(keys) else None)
+                    return Page(found, cursors.of(key) if more or place < len(keys) else None)
         return Page(found, None)
 
     def _listed(
         self, listing: str, first: str, last: str, position: str | None
     ) -> Iterator[tuple[list[str], bool]]:
         """Pages of sort keys, newest first, and whether more follow."""
-        start: Any = {"pk": _serialize(listing), "sk": _serialize(position)} if position else None
+        start: Any = rows.as_item((listing, position)) if position else None
         while True:
             resume: Any = {"ExclusiveStartKey": start} if start else {}
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :listing AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues={
-                    ":listing": _serialize(listing),
-                    ":first": _serialize(first),
-                    ":last": _serialize(last),
+                    ":listing": serialize(listing),
+                    ":first": serialize(first),
+                    ":last": serialize(last),
                 },
                 ScanIndexForward=False,
                 ConsistentRead=True,
@@ -410,7 +384,7 @@ class CallbackStore:
                 **resume,
             )
             start = answer.get("LastEvaluatedKey")
-            yield [_deserialize(item["sk"]) for item in answer["Items"]], start is not None
+            yield [rows.plain(item)["sk"] for item in answer["Items"]], start is not None
             if start is None:
                 return
 
@@ -426,7 +400,7 @@ class CallbackStore:
         while listed and requested:
             answer = self._client.batch_get_item(RequestItems=requested)
             for item in answer["Responses"].get(self._table, []):
-                callback = from_record(_plain(item))
+                callback = from_record(rows.plain(item))
                 if not _expired(callback):
                     callbacks[callback.callback_id] = callback
             requested = answer.get("UnprocessedKeys")
@@ -444,8 +418,8 @@ class CallbackStore:
         ]
         return [
             {
-                "pk": _serialize(listing),
-                "sk": _serialize(_listed_as(callback)),
+                "pk": serialize(listing),
+                "sk": serialize(_listed_as(callback)),
                 **_until(callback.expires_at),
             }
             for listing in listings
@@ -464,8 +438,8 @@ class CallbackStore:
     def _pair_key(self, callback: Callback) -> dict[str, Any]:
         one, other = sorted(self._line(leg.to) for leg in callback.legs)
         return {
-            "pk": _serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
-            "sk": _serialize("PAIR"),
+            "pk": serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
+            "sk": serialize("PAIR"),
         }
 
     def _line(self, address: str) -> str:
@@ -474,21 +448,25 @@ class CallbackStore:
 
 def from_image(image: dict[str, Any]) -> Callback:
     """The callback whose row is an image in the table's stream."""
-    return from_record(_plain(image))
+    return from_record(rows.plain(image))
+
+
+def _partition(callback_id: str) -> str:
+    return f"CALLBACK#{callback_id}"
 
 
 def _key(callback_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": _CALLBACK}}
+    return rows.as_item((_partition(callback_id), _CALLBACK))
 
 
 def _row(callback: Callback) -> dict[str, Any]:
-    record = {name: _serialize(value) for name, value in to_record(callback).items()}
+    record = {name: serialize(value) for name, value in to_record(callback).items()}
     return _key(callback.callback_id) | record | _until(callback.expires_at)
 
 
 def _until(moment: datetime) -> dict[str, Any]:
     """DynamoDB deletes the row some time after this moment (TimeToLiveSpecification)."""
-    return {"ttl": _serialize(int(moment.timestamp()))}
+    return {"ttl": serialize(int(moment.timestamp()))}
 
 
 def _listed_as(callback: Callback) -> str:
@@ -518,14 +496,14 @@ def _wait_a_little(attempt: int) -> None:
 
 
 def _key_key(tenant: str, text: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"IDEMPOTENCY#{tenant}#{text}"), "sk": _serialize("KEY")}
+    return rows.as_item((f"IDEMPOTENCY#{tenant}#{text}", "KEY"))
 
 
 def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
     return _key_key(callback.tenant, key.text) | {
-        "fingerprint": _serialize(key.fingerprint),
-        "callback_id": _serialize(callback.callback_id),
-        "stored_at": _serialize(to_text(callback.created_at)),
+        "fingerprint": serialize(key.fingerprint),
+        "callback_id": serialize(callback.callback_id),
+        "stored_at": serialize(to_text(callback.created_at)),
         **_until(callback.created_at + LIFETIME),
     }
 
@@ -533,7 +511,7 @@ def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
 def _named_key_row(callback: Callback, key: Key) -> dict[str, Any]:
     return {
         "pk": _key(callback.callback_id)["pk"],
-        "sk": _serialize(f"{_KEY}{key.text}"),
+        "sk": serialize(f"{_KEY}{key.text}"),
         **_until(callback.expires_at),
     }
 
@@ -542,7 +520,7 @@ def _unless_fresh(now: datetime) -> dict[str, Any]:
     """A key that has outlived its 24 hours is as good as none, whether it is gone or not."""
     return {
         "ConditionExpression": "attribute_not_exists(pk) OR stored_at <= :too_old",
-        "ExpressionAttributeValues": {":too_old": _serialize(to_text(now - LIFETIME))},
+        "ExpressionAttributeValues": {":too_old": serialize(to_text(now - LIFETIME))},
     }
 
 
@@ -555,37 +533,12 @@ def _expired(callback: Callback) -> bool:
     return callback.expires_at <= clock.now()
 
 
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: _deserialize(value) for name, value in item.items()}
-
-
-def _cursor(position: str) -> str:
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
-
-
 def _position(cursor: str | None) -> str | None:
     """A cursor is a place within the caller's own listing, so it cannot lead elsewhere."""
     if cursor is None:
         return None
-    try:
-        position = base64.b64decode(
-            cursor + "=" * (-len(cursor) % 4), b"-_", validate=True
-        ).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        position = ""
+    position = cursors.position_in(cursor)
     created_at, _, callback_id = position.partition("#")
     if not (created_at and callback_id) or len(position.encode()) > _LONGEST_SORT_KEY:
-        raise _invalid_cursor()
+        raise cursors.invalid()
     return position
-
-
-def _invalid_cursor() -> InvalidRequest:
-    return InvalidRequest(
-        [
-            {
-                "field": "cursor",
-                "code": "invalid_cursor",
-                "message": "Use a cursor as the previous page gave it.",
-            }
-        ]
-    )

@@ -21,10 +21,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.parameters import SSMProvider
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from callback import clock
+from callback import clock, rows
 from callback.models import Scope, to_text
+from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -38,9 +38,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _KEY_ID = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _NOBODYS_HASH = "0" * 64
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_LISTED_KEY = "APIKEY#"
 
 
 class InvalidTenant(ValueError):
@@ -99,7 +97,7 @@ class TenantStore:
         """Raises InvalidTenant, TenantExists."""
         if not _TENANT.fullmatch(tenant):
             raise InvalidTenant(f"{tenant!r}: use a-z, 0-9 and -, at most 63 of them.")
-        row = {**_tenant_key(tenant), "created_at": _serialize(to_text(clock.now()))}
+        row = {**_tenant_key(tenant), "created_at": serialize(to_text(clock.now()))}
         try:
             self._client.put_item(
                 TableName=self._table, Item=row, ConditionExpression="attribute_not_exists(pk)"
@@ -111,11 +109,11 @@ class TenantStore:
         """Raises NoSuchTenant."""
         row = {
             **_key_key(key.key_id),
-            "key_id": _serialize(key.key_id),
-            "tenant": _serialize(key.tenant),
-            "scopes": _serialize(sorted(key.scopes)),
-            "hash": _serialize(key.hash),
-            "created_at": _serialize(to_text(key.created_at)),
+            "key_id": serialize(key.key_id),
+            "tenant": serialize(key.tenant),
+            "scopes": serialize(sorted(key.scopes)),
+            "hash": serialize(key.hash),
+            "created_at": serialize(to_text(key.created_at)),
         }
         exists = {
             "TableName": self._table,
@@ -136,28 +134,16 @@ class TenantStore:
 
     def key(self, key_id: str) -> ApiKey | None:
         """Strongly consistent: a key that was revoked is seen as revoked."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key_key(key_id), ConsistentRead=True
-        )
-        return _api_key(answer["Item"]) if "Item" in answer else None
+        row = rows.get(self._client, self._table, _key_key(key_id))
+        return _api_key(row) if row else None
 
     def keys(self, tenant: str) -> Iterator[ApiKey]:
         """Every key that the tenant ever had. Raises NoSuchTenant."""
         self.require(tenant)
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :tenant AND begins_with(sk, :key)",
-            ExpressionAttributeValues={
-                ":tenant": _tenant_key(tenant)["pk"],
-                ":key": _serialize("APIKEY#"),
-            },
-            ConsistentRead=True,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                key = self.key(str(_deserialize(item["sk"])).removeprefix("APIKEY#"))
-                if key:
-                    yield key
+        for row in rows.under(self._client, self._table, *settings_of(tenant, _LISTED_KEY)):
+            key = self.key(row["sk"].removeprefix(_LISTED_KEY))
+            if key:
+                yield key
 
     def revoke(self, key_id: str) -> None:
         """For good; once more changes nothing. Raises NoSuchKey."""
@@ -167,17 +153,14 @@ class TenantStore:
                 Key=_key_key(key_id),
                 UpdateExpression="SET revoked_at = if_not_exists(revoked_at, :now)",
                 ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={":now": _serialize(to_text(clock.now()))},
+                ExpressionAttributeValues={":now": serialize(to_text(clock.now()))},
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             raise NoSuchKey(f"There is no key {key_id}.") from None
 
     def require(self, tenant: str) -> None:
         """Raises NoSuchTenant."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_tenant_key(tenant), ConsistentRead=True
-        )
-        if "Item" not in answer:
+        if rows.get(self._client, self._table, _tenant_key(tenant)) is None:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
 
 
@@ -240,20 +223,24 @@ def _proof(authorization: str) -> tuple[str, str] | None:
     return key_id, secret
 
 
-def _tenant_key(tenant: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"TENANT-SETTINGS#{tenant}"), "sk": _serialize("SETTINGS")}
+def settings_of(tenant: str, what: str = "SETTINGS") -> rows.Key:
+    """The tenant's row; or the one, beside it, that names one of its things."""
+    return f"TENANT-SETTINGS#{tenant}", what
 
 
-def _listed_key(tenant: str, key_id: str) -> dict[str, Any]:
-    return {**_tenant_key(tenant), "sk": _serialize(f"APIKEY#{key_id}")}
+def _tenant_key(tenant: str) -> rows.Item:
+    return rows.as_item(settings_of(tenant))
 
 
-def _key_key(key_id: str) -> dict[str, Any]:
-    return {"pk": _serialize(f"APIKEY#{key_id}"), "sk": _serialize("APIKEY")}
+def _listed_key(tenant: str, key_id: str) -> rows.Item:
+    return rows.as_item(settings_of(tenant, f"{_LISTED_KEY}{key_id}"))
 
 
-def _api_key(item: dict[str, Any]) -> ApiKey:
-    row = {name: _deserialize(value) for name, value in item.items()}
+def _key_key(key_id: str) -> rows.Item:
+    return rows.as_item((f"APIKEY#{key_id}", "APIKEY"))
+
+
+def _api_key(row: rows.Row) -> ApiKey:
     revoked_at = row.get("revoked_at")
     return ApiKey(
         key_id=row["key_id"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from callback import clock
+from callback import clock, rows
 from callback.models import Source
 
 if TYPE_CHECKING:
@@ -50,13 +50,8 @@ class TriggerStore:
 
     def get(self, trigger_id: str) -> Trigger | None:
         """None: it was accepted already."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(trigger_id), ConsistentRead=True
-        )
-        if "Item" not in answer:
-            return None
-        row = answer["Item"]
-        return Trigger(trigger_id, Source(row["source"]["S"]), row["body"]["S"].encode())
+        row = rows.get(self._client, self._table, _key(trigger_id))
+        return Trigger(trigger_id, Source(row["source"]), row["body"].encode()) if row else None
 
     def forget(self, trigger_id: str) -> None:
         self._client.delete_item(TableName=self._table, Key=_key(trigger_id))
@@ -84,4 +79,4 @@ class TriggerQueue:
 
 
 def _key(trigger_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"TRIGGER#{trigger_id}"}, "sk": {"S": "TRIGGER"}}
+    return rows.as_item((f"TRIGGER#{trigger_id}", "TRIGGER"))

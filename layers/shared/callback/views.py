@@ -3,11 +3,10 @@
 Times are RFC 3339 UTC, durations whole seconds; what is not known yet is null.
 """
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from callback import outcomes
-from callback.models import Callback, Leg, to_text
+from callback.models import Callback, Leg, maybe_text
 
 if TYPE_CHECKING:
     from callback.erasures import Erasure
@@ -26,9 +25,9 @@ def of(callback: Callback) -> dict[str, Any]:
         "bridged_seconds": outcomes.bridged_seconds(callback),
         "max_duration_seconds": callback.max_duration_seconds,
         "metadata": callback.metadata,
-        "created_at": _text(callback.created_at),
-        "connected_at": _text(callback.connected_at),
-        "ended_at": _text(callback.ended_at),
+        "created_at": maybe_text(callback.created_at),
+        "connected_at": maybe_text(callback.connected_at),
+        "ended_at": maybe_text(callback.ended_at),
     }
 
 
@@ -39,9 +38,9 @@ def of_erasure(erasure: "Erasure") -> dict[str, Any]:
         "number_hash": erasure.number_hash,
         "callbacks_erased": erasure.callbacks,
         "carrier_records_erased": erasure.calls,
-        "requested_at": _text(erasure.requested_at),
-        "erased_at": _text(erasure.erased_at),
-        "finished_at": _text(erasure.finished_at),
+        "requested_at": maybe_text(erasure.requested_at),
+        "erased_at": maybe_text(erasure.erased_at),
+        "finished_at": maybe_text(erasure.finished_at),
     }
 
 
@@ -56,14 +55,16 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "call_sid": leg.call_sid,
         "attempts": leg.attempt,
         "ring_timeout_seconds": leg.ring_timeout_seconds,
-        "dialed_at": _text(leg.dialed_at),
-        "ringing_at": _text(leg.ringing_at),
-        "answered_at": _text(leg.answered_at),
-        "joined_at": _text(leg.joined_at),
-        "ended_at": _text(leg.ended_at),
+        **times_of(leg),
         "seconds": leg.seconds,
     }
 
 
-def _text(at: datetime | None) -> str | None:
-    return to_text(at) if at else None
+def times_of(leg: Leg) -> dict[str, Any]:
+    return {
+        "dialed_at": maybe_text(leg.dialed_at),
+        "ringing_at": maybe_text(leg.ringing_at),
+        "answered_at": maybe_text(leg.answered_at),
+        "joined_at": maybe_text(leg.joined_at),
+        "ended_at": maybe_text(leg.ended_at),
+    }

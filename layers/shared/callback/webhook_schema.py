@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from callback import validation
-from callback.errors import BodyTooLarge, InvalidRequest
+from callback.errors import BodyTooLarge
 from callback.events import EVERY_LEG_EVENT, EventType
 from callback.outbound import LONGEST_URL, URL_PATTERN, NotAllowed, Rules
 
@@ -105,7 +105,3 @@ def parse_failed(query: dict[str, str]) -> FailedRequest:
         return FailedRequest.model_validate(query)
     except ValidationError as invalid:
         raise validation.named(invalid) from None
-
-
-def wrong_field(field: str, code: str, message: str) -> InvalidRequest:
-    return InvalidRequest([{"field": field, "code": code, "message": message}])

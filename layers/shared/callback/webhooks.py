@@ -6,9 +6,10 @@ from typing import Any
 from callback import clock, deliveries, events
 from callback.deliveries import Delivery, DeliveryQueue, DeliveryStore
 from callback.endpoints import Endpoint, EndpointStore
-from callback.models import to_text
+from callback.errors import InvalidRequest
+from callback.models import maybe_text, to_text
 from callback.outbound import NotAllowed, Sender
-from callback.webhook_schema import EndpointRequest, FailedRequest, wrong_field
+from callback.webhook_schema import EndpointRequest, FailedRequest
 
 
 def put(
@@ -19,7 +20,7 @@ def put(
     try:
         sender.check(request.url)
     except NotAllowed as refused:
-        raise wrong_field("url", refused.code, str(refused)) from None
+        raise InvalidRequest.of_field("url", refused.code, str(refused)) from None
     return store.put(tenant, request.url, request.events)
 
 
@@ -66,7 +67,7 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "events": list(endpoint.events),
         "created_at": to_text(endpoint.created_at),
-        "disabled_at": to_text(endpoint.disabled_at) if endpoint.disabled_at else None,
+        "disabled_at": maybe_text(endpoint.disabled_at),
         "previous_secret_until": to_text(until) if until and until > clock.now() else None,
     }
 
@@ -86,5 +87,5 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
         "attempts": delivery.attempts,
         "reason": delivery.reason,
         "created_at": to_text(delivery.created_at),
-        "failed_at": to_text(delivery.failed_at) if delivery.failed_at else None,
+        "failed_at": maybe_text(delivery.failed_at),
     }
