@@ -28,7 +28,7 @@ SILENT, PATIENT, BRIEF = "+14155550103", "+14155550101", "+14155550118"
 class Line:
     """A number of a tenant of its own, so that nobody else's callbacks are in the way."""
 
-    def __init__(self, stack: LocalStack, **takes: str) -> None:
+    def __init__(self, stack: LocalStack, **takes: str | bool) -> None:
         self.tenant = name()
         self.client = Client(stack.url, stack.make_tenant(self.tenant))
         # Numbers of the range that is kept for fiction, and not one of a party above.
@@ -78,7 +78,7 @@ _numbers = (f"+1{area}55501{n:02}" for area in ("212", "303", "512", "617") for 
 
 @pytest.fixture
 def line(running: LocalStack) -> Iterator[Line]:
-    line = Line(running, sms_to="1000218", missed_call_to="1000218")
+    line = Line(running, sms_to="1000218", sms_to_anyone=True, missed_call_to="1000218")
     yield line
     line.client.close()
 
@@ -126,8 +126,8 @@ def test_a_number_is_understood_as_it_is_written_where_the_number_texted_is(line
         (f"CALL {SILENT}", sms_grammar.refusal("same_party")),
         ("CANCEL", sms_grammar.NOTHING_TO_CANCEL),
         ("STATUS", sms_grammar.NO_CALL),
-        ("HELP", sms_grammar.HELP),
-        ("<Message>hello</Message>", sms_grammar.HELP),
+        ("HELP", sms_grammar.HELP[True, True]),
+        ("<Message>hello</Message>", sms_grammar.HELP[True, True]),
     ],
 )
 def test_what_cannot_be_done_is_said_in_plain_words_and_never_repeats_the_text(line, body, reply):
@@ -135,9 +135,22 @@ def test_what_cannot_be_done_is_said_in_plain_words_and_never_repeats_the_text(l
     assert line.callbacks() == []
 
 
-def test_a_number_that_connects_to_nobody_says_so(running):
-    line = Line(running)
-    assert line.texted("CALL ME", SILENT) == sms_grammar.NOBODY_TO_CALL
+@pytest.mark.parametrize(
+    ("takes", "body"),
+    [
+        ({}, "CALL ME"),
+        ({}, "CALL (415) 555-0118"),
+        ({"sms_to": "1000218"}, "CALL (415) 555-0118"),
+        ({"sms_to": "1000218"}, "CALL mum"),
+        ({"sms_to_anyone": True}, "CALL ME"),
+    ],
+)
+def test_what_a_number_does_not_take_calls_nobody_and_is_told_what_it_takes(running, takes, body):
+    line = Line(running, **takes)
+    can = sms_grammar.HELP["sms_to_anyone" in takes, "sms_to" in takes]
+    assert line.texted("HELP", SILENT) == can
+    assert line.texted(body, SILENT) == can
+    assert line.texted("CALL 911", SILENT) == sms_grammar.refusal("emergency_number")
     assert line.callbacks() == []
 
 
@@ -509,7 +522,10 @@ def test_an_event_that_is_refused_is_dropped_and_one_that_is_wrong_is_kept_by_it
 def test_a_number_is_given_listed_and_taken_back_by_the_operators_command(running, line):
     number = "+13105550147"
     said = done(running, "put-number", line.tenant, number, "--sms-to", "1000125")
-    assert said == f"{number}  owned  CALL ME to 1000125  missed call to nobody\n"
+    assert (
+        said
+        == f"{number}  owned  CALL ME to 1000125  CALL <number> to nobody  missed call to nobody\n"
+    )
     done(running, "put-number", line.tenant, "+13105550148", "--verified")
     listed = done(running, "list-numbers", line.tenant).splitlines()
     assert [row.split()[:2] for row in listed] == sorted(

@@ -332,7 +332,7 @@ class World:
         self.invoke("Reconcile", {})
         self.run()
 
-    def make_number(self, number: str, tenant: str = TENANT, **takes: str) -> str:
+    def make_number(self, number: str, tenant: str = TENANT, **takes: Any) -> str:
         """A tenant's own number, and the tenant where there is none yet; answers `number`."""
         with contextlib.suppress(tenants.TenantExists):
             self.make_tenant(tenant)

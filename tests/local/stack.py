@@ -162,7 +162,9 @@ class LocalStack:
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
-        self.make_number(NUMBER, TENANT, sms_to="1000125", missed_call_to="1000125")
+        self.make_number(
+            NUMBER, TENANT, sms_to="1000125", sms_to_anyone=True, missed_call_to="1000125"
+        )
         self.verify(TENANT, CALLER_ID)
         self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
         enter(triggers.running(self.template, self.functions, self.aws, self.clock))
@@ -259,7 +261,7 @@ class LocalStack:
         store = numbers.NumberStore(self.aws.dynamodb, self.table_name)
         store.put(numbers.TenantNumber(number, tenant, owned=False))
 
-    def make_number(self, number: str, tenant: str, **takes: str) -> None:
+    def make_number(self, number: str, tenant: str, **takes: Any) -> None:
         """A tenant's own number, at the simulated carrier too, shown where there is no other to
         show; `takes` is what `numbers.TenantNumber` has of it."""
         numbers = importlib.import_module("callback.numbers")

@@ -21,13 +21,15 @@ DESK = "1000218"
 CALLER = "+14155550118"
 ANOTHER = "+14155550101"
 DAY = 24 * 3600
+HELP = sms_grammar.HELP[True, True]
 
 
 @pytest.fixture
 def ours(play: Play) -> Play:
     """Our number takes texts and calls; so does another tenant's."""
     for number, tenant in ((OURS, "tenant-of-the-histories"), (THEIRS, "another-tenant")):
-        play.world.make_number(number, tenant, sms_to=DESK, missed_call_to=DESK)
+        takes = {"sms_to": DESK, "sms_to_anyone": True, "missed_call_to": DESK}
+        play.world.make_number(number, tenant, **takes)
     return play
 
 
@@ -158,7 +160,7 @@ def test_two_of_our_services_calling_and_texting_each_other_stop_at_the_first_ho
     before = rows(ours)
     for caller, called in ((OURS, THEIRS), (THEIRS, OURS), (OURS, OURS)):
         ring(ours, caller, to=called)
-        for body in ("CALL ME", f"CALL {CALLER}", "HELP", "hello", sms_grammar.HELP):
+        for body in ("CALL ME", f"CALL {CALLER}", "HELP", "hello", HELP):
             assert text(ours, body, sender=caller, to=called) is None
     ours.let(30)
     assert ours.calls() == []
@@ -167,7 +169,19 @@ def test_two_of_our_services_calling_and_texting_each_other_stop_at_the_first_ho
 
 def test_a_machine_that_answers_every_text_is_answered_once(ours: Play):
     answers = [text(ours, "I am out of the office") for _ in range(10)]
-    assert answers == [sms_grammar.HELP] + [None] * 9
+    assert answers == [HELP] + [None] * 9
+
+
+def test_who_texts_without_end_is_answered_twenty_times_an_hour_and_may_still_stop(ours: Play):
+    assert [text(ours, "STATUS") for _ in range(25)] == [sms_grammar.NO_CALL] * 20 + [None] * 5
+    assert text(ours, "CALL ME") is None
+    assert text(ours, "STATUS", sender=ANOTHER) == sms_grammar.NO_CALL
+    assert text(ours, "STOP") is None
+    ring(ours, CALLER)
+    assert (ours.world.triggers.waiting, ours.calls()) == ([], []), "who said STOP is not called"
+    ours.let(3600)
+    assert text(ours, "START") == sms_grammar.STARTED
+    assert text(ours, "STATUS") == sms_grammar.NO_CALL
 
 
 def test_stop_then_a_call_calls_nobody_until_start(ours: Play):

@@ -7,7 +7,14 @@ import pytest
 from callback.numbers import NoSuchNumber, NumberStore, NumberTaken, TenantNumber
 from callback.tenants import NoSuchTenant, TenantStore
 
-LINE = TenantNumber("+14155550100", "acme", owned=True, sms_to="1000123", missed_call_to="1000124")
+LINE = TenantNumber(
+    "+14155550100",
+    "acme",
+    owned=True,
+    sms_to="1000123",
+    sms_to_anyone=True,
+    missed_call_to="1000124",
+)
 SHOWN = TenantNumber("+14155550199", "acme", owned=False)
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from callback import clock
 from callback.once import Once
+from callback.policy import Rate
 from tests.unit.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)
+TWICE = Rate(2, seconds=3600)
 
 
 class Known:
@@ -45,8 +47,28 @@ def test_when_the_time_is_over_the_next_may(once, monkeypatch):
     assert not once.may("acme", "call", NUMBER, HOUR, by="1"), "the first's hour is over too"
 
 
-def test_the_row_names_nobody_and_is_deleted_when_it_is_of_no_use(once, client):
-    once.may("acme", "call", NUMBER, HOUR, by="1")
+def test_of_a_few_each_may_and_may_again_and_the_next_may_not(once, monkeypatch):
+    def asked(by: str) -> bool:
+        return once.may_so_often("acme", "text", NUMBER, TWICE, by=by)
+
+    assert {by: asked(by) for by in ("1", "2", "3")} == {"1": True, "2": True, "3": False}
+    assert {by: asked(by) for by in ("1", "2", "4")} == {"1": True, "2": True, "4": False}
+    assert once.may_so_often("other", "text", NUMBER, TWICE, by="3")
+    monkeypatch.setattr(clock, "now", lambda: at(3599))
+    assert not asked("3")
+    monkeypatch.setattr(clock, "now", lambda: at(3600))
+    assert asked("3"), "another hour of the clock has begun"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda once: once.may("acme", "call", NUMBER, HOUR, by="1"),
+        lambda once: once.may_so_often("acme", "text", NUMBER, TWICE, by="1"),
+    ],
+)
+def test_the_row_names_nobody_and_is_deleted_when_it_is_of_no_use(once, client, ask):
+    assert ask(once)
     (row,) = client.scan(TableName="callbacks")["Items"]
     assert NUMBER[1:] not in json.dumps(row)
     assert row["ttl"] == {"N": str(int(at(3600).timestamp()))}

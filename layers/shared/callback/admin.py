@@ -79,6 +79,11 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         help="a caller ID that the carrier verified; without it, a number of your own there",
     )
     put.add_argument("--sms-to", type=_address, help="whom CALL ME, texted to it, connects to")
+    put.add_argument(
+        "--sms-to-anyone",
+        action="store_true",
+        help="take CALL <number>, too: whoever texts then chooses whom you pay to call",
+    )
     put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
     held = command("list-numbers", "A tenant's numbers.")
     held.add_argument("tenant")
@@ -167,6 +172,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 tenant=arguments.tenant,
                 owned=not arguments.verified,
                 sms_to=arguments.sms_to,
+                sms_to_anyone=arguments.sms_to_anyone,
                 missed_call_to=arguments.missed_call_to,
             )
             held.put(number)
@@ -226,8 +232,12 @@ def _calls(policies: PolicyStore, tenant: str | None) -> str:
 
 def _told(number: TenantNumber) -> str:
     kind = "owned" if number.owned else "verified"
-    sms, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
-    return f"{number.number}  {kind}  CALL ME to {sms}  missed call to {missed}"
+    me, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
+    given = "anyone" if number.sms_to_anyone else "nobody"
+    return (
+        f"{number.number}  {kind}  CALL ME to {me}  CALL <number> to {given}"
+        f"  missed call to {missed}"
+    )
 
 
 def _run_suppression(arguments: argparse.Namespace, store: TenantStore) -> None:

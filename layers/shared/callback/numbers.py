@@ -31,13 +31,15 @@ class TenantNumber:
 
     `owned`: it is the tenant's own at the carrier; else a caller ID that the carrier verified.
     `sms_to` is who B is for a text `CALL ME` to this number, `missed_call_to` for a call that it
-    turned away; None: not taken.
+    turned away; None: not taken. `sms_to_anyone`: `CALL <number>` is taken, so that whoever texts
+    chooses whom the tenant pays to call.
     """
 
     number: str
     tenant: str
     owned: bool
     sms_to: str | None = None
+    sms_to_anyone: bool = False
     missed_call_to: str | None = None
 
 
@@ -125,5 +127,6 @@ def from_row(row: rows.Row) -> TenantNumber:
         tenant=row["tenant"],
         owned=row["owned"],
         sms_to=row.get("sms_to"),
+        sms_to_anyone=row.get("sms_to_anyone", False),
         missed_call_to=row.get("missed_call_to"),
     )

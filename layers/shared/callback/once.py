@@ -1,4 +1,4 @@
-"""Once in a while, and no more often: what strangers set off for nothing.
+"""Once in a while, or a few times, and no more often: what strangers set off for nothing.
 
 One row each, `ONCE#<tenant>#<what>#<hash>`; the hash is that of the suppression list, so the row
 names nobody either.
@@ -7,8 +7,9 @@ names nobody either.
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from callback import clock
+from callback import clock, counters, rows
 from callback.models import to_text
+from callback.policy import Rate
 from callback.suppression import hashed
 from callback.tenants import Pepper
 
@@ -29,13 +30,11 @@ class Once:
         Raises what `Pepper.get` does.
         """
         now = clock.now()
-        row = f"ONCE#{tenant}#{what}#{hashed(self._pepper, address)}"
         try:
             self._client.put_item(
                 TableName=self._table,
                 Item={
-                    "pk": {"S": row},
-                    "sk": {"S": "ONCE"},
+                    **rows.as_item((self._row(tenant, what, address), "ONCE")),
                     "by": {"S": by},
                     "done_at": {"S": to_text(now)},
                     "ttl": {"N": str(int((now + every).timestamp()))},
@@ -47,3 +46,28 @@ class Once:
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def may_so_often(self, tenant: str, what: str, address: str, rate: Rate, *, by: str) -> bool:
+        """As `may`, as often as the rate says."""
+        began, until = counters.window(rate, clock.now())
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=rows.as_item((self._row(tenant, what, address), str(began))),
+                UpdateExpression="ADD #by :by SET #ttl = :ttl",
+                ConditionExpression="attribute_not_exists(pk) OR size(#by) < :count"
+                " OR contains(#by, :one)",
+                ExpressionAttributeNames={"#by": "by", "#ttl": "ttl"},
+                ExpressionAttributeValues={
+                    ":by": {"SS": [by]},
+                    ":one": {"S": by},
+                    ":count": {"N": str(rate.count)},
+                    ":ttl": {"N": str(int(until.timestamp()))},
+                },
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def _row(self, tenant: str, what: str, address: str) -> str:
+        return f"ONCE#{tenant}#{what}#{hashed(self._pepper, address)}"

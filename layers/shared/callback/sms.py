@@ -13,6 +13,7 @@ from callback.intake import Intake
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
+from callback.policy import Rate
 from callback.sms_grammar import Command
 from callback.suppression import SuppressionList
 
@@ -23,6 +24,9 @@ _STOPPED_AT_MOST = 100
 
 # A machine that answers every text would otherwise talk with us for ever.
 _HELP_UNASKED_EVERY = timedelta(hours=1)
+
+# Of one sender's: each costs a reply.
+_TEXTS = Rate(20, seconds=3600)
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,18 @@ class SmsTrigger:
             logger.info("a text from who is not called", tenant=number.tenant)
             return None
         texter = Texter(sender, number, form["MessageSid"], text.number)
+        is_answerable = is_callable and not text.is_answered and text.command is not Command.STOP
+        may_answer = is_answerable and self._is_one_of_few(texter)
+        if not (may_answer or is_list_command):
+            logger.info("a text that is not answered", tenant=number.tenant)
+            return None
         sentence = _DO[text.command](self, texter)
-        return sentence if is_callable and not text.is_answered else None
+        return sentence if may_answer else None
+
+    def _is_one_of_few(self, texter: Texter) -> bool:
+        return self.once.may_so_often(
+            texter.number.tenant, "text", texter.address, _TEXTS, by=texter.message_sid
+        )
 
     def _is_a_service(self, sender: str) -> bool:
         """Two of ours would otherwise go on texting each other. A verified caller ID is the number
@@ -87,8 +101,9 @@ class SmsTrigger:
         self.suppressed.remove(texter.number.tenant, texter.address)
         return sms_grammar.STARTED
 
-    def _help(self, texter: Texter) -> str:  # noqa: ARG002
-        return sms_grammar.HELP
+    def _help(self, texter: Texter) -> str:
+        number = texter.number
+        return sms_grammar.HELP[number.sms_to_anyone, number.sms_to is not None]
 
     def _cancel_live(self, texter: Texter) -> str:
         live = self._latest(texter, _is_live)
@@ -107,7 +122,7 @@ class SmsTrigger:
             _HELP_UNASKED_EVERY,
             by=texter.message_sid,
         )
-        return sms_grammar.HELP if may else None
+        return self._help(texter) if may else None
 
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
@@ -116,12 +131,14 @@ class SmsTrigger:
         # However it is dialed: 911, or +1 911.
         if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
             return sms_grammar.refusal("emergency_number")
+        if not texter.number.sms_to_anyone:
+            return self._help(texter)
         to = numbering.read(written, home)
         return self._ask(texter, to) if to else sms_grammar.NO_NUMBER
 
     def _call_me(self, texter: Texter) -> str:
         to = texter.number.sms_to
-        return self._ask(texter, to) if to else sms_grammar.NOBODY_TO_CALL
+        return self._ask(texter, to) if to else self._help(texter)
 
     def _ask(self, texter: Texter, to: str) -> str:
         """The sender is A; both are shown the number that was texted, never each other's."""

@@ -77,14 +77,19 @@ def parse(body: str, opt_out_type: str = "") -> Text:
 CALLING = "We are calling you now."
 STARTED = "You can be called and texted again."
 NO_NUMBER = "That is not a number that we can call. Please text CALL and the number."
-NOBODY_TO_CALL = "Please text CALL and the number that you want to be connected to."
 CANCELED = "Your call is canceled."
 NOTHING_TO_CANCEL = "There is no call to cancel."
 NO_CALL = "You have not asked for a call."
-HELP = (
-    "Text CALL and a number: we call you, then that number. CALL ME connects you to us."
-    " CANCEL ends it, STATUS tells how it is, STOP ends all calls and texts."
-)
+
+_AND_THEN_SAY = "CANCEL ends it, STATUS tells how it is, STOP ends all calls and texts."
+# By what the number that was texted takes: (CALL <number>, CALL ME).
+HELP = {
+    (True, True): "Text CALL and a number: we call you, then that number."
+    f" CALL ME connects you to us. {_AND_THEN_SAY}",
+    (True, False): f"Text CALL and a number: we call you, then that number. {_AND_THEN_SAY}",
+    (False, True): f"Text CALL ME: we call you and connect you to us. {_AND_THEN_SAY}",
+    (False, False): "Nobody can be called by a text to this number. STOP ends all calls and texts.",
+}
 
 STATUS = {
     CallbackStatus.ACCEPTED: "Your call is about to start.",
