@@ -28,6 +28,9 @@ from tests.histories.machine import Histories
 BATCH = 100
 PROGRESS_SECONDS = 30.0
 
+# A world remembers something of every history: after so many a new one takes over.
+BATCHES_OF_A_PROCESS = 10
+
 
 class CountedHistories(Histories):
     histories = 0
@@ -98,6 +101,7 @@ def main() -> int:
         arguments.processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=begin,
+        max_tasks_per_child=BATCHES_OF_A_PROCESS,
     ) as processes:
         batches = [
             processes.submit(
