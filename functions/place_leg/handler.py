@@ -1,5 +1,6 @@
 """A step of the workflow: place its legs, then wait for the carrier's events to settle it."""
 
+from datetime import datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -9,7 +10,7 @@ from callback import aws, settings, steps
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.models import Step
+from callback.models import Step, Waiting
 from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -26,7 +27,12 @@ dialer = Dialer.of(SETTINGS, credentials)
 @discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    """`event`: {"callback_id", "step": "first" | "second", "token"}."""
-    steps.begin(
-        store, dialer, policies, workflow, event["callback_id"], Step(event["step"]), event["token"]
+    """`event`: {"callback_id", "step": "first" | "second", "token", "entered_at": RFC 3339,
+    "retry": 0, 1, …}."""
+    task = Waiting(
+        Step(event["step"]),
+        event["token"],
+        datetime.fromisoformat(event["entered_at"]),
+        event["retry"],
     )
+    steps.begin(store, dialer, policies, workflow, event["callback_id"], task)

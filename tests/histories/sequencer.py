@@ -35,7 +35,8 @@ class Execution:
     deadline: datetime | None = None
     due: datetime | None = None  # when the task is to be (re)run; None: it waits for its token
     retries: dict[int, int] = field(default_factory=dict)
-    tokens: int = 0
+    entered_at: str = ""
+    retry: int = 0
 
 
 class _AlreadyExists(Exception):
@@ -135,6 +136,7 @@ class Sequencer:
     def _enter(self, execution: Execution, name: str) -> None:
         state = self._states[name]
         execution.state, execution.retries, execution.token = name, {}, None
+        execution.entered_at, execution.retry = self._now().isoformat(), 0
         execution.due = self._now()
         path = state.get("TimeoutSecondsPath")
         seconds = execution.data[path[2:]] if path else state["TimeoutSeconds"]
@@ -162,8 +164,13 @@ class Sequencer:
             return dict(execution.data)
         payload = {}
         for key, value in parameters["Payload"].items():
-            if value == "$$.Task.Token":
-                payload[key.removesuffix(".$")] = execution.token
+            context = {
+                "$$.Task.Token": execution.token,
+                "$$.State.EnteredTime": execution.entered_at,
+                "$$.State.RetryCount": execution.retry,
+            }
+            if value in context:
+                payload[key.removesuffix(".$")] = context[value]
             elif key.endswith(".$"):
                 payload[key.removesuffix(".$")] = execution.data[value[2:]]
             else:
@@ -179,6 +186,7 @@ class Sequencer:
             tried = execution.retries.get(number, 0)
             if tried < rule.get("MaxAttempts", 3):
                 execution.retries[number] = tried + 1
+                execution.retry += 1
                 delay = rule["IntervalSeconds"] * rule["BackoffRate"] ** tried
                 delay = min(delay, rule.get("MaxDelaySeconds", delay))
                 execution.due = self._now() + timedelta(seconds=delay)

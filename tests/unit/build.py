@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from callback import plan, transitions
-from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Order, Step
+from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Order, Step, Waiting
 from callback.transitions import LegEvent
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -31,6 +31,10 @@ def callback(order: Order = Order.SEQUENTIAL, **fields: Any) -> Callback:
         ),
         **fields,
     )
+
+
+def task(step: Step, token: str = "token", entered: float = 0, retry: int = 0) -> Waiting:
+    return Waiting(step, token, at(entered), retry)
 
 
 def event(status: LegStatus, when: float, name: LegName = LegName.A, **fields: Any) -> LegEvent:

@@ -58,7 +58,7 @@ def test_a_new_callback_was_accepted():
 
 def test_a_write_that_is_nobodys_news_makes_no_event_and_takes_no_number():
     planned = build.callback()
-    waiting = build.allowed(transitions.wait(planned, transitions.Step.FIRST, "token"))
+    waiting = build.allowed(transitions.wait(planned, build.task(transitions.Step.FIRST, "token")))
     claimed = build.allowed(transitions.claim(waiting, LegName.A, build.at(1)))
     assert [(e.type, e.sequence) for e in told(planned, waiting, claimed)] == [
         ("callback.accepted", 1),

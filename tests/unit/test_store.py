@@ -25,7 +25,7 @@ from callback.models import (
 )
 from callback.store import CallbackStore
 from callback.workflow import Workflow
-from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded
+from tests.unit.build import NOON, allowed, at, callback, connected, dialed, ended, recorded, task
 
 A, B = LegName.A, LegName.B
 ANY_ONE = {"wanted": lambda _: True, "number": None, "before": None}
@@ -63,7 +63,7 @@ def add(store, count, **fields):
 def test_every_field_survives_the_table(store):
     full = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A, seconds=44))
     full = replace(
-        allowed(transitions.wait(full, Step.SECOND, "token")),
+        allowed(transitions.wait(full, task(Step.SECOND, "token"))),
         source=Source.SMS,
         metadata={"ticket": "42", "note": ""},
         leg_b=replace(full.leg_b, unrecognised_status="odd", carrier_code=21211, cause="why"),
@@ -106,8 +106,8 @@ def test_a_change_that_is_not_allowed_writes_nothing(store):
 
 def test_hearing_the_same_twice_writes_once(store):
     store.add(callback())
-    first, _ = store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
-    second, taken = store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
+    first, _ = store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
+    second, taken = store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
     assert taken
     assert second.revision == first.revision == 1
 
@@ -133,7 +133,7 @@ def test_a_loser_applies_its_change_to_what_the_winner_wrote(store):
     def cancel_after_another_wrote(seen):
         if not interrupted:
             interrupted.append(True)
-            store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, "t"))
+            store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
         return transitions.cancel(seen)
 
     after, _ = store.change("cb-1", cancel_after_another_wrote)
@@ -146,7 +146,7 @@ def test_losing_every_race_is_an_error_that_may_be_retried(store):
 
     def always_late(seen):
         token = f"t{seen.revision}"
-        store.change("cb-1", lambda c: transitions.wait(c, Step.FIRST, token))
+        store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, token)))
         return transitions.cancel(seen)
 
     with pytest.raises(StoreContended):

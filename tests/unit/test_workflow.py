@@ -48,7 +48,7 @@ def workflow_of(states, sqs=None):
 
 
 def waiting_in(step, callback):
-    return build.allowed(transitions.wait(callback, step, TOKEN))
+    return build.allowed(transitions.wait(callback, build.task(step, TOKEN)))
 
 
 def first_step_done():

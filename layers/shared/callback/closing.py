@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, transitions
 from callback.dialer import Dialer
-from callback.errors import CallbackNotFound
+from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, LegName
 from callback.store import CallbackStore
 
@@ -22,17 +22,24 @@ def close(
     """End what is left of the callback and answer how it now stands.
 
     A live call is asked to end; where the carrier does not yet say that it did, its status
-    webhook completes the record.
+    webhook completes the record. Raises CarrierUnavailable once both were tried.
     """
     callback, _ = store.change(callback_id, lambda c: transitions.close(c, reason, clock.now()))
+    failures: list[CarrierUnavailable] = []
     for name in LegName:
         leg, other = callback.leg(name), callback.leg(name.other)
         if leg.ended or leg.call_sid is None:
             continue
-        event = dialer.end(leg.call_sid, outcomes.parting_sentence(callback, leg, other))
+        try:
+            event = dialer.end(leg.call_sid, outcomes.parting_sentence(callback, leg, other))
+        except CarrierUnavailable as failure:  # the other party is to be released all the same
+            failures.append(failure)
+            continue
         change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
         callback, _ = store.change(callback_id, change)
     store.release(callback)  # where others are in the way, `reconcile` does it
+    if failures:
+        raise failures[0]
     return callback
 
 

@@ -68,6 +68,9 @@ def complete(
             closing.close(store, dialer, callback.callback_id)
             raise _refusal(callback, name)
     workflow.start(callback)
+    if placement.still_to_dial(callback, Step.FIRST):
+        # If it runs already it waits for this very request, which the carrier did not take.
+        workflow.dial_again(callback)
     return callback
 
 

@@ -164,8 +164,7 @@ class Dialer:
         place = f"{callback.callback_id}/{name}/{leg.attempt}"
         try:
             call = self._carrier().calls.create(
-                to=addresses.dial_target(leg.to, self._sip_domain),
-                from_=addresses.user_part(leg.caller_id),
+                **self.parties(leg),
                 url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
                 method="POST",
                 fallback_url=f"{self._public_url}/carrier/fallback",
@@ -255,13 +254,20 @@ class Dialer:
         """
         with _asking():
             calls = self._carrier().calls.list(
-                to=addresses.dial_target(leg.to, self._sip_domain),
-                from_=addresses.user_part(leg.caller_id),
+                **self.parties(leg),
                 limit=_PAGE,
             )
         made = [(_utc(call.date_created), call.sid) for call in calls if call.date_created]
         # The carrier tells whole seconds.
         return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
+
+    def parties(self, leg: Leg) -> dict[str, str]:
+        """Who is called and whose number is shown, as the carrier is told: calls of two legs that
+        agree in it look alike in its list."""
+        return {
+            "to": addresses.dial_target(leg.to, self._sip_domain),
+            "from_": addresses.user_part(leg.caller_id),
+        }
 
     def _carrier(self) -> Client:
         credentials = self._credentials.get()

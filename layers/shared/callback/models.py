@@ -130,10 +130,16 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The workflow's open task: settle `token` once `step` is decided. The token is a secret."""
+    """The workflow's open task: settle `token` once `step` is decided. The token is a secret.
+
+    `entered_at` is Step Functions' own time of entering the step, `retry` counts what it tried
+    since: a later task has later ones.
+    """
 
     step: Step
     token: str
+    entered_at: datetime
+    retry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +230,7 @@ def _plain(value: Any) -> Any:
 
 def from_record(record: dict[str, Any]) -> Callback:
     """The inverse of `to_record`; numbers may be any type that `int` takes."""
-    waiting, webhook = record.get("waiting"), record.get("webhook")
+    webhook = record.get("webhook")
     return Callback(
         callback_id=record["callback_id"],
         tenant=record["tenant"],
@@ -243,7 +249,7 @@ def from_record(record: dict[str, Any]) -> Callback:
         close_reason=_maybe(CloseReason, record.get("close_reason")),
         connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
         ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
-        waiting=Waiting(Step(waiting["step"]), waiting["token"]) if waiting else None,
+        waiting=_maybe(_waiting, record.get("waiting")),
         reservation=_maybe(_reservation, record.get("reservation")),
         webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
         event_count=int(record.get("event_count", 1)),  # a row from before there were events
@@ -277,6 +283,15 @@ def _leg(record: dict[str, Any]) -> Leg:
         unrecognised_status=record.get("unrecognised_status"),
         seconds=_maybe(int, record.get("seconds")),
         **times,
+    )
+
+
+def _waiting(record: dict[str, Any]) -> Waiting:
+    return Waiting(
+        step=Step(record["step"]),
+        token=record["token"],
+        entered_at=datetime.fromisoformat(record["entered_at"]),
+        retry=int(record["retry"]),
     )
 
 

@@ -9,13 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
-from callback import carrier_queue, clock, closing, plan, transitions
+from aws_lambda_powertools import Logger
+
+from callback import carrier_queue, clock, closing, placement, plan, transitions
 from callback.dialer import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
-from callback.models import Callback, CallbackStatus, CloseReason, Leg, LegName, LegStatus
+from callback.models import (
+    Callback,
+    CallbackStatus,
+    CloseReason,
+    Leg,
+    LegName,
+    LegOutcome,
+    LegStatus,
+)
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
+
+logger = Logger(child=True)
 
 # A callback that changed a moment ago is in good hands, if there is an execution to hold it.
 _QUIET = timedelta(seconds=15)
@@ -60,10 +72,11 @@ def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
                 store.forget_open(callback)
             continue
         tally.open += 1
-        if callback.waiting is None or transitions.over(callback) or _quiet(callback):
+        if callback.waiting is None or _quiet(callback):
             tally.mended += 1
             try:
-                _mend(store, carrier, workflow, callback)
+                # A page of them is read at once, and those before may have taken a minute.
+                _mend(store, carrier, workflow, store.get(callback.callback_id))
             except (CarrierUnavailable, StoreContended):  # the next run asks again
                 tally.unasked += 1
             except CallbackNotFound:  # erased since the list was read
@@ -89,6 +102,8 @@ def _mend(
         callback = closing.close(store, carrier.dialer, callback.callback_id, reason)
     elif callback.waiting is None:
         workflow.start(callback)
+    elif placement.still_to_dial(callback, callback.waiting.step):
+        workflow.dial_again(callback)
     workflow.settle(callback)
 
 
@@ -98,55 +113,79 @@ def _ask_about(
     leg = callback.leg(name)
     if leg.ended or leg.status is LegStatus.PLANNED:
         return callback
-    event = _news(store, carrier, callback, leg, now)
+    is_known = leg.call_sid is not None
+    event = (
+        _news(carrier, callback, leg, now) if is_known else _found(store, carrier, callback, leg)
+    )
     if event is None:
         return callback
     change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
     return store.change(callback.callback_id, change)[0]
 
 
-def _news(
-    store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg, now: datetime
-) -> LegEvent | None:
-    """What the carrier's side of a leg tells that its webhooks did not."""
-    call_sid = leg.call_sid or _adoptable(store, carrier, leg)
-    if call_sid is None:
-        return transitions.never_made(now) if _absent(leg, now) else None
-    if call_sid not in carrier.live or leg.call_sid is None:
+def _news(carrier: _Carrier, callback: Callback, leg: Leg, now: datetime) -> LegEvent | None:
+    """What the carrier's side of a leg whose call is known tells that its webhooks did not."""
+    call_sid = leg.call_sid or ""
+    if call_sid not in carrier.live:
         return carrier.dialer.fetch(call_sid)
     if carrier.live[call_sid] == "queued":
         carrier_queue.was_queued_until(leg, now, callback.callback_id)
-    if leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg):
-        # The carrier may hold a call in its queue for hours; nobody wants it by then.
+    # The carrier may hold a call in its queue for hours; nobody wants it by then.
+    is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
+    was_sent_in = leg.admitted_at is not None and now - leg.admitted_at > _QUIET
+    if not is_late and not (leg.status is LegStatus.ANSWERED and was_sent_in):
+        return None
+    event = carrier.dialer.fetch(call_sid)  # the list is as old as this run
+    if event.status in (LegStatus.QUEUED, LegStatus.RINGING):
         return carrier.dialer.end(call_sid)
-    if leg.status is LegStatus.ANSWERED and leg.admitted_at and now - leg.admitted_at > _QUIET:
+    if event.status is LegStatus.ANSWERED and leg.admitted_at:
         # We sent it into the room, and it is live: that it joined is what nobody told.
         return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
-    return None
+    return event
 
 
-def _absent(leg: Leg, now: datetime) -> bool:
-    return leg.dialed_at is not None and now - leg.dialed_at > _ABSENT_AFTER
+def _found(
+    store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg
+) -> LegEvent | None:
+    """What became of a create request whose answer was lost: the carrier's list is searched for
+    calls to this party made since the claim.
 
-
-def _quiet(callback: Callback) -> bool:
-    return clock.now() - _last_change(callback) > _QUIET
-
-
-def _adoptable(store: CallbackStore, carrier: _Carrier, leg: Leg) -> str | None:
-    """The call of a create request whose answer was lost, if the carrier has made one.
-
-    The carrier's list is searched for calls to this party made since the claim; one that
-    another callback owns, whoever's, is not ours: all tenants share the carrier's account. The
-    earliest wins: the fence keeps out any other.
+    One that another callback owns, whoever's, is not ours: all tenants share the carrier's account.
+    Nor is one that another may have asked for without knowing of it yet: none is taken then, and
+    the leg is not given up; the call's own requests tell whose it is. Otherwise the earliest is
+    taken: the fence keeps out any other.
     """
     if leg.dialed_at is None:
         return None
     found = carrier.dialer.find_calls(leg, since=leg.dialed_at)
-    if not found:
+    # Read after the search: whoever may have asked for one of them has claimed its leg by now.
+    others = [
+        other
+        for known in (store.open() if found else ())
+        if known.callback_id != callback.callback_id
+        for other in known.legs
+    ]
+    owned = {other.call_sid for other in others}
+    free = [call_sid for call_sid in found if call_sid not in owned]
+    if not free:
+        now = clock.now()
+        return transitions.never_made(now) if now - leg.dialed_at > _ABSENT_AFTER else None
+    if any(_may_have_asked_for(other, leg, carrier.dialer) for other in others):
+        logger.warning("a call may be one of two legs'", callback_id=callback.callback_id)
         return None
-    owned = {other.call_sid for known in store.open() for other in known.legs}
-    return next((sid for sid in found if sid not in owned), None)
+    return carrier.dialer.fetch(free[0])
+
+
+def _may_have_asked_for(other: Leg, leg: Leg, dialer: Dialer) -> bool:
+    """Whether a leg of which no call is known has asked for one that looks like this leg's."""
+    if other.call_sid or other.dialed_at is None or other.outcome is LegOutcome.REJECTED:
+        return False
+    is_long_before = leg.dialed_at is not None and transitions.claim_expired(other, leg.dialed_at)
+    return not is_long_before and dialer.parties(other) == dialer.parties(leg)
+
+
+def _quiet(callback: Callback) -> bool:
+    return clock.now() - _last_change(callback) > _QUIET
 
 
 def _last_change(callback: Callback) -> datetime:

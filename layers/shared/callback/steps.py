@@ -3,7 +3,7 @@
 from callback import placement, transitions
 from callback.dialer import Dialer
 from callback.errors import CarrierBusy, CarrierUnavailable
-from callback.models import Step
+from callback.models import Waiting
 from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.workflow import Workflow
@@ -15,8 +15,7 @@ def begin(
     policies: PolicyStore,
     workflow: Workflow,
     callback_id: str,
-    step: Step,
-    token: str,
+    task: Waiting,
 ) -> None:
     """Safe to run again with a new token: a leg already dialed is not dialed again.
 
@@ -25,9 +24,13 @@ def begin(
     Raises CarrierUnavailable and CarrierBusy, which the workflow retries, where a leg is still
     to be dialed.
     """
-    callback, _ = store.change(callback_id, lambda c: transitions.wait(c, step, token))
-    callback = placement.place_step(store, dialer, policies, callback, step)
-    left = placement.still_to_dial(callback, step)
+    callback, is_latest = store.change(callback_id, lambda c: transitions.wait(c, task))
+    if not is_latest:
+        return  # a later invocation has taken over, and nobody hears of this one
+    callback = placement.place_step(store, dialer, policies, callback, task.step)
+    left = placement.still_to_dial(callback, task.step)
+    if left and callback.waiting != task:
+        workflow.dial_again(callback)
     if any(leg.not_before for leg in left):
         raise CarrierBusy("The carrier said when to ask again.")
     if left:

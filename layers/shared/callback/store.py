@@ -19,11 +19,12 @@ Other rows are written in the same transaction as the callback, all or nothing:
 import contextlib
 import json
 import random
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from callback import addresses, clock, counters, cursors, events, rows
 from callback.counters import Condition
@@ -321,14 +322,18 @@ class CallbackStore:
         return False
 
     def _replaced(self, callback: Callback) -> bool:
+        mark = serialize(secrets.token_hex(8))
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=_row(callback),
+                Item={**_row(callback), "mark": mark},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **_unless_changed(callback),
             )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
+        except self._client.exceptions.ConditionalCheckFailedException as refused:
+            # boto3 sends a write again whose answer was lost, and is refused for its own write.
+            stands = cast("Mapping[str, Any]", refused.response).get("Item", {})
+            return bool(stands.get("mark") == mark)
         return True
 
     def page(

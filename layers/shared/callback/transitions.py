@@ -227,9 +227,13 @@ def connect(callback: Callback, at: datetime) -> Callback | None:
     return _derive(replace(callback, connected_at=_earliest(callback.connected_at, at)))
 
 
-def wait(callback: Callback, step: Step, token: str) -> Callback | None:
-    """Remember the workflow's open task. A later task replaces an earlier one."""
-    return replace(callback, waiting=Waiting(step, token))
+def wait(callback: Callback, task: Waiting) -> Callback | None:
+    """Remember the workflow's open task. A later task replaces an earlier one, never a later one:
+    the invocation of a task that was given up may have been frozen, and come back."""
+    known = callback.waiting
+    if known and (known.entered_at, known.retry) > (task.entered_at, task.retry):
+        return None
+    return replace(callback, waiting=task)
 
 
 def cancel(callback: Callback) -> Callback | None:

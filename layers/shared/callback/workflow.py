@@ -19,6 +19,9 @@ logger = Logger(child=True)
 # The first step failed because the callback is over: closing it is all that is left to do.
 CALLBACK_OVER = "CallbackOver"
 
+# A claim was given back: retried, as whatever is not named in the state machine.
+DIAL_AGAIN = "DialAgain"
+
 # Why the callback is closed, by the error that ended a step or by the execution's own status.
 _CLOSE_REASON = {
     None: None,
@@ -92,6 +95,22 @@ class Workflow:
                 "settling waits in the queue", callback_id=callback.callback_id, code=_code(error)
             )
             self._queue.put(callback.callback_id)
+
+    def dial_again(self, callback: Callback) -> None:
+        """Let the task that waits for a leg which is still to be dialed be tried again, which dials
+        it. Whoever gives a claim back has to: the task found it taken, and waits for its call.
+        """
+        if callback.waiting is None:
+            return
+        try:
+            self._client.send_task_failure(taskToken=callback.waiting.token, error=DIAL_AGAIN)
+        except (ClientError, BotoCoreError) as error:  # if it still waits, `reconcile` comes by
+            if _code(error) not in _ALREADY_SETTLED:
+                logger.warning(
+                    "a task was not told to dial again",
+                    callback_id=callback.callback_id,
+                    code=_code(error),
+                )
 
     def _settle(self, callback: Callback) -> None:
         waiting = callback.waiting
