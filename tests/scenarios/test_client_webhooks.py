@@ -111,6 +111,22 @@ def test_nobody_is_made_to_wait_for_more_than_a_day(relay: Relay, text: str):
     assert len(ids(relay)) == 2
 
 
+def test_an_endpoint_that_asks_for_a_day_every_time_gets_it_and_loses_nothing(relay: Relay, caplog):
+    relay.endpoint(events=["callback.accepted"])
+    relay.receiver.answers["/hook"] = (503, {"Retry-After": "86400"})
+    relay.accepted()
+    relay.let(10 * DAY)
+    assert len(ids(relay)) == 10
+    (failed,) = relay.failed()
+    assert (failed["id"], failed["reason"], failed["attempts"]) == ("msg_cb-1_1", "http_503", 10)
+    assert notifying.FAILED in [record.getMessage() for record in caplog.records]
+    relay.let(5 * DAY)
+    del relay.receiver.answers["/hook"]
+    assert relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")[0] == 202
+    relay.let(0)
+    assert len(ids(relay)) == 11
+
+
 @pytest.mark.parametrize("status", [100, 301, 302, 304, 307, 308, 400, 401, 404, 500])
 def test_only_2xx_is_success_and_no_redirect_is_followed(relay: Relay, status: int):
     relay.endpoint(events=["callback.accepted"])
