@@ -466,6 +466,61 @@ def test_a_rotated_secret_verifies_at_once_and_the_one_before_for_a_day(relay: R
         verified(third, old)
 
 
+def test_a_secret_in_use_survives_rotations_whose_answers_never_came(relay: Relay):
+    """Nobody but the client knows which answer arrived."""
+    secrets = [relay.endpoint(events=["callback.accepted"])]
+    for _ in range(5):
+        relay.let(60)
+        status, rotated = relay.ask("POST", "endpoint/rotate")
+        assert status == 200
+        secrets.append(rotated["secret"])
+    relay.accepted()
+    relay.let(0)
+    (received,) = relay.receiver.at("/hook")
+    assert len(set(secrets)) == 6
+    for secret in secrets:
+        assert verified(received, secret)["data"]["callback_id"] == "cb-1"
+
+
+def test_a_rotation_that_would_cost_a_secret_in_use_is_refused_until_it_would_not(relay: Relay):
+    relay.endpoint(events=["callback.accepted"])
+    for _ in range(5):
+        assert relay.ask("POST", "endpoint/rotate")[0] == 200
+        relay.let(3600)
+    signing = relay.endpoints.get(TENANT).secrets(relay.now)
+    status, refusal = relay.ask("POST", "endpoint/rotate")
+    assert (status, refusal["code"]) == (429, "too_many_rotations")
+    assert relay.endpoints.get(TENANT).secrets(relay.now) == signing
+    wait = int(relay.answered["headers"]["Retry-After"])
+    assert wait == 19 * 3600
+    relay.let(wait)
+    assert relay.ask("POST", "endpoint/rotate")[0] == 200
+    assert len(relay.endpoints.get(TENANT).secrets(relay.now)) == 6
+
+
+def test_an_endpoint_that_is_removed_and_put_again_has_one_secret_and_no_rotations(relay: Relay):
+    old = relay.endpoint(events=["callback.accepted"])
+    for _ in range(5):
+        relay.ask("POST", "endpoint/rotate")
+    relay.ask("DELETE", "endpoint")
+    new = relay.endpoint(events=["callback.accepted"])
+    assert relay.endpoints.get(TENANT).secrets(relay.now) == [new]
+    assert new != old
+    assert relay.ask("POST", "endpoint/rotate")[0] == 200
+
+
+def test_an_endpoint_tells_until_when_the_secret_before_signs(relay: Relay):
+    relay.endpoint()
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] is None
+    relay.ask("POST", "endpoint/rotate")
+    relay.let(60)
+    relay.ask("POST", "endpoint/rotate")
+    until = to_text(relay.now + timedelta(hours=24))
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] == until
+    relay.let(DAY)
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] is None
+
+
 def test_a_secret_is_shown_when_it_is_made_and_never_again(relay: Relay):
     url = {"url": relay.receiver.url}
     status, made = relay.ask("PUT", "endpoint", url)
