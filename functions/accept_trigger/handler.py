@@ -21,7 +21,7 @@ from callback.trigger_queue import TriggerStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.AcceptTrigger.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 client, table = aws.dynamodb(), SETTINGS.table_name
 waiting = TriggerStore(client, table)
 tenants = TenantStore(client, table)

@@ -12,7 +12,7 @@ DOCUMENT = api_document.of(
     SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true"
 )
 PAGE = api_page.of(DOCUMENT)
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 
 
 def document(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)

@@ -14,7 +14,7 @@ from callback.discretion import discreet
 from callback.tenants import Pepper, TenantStore
 
 SETTINGS = settings.Authorizer.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = TenantStore(aws.dynamodb(), SETTINGS.table_name)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 

@@ -24,7 +24,7 @@ from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 client = aws.dynamodb()
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(

@@ -16,7 +16,7 @@ from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CarrierWebhook.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))

@@ -12,7 +12,7 @@ from callback.discretion import discreet
 from callback.store import CallbackStore
 
 SETTINGS = settings.CloseCallback.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)

@@ -17,7 +17,7 @@ from callback.workflow import Workflow
 SETTINGS = settings.Erase.read()
 # What one callback, or one of the carrier's records, may take where the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
 erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())

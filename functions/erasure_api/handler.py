@@ -12,7 +12,7 @@ from callback.models import Scope
 from callback.tenants import Pepper
 
 SETTINGS = settings.ErasureApi.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 

@@ -21,7 +21,7 @@ from callback.endpoints import EndpointStore
 from callback.outbound import Sender
 
 SETTINGS = settings.NotifyClient.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
 deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)

@@ -16,7 +16,7 @@ from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.PlaceLeg.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())

@@ -18,7 +18,7 @@ from callback.publishing import EventBus
 from callback.store import from_image
 
 SETTINGS = settings.PublishEvents.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
 deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)

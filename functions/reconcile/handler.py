@@ -13,7 +13,7 @@ from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.Reconcile.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))

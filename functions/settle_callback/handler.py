@@ -16,7 +16,7 @@ from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.SettleCallback.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)

@@ -24,7 +24,7 @@ from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 client, table = aws.dynamodb(), SETTINGS.table_name
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)

@@ -13,7 +13,7 @@ from callback.models import Source
 from callback.trigger_queue import TriggerQueue, TriggerStore
 
 SETTINGS = settings.TriggerEvent.read()
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 waiting = TriggerStore(aws.dynamodb(), SETTINGS.table_name)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 

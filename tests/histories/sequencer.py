@@ -23,6 +23,9 @@ _KNOWN = {
     "Comment", "Type", "Resource", "Parameters", "TimeoutSecondsPath", "TimeoutSeconds",
     "ResultPath", "Retry", "Catch", "Next", "End",
 }  # fmt: skip
+_KNOWN_OF_RETRY = {
+    "ErrorEquals", "IntervalSeconds", "BackoffRate", "MaxAttempts", "MaxDelaySeconds",
+}  # fmt: skip
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Sequencer:
         for state in self._states.values():
             assert state["Type"] == "Task", state
             assert set(state) <= _KNOWN, set(state) - _KNOWN
+            for rule in state.get("Retry", []):
+                assert set(rule) <= _KNOWN_OF_RETRY, set(rule) - _KNOWN_OF_RETRY
         self._invoke = invoke
         self._now = now
         self._numbers = itertools.count(1)

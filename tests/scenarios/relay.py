@@ -85,6 +85,7 @@ class Relay:
         self.receiver = receiver
         world.reset(streaming=True)
         self.writes: list[dict[str, Any]] = []
+        self.answered: dict[str, Any] = {}  # what the client was answered last
         self.queue = Queue(world.clock.seconds)
         self.bus = Bus()
         self.store = CallbackStore(world._dynamodb, TABLE)
@@ -122,6 +123,7 @@ class Relay:
             },
         )
         assert error is None, answer
+        self.answered = answer
         text = answer.get("body")
         return answer["statusCode"], json.loads(text) if text else None
 

@@ -111,6 +111,22 @@ def test_nobody_is_made_to_wait_for_more_than_a_day(relay: Relay, text: str):
     assert len(ids(relay)) == 2
 
 
+def test_an_endpoint_that_asks_for_a_day_every_time_gets_it_and_loses_nothing(relay: Relay, caplog):
+    relay.endpoint(events=["callback.accepted"])
+    relay.receiver.answers["/hook"] = (503, {"Retry-After": "86400"})
+    relay.accepted()
+    relay.let(10 * DAY)
+    assert len(ids(relay)) == 10
+    (failed,) = relay.failed()
+    assert (failed["id"], failed["reason"], failed["attempts"]) == ("msg_cb-1_1", "http_503", 10)
+    assert notifying.FAILED in [record.getMessage() for record in caplog.records]
+    relay.let(5 * DAY)
+    del relay.receiver.answers["/hook"]
+    assert relay.ask("POST", REPLAY, delivery_id="msg_cb-1_1")[0] == 202
+    relay.let(0)
+    assert len(ids(relay)) == 11
+
+
 @pytest.mark.parametrize("status", [100, 301, 302, 304, 307, 308, 400, 401, 404, 500])
 def test_only_2xx_is_success_and_no_redirect_is_followed(relay: Relay, status: int):
     relay.endpoint(events=["callback.accepted"])
@@ -448,6 +464,61 @@ def test_a_rotated_secret_verifies_at_once_and_the_one_before_for_a_day(relay: R
     assert verified(third, new)["data"]["callback_id"] == "cb-3"
     with pytest.raises(WebhookVerificationError):
         verified(third, old)
+
+
+def test_a_secret_in_use_survives_rotations_whose_answers_never_came(relay: Relay):
+    """Nobody but the client knows which answer arrived."""
+    secrets = [relay.endpoint(events=["callback.accepted"])]
+    for _ in range(5):
+        relay.let(60)
+        status, rotated = relay.ask("POST", "endpoint/rotate")
+        assert status == 200
+        secrets.append(rotated["secret"])
+    relay.accepted()
+    relay.let(0)
+    (received,) = relay.receiver.at("/hook")
+    assert len(set(secrets)) == 6
+    for secret in secrets:
+        assert verified(received, secret)["data"]["callback_id"] == "cb-1"
+
+
+def test_a_rotation_that_would_cost_a_secret_in_use_is_refused_until_it_would_not(relay: Relay):
+    relay.endpoint(events=["callback.accepted"])
+    for _ in range(5):
+        assert relay.ask("POST", "endpoint/rotate")[0] == 200
+        relay.let(3600)
+    signing = relay.endpoints.get(TENANT).secrets(relay.now)
+    status, refusal = relay.ask("POST", "endpoint/rotate")
+    assert (status, refusal["code"]) == (429, "too_many_rotations")
+    assert relay.endpoints.get(TENANT).secrets(relay.now) == signing
+    wait = int(relay.answered["headers"]["Retry-After"])
+    assert wait == 19 * 3600
+    relay.let(wait)
+    assert relay.ask("POST", "endpoint/rotate")[0] == 200
+    assert len(relay.endpoints.get(TENANT).secrets(relay.now)) == 6
+
+
+def test_an_endpoint_that_is_removed_and_put_again_has_one_secret_and_no_rotations(relay: Relay):
+    old = relay.endpoint(events=["callback.accepted"])
+    for _ in range(5):
+        relay.ask("POST", "endpoint/rotate")
+    relay.ask("DELETE", "endpoint")
+    new = relay.endpoint(events=["callback.accepted"])
+    assert relay.endpoints.get(TENANT).secrets(relay.now) == [new]
+    assert new != old
+    assert relay.ask("POST", "endpoint/rotate")[0] == 200
+
+
+def test_an_endpoint_tells_until_when_the_secret_before_signs(relay: Relay):
+    relay.endpoint()
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] is None
+    relay.ask("POST", "endpoint/rotate")
+    relay.let(60)
+    relay.ask("POST", "endpoint/rotate")
+    until = to_text(relay.now + timedelta(hours=24))
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] == until
+    relay.let(DAY)
+    assert relay.ask("GET", "endpoint")[1]["previous_secret_until"] is None
 
 
 def test_a_secret_is_shown_when_it_is_made_and_never_again(relay: Relay):

@@ -301,7 +301,10 @@ def _webhook_paths() -> Schema:
             "post": {
                 "operationId": "rotateWebhookSecret",
                 "summary": "A new secret",
-                "description": "For 24 hours the one before it signs as well.",
+                "description": (
+                    "For 24 hours the one before it signs as well, and so does every one that was"
+                    " rotated meanwhile, five at most: who did not get the answer may ask again."
+                ),
                 "responses": {
                     "200": {
                         "description": "With the new secret.",
@@ -310,6 +313,7 @@ def _webhook_paths() -> Schema:
                     "404": missing,
                     "503": contended,
                     **_BY_GATEWAY,
+                    "429": _refusal(errors.TooManyRotations, by_gateway=True),
                 },
             }
         },
@@ -578,6 +582,7 @@ _HEADERS: dict[type[errors.CallbackError], Schema] = {
     errors.CarrierRejected: {"Location": _header("The refused callback's record.")},
     errors.RequestInProgress: {"Retry-After": _header("Seconds.")},
     errors.CallingStopped: {"Retry-After": _header("Seconds.")},
+    errors.TooManyRotations: {"Retry-After": _header("Seconds.")},
     **dict.fromkeys(_FORBIDDEN, _RATES),
     **{error: {"Retry-After": _header("Seconds."), **_RATES} for error in _TOO_MANY},
 }
@@ -591,6 +596,7 @@ _ERRORS = (
     errors.CallbackNotFound,
     errors.ErasureNotFound,
     errors.WebhookEndpointNotFound,
+    errors.TooManyRotations,
     errors.DeliveryNotFound,
     errors.CallbackEnded,
     errors.CallbackInProgress,

@@ -44,7 +44,8 @@ SCHEDULE = (
 )
 _JITTER = 0.1
 
-# Nothing about a delivery is kept longer, counted from its creation, its failure or its replay.
+# Nothing about a delivery is kept longer, counted from when its last attempt is due, or from its
+# failure. So who puts it off, as an endpoint may, puts off its end as well.
 LIFETIME = timedelta(days=7)
 
 # Longer than `notify_client` may run (template.yaml): a claim this old is nobody's.
@@ -127,7 +128,8 @@ def refused(before: Delivery, reason: str, now: datetime, wait: timedelta) -> De
     tried = replace(before, attempts=before.attempts + 1, reason=reason)
     if tried.attempts == len(SCHEDULE):
         return failed(tried, reason, now)
-    return replace(tried, due_at=now + max(wait, delay(before.message_id, tried.attempts)))
+    due_at = now + max(wait, delay(before.message_id, tried.attempts))
+    return replace(tried, due_at=due_at, expires_at=due_at + LIFETIME)
 
 
 def failed(before: Delivery, reason: str, now: datetime) -> Delivery:

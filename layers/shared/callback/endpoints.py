@@ -6,43 +6,56 @@ encrypted with a KMS key.
 """
 
 import contextlib
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from callback import clock, rows, webhook_signature
-from callback.errors import StoreContended, WebhookEndpointNotFound
+from callback.errors import StoreContended, TooManyRotations, WebhookEndpointNotFound
 from callback.models import to_text
 from callback.rows import serialize
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# How long the secret before the last rotation goes on signing.
+# How long a secret goes on signing once there is a newer one, and how many may do so at a time.
+# None is dropped before: it may be the only one that the client has seen.
 OVERLAP = timedelta(hours=24)
+MOST_EARLIER = 5
 
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
+class EarlierSecret:
+    """It signs as well until then."""
+
+    secret: str = field(repr=False)
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """`events` are types of events, or `leg.*`. One with `disabled_at` is told nothing."""
+    """`events` are types of events, or `leg.*`; `earlier` secrets are the newest first. One with
+    `disabled_at` is told nothing."""
 
     tenant: str
     url: str
     events: tuple[str, ...]
     secret: str = field(repr=False)
     created_at: datetime
-    previous_secret: str | None = field(default=None, repr=False)
-    previous_secret_until: datetime | None = None
+    earlier: tuple[EarlierSecret, ...] = ()
     disabled_at: datetime | None = None
+
+    def still_signing(self, now: datetime) -> list[EarlierSecret]:
+        """The newest first."""
+        return [each for each in self.earlier if now < each.until]
 
     def secrets(self, now: datetime) -> list[str]:
         """Those that sign at this moment, the newest first."""
-        if self.previous_secret and self.previous_secret_until and now < self.previous_secret_until:
-            return [self.secret, self.previous_secret]
-        return [self.secret]
+        return [self.secret, *(each.secret for each in self.still_signing(now))]
 
 
 class EndpointStore:
@@ -97,16 +110,24 @@ class EndpointStore:
         return True
 
     def rotate(self, tenant: str) -> Endpoint:
-        """With a new secret; the one before it signs as well for a day. Raises
-        WebhookEndpointNotFound, and StoreContended where somebody else rotates at once."""
-        before = self.get(tenant)
+        """With a new secret; those before it sign as well, each for a day from its rotation.
+
+        So a client whose answer was lost may ask again: whichever secret it has, it verifies.
+        Raises WebhookEndpointNotFound, TooManyRotations, and StoreContended where somebody else
+        rotates at once."""
+        before, now = self.get(tenant), clock.now()
+        earlier = [EarlierSecret(before.secret, now + OVERLAP), *before.still_signing(now)]
+        if len(earlier) > MOST_EARLIER:
+            raise _too_many(earlier[-1].until - now)
         rotated = self._update(
             tenant,
-            "SET secret = :new, previous_secret = :old, previous_secret_until = :until",
+            "SET secret = :new, earlier = :earlier",
             {
                 ":new": webhook_signature.new_secret(),
+                ":earlier": [
+                    {"secret": each.secret, "until": to_text(each.until)} for each in earlier
+                ],
                 ":old": before.secret,
-                ":until": to_text(clock.now() + OVERLAP),
             },
             condition="secret = :old",
         )
@@ -182,20 +203,26 @@ def _key(tenant: str) -> dict[str, Any]:
 
 
 def _endpoint(tenant: str, row: rows.Row) -> Endpoint:
+    disabled_at = row.get("disabled_at")
     return Endpoint(
         tenant=tenant,
         url=row["url"],
         events=tuple(row["events"]),
         secret=row["secret"],
         created_at=datetime.fromisoformat(row["created_at"]),
-        previous_secret=row.get("previous_secret"),
-        previous_secret_until=_time(row.get("previous_secret_until")),
-        disabled_at=_time(row.get("disabled_at")),
+        earlier=tuple(
+            EarlierSecret(each["secret"], datetime.fromisoformat(each["until"]))
+            for each in row.get("earlier", [])
+        ),
+        disabled_at=datetime.fromisoformat(disabled_at) if disabled_at else None,
     )
 
 
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _too_many(wait: timedelta) -> TooManyRotations:
+    return TooManyRotations(
+        f"{MOST_EARLIER} earlier secrets still sign. Wait, or DELETE the endpoint and PUT it anew.",
+        headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
+    )
 
 
 def _not_found() -> WebhookEndpointNotFound:

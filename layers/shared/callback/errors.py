@@ -98,6 +98,14 @@ class WebhookEndpointNotFound(CallbackError):
     title = "There is no webhook endpoint"
 
 
+class TooManyRotations(CallbackError):
+    """One more, and a secret that the client may still be using would have to go."""
+
+    status = 429
+    code = "too_many_rotations"
+    title = "The secret was rotated too often"
+
+
 class DeliveryNotFound(CallbackError):
     status = 404
     code = "delivery_not_found"

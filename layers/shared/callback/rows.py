@@ -18,6 +18,9 @@ Key = tuple[str, str]  # (pk, sk)
 Row = dict[str, Any]
 Item = dict[str, Any]  # a row, or its key, as DynamoDB has it
 
+# Bytes; DynamoDB refuses to look for a longer one (Developer Guide, "Constraints").
+_LONGEST = {"pk": 2048, "sk": 1024}
+
 
 def read(client: "DynamoDBClient", table: str, keys: Collection[Key]) -> dict[Key, Row]:
     """The rows that exist of at most 100 keys. One request, as a rule: what DynamoDB leaves
@@ -36,6 +39,9 @@ def read(client: "DynamoDBClient", table: str, keys: Collection[Key]) -> dict[Ke
 
 
 def get(client: "DynamoDBClient", table: str, key: Item) -> Row | None:
+    """None also for what is too long to be a key: clients name things by ids of any length."""
+    if any(len(key[name]["S"].encode()) > longest for name, longest in _LONGEST.items()):
+        return None
     answer = client.get_item(TableName=table, Key=key, ConsistentRead=True)
     return plain(answer["Item"]) if "Item" in answer else None
 

@@ -62,13 +62,13 @@ def failed(store: DeliveryStore, tenant: str, request: FailedRequest) -> dict[st
 
 def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     """Without its secret."""
-    until = endpoint.previous_secret_until
+    earlier = endpoint.still_signing(clock.now())
     return {
         "url": endpoint.url,
         "events": list(endpoint.events),
         "created_at": to_text(endpoint.created_at),
         "disabled_at": maybe_text(endpoint.disabled_at),
-        "previous_secret_until": to_text(until) if until and until > clock.now() else None,
+        "previous_secret_until": to_text(earlier[0].until) if earlier else None,
     }
 
 
