@@ -96,6 +96,14 @@ def test_a_who_waits_hears_within_two_seconds_why_b_is_not_reached_and_is_releas
     assert record["leg_A"]["outcome"] == "completed"
 
 
+@pytest.mark.parametrize("play", range(1, 7), indirect=True)
+def test_a_who_waits_hears_it_once_though_the_minutes_look_comes_as_it_is_said(play: Play):
+    record = play.ended(play.accepted("1000219", "1000202"), within=60)
+    outcome, sentence = NOT_REACHED["1000202"]
+    assert record["outcome"] == f"second_leg_{outcome}"
+    assert len([what for _, what in play.heard("A") if sentence in what]) == 1
+
+
 @pytest.mark.parametrize(
     "b", ["1000212", "1000214", "1000217"], ids=["machine", "unknown", "mailbox"]
 )

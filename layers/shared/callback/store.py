@@ -48,7 +48,6 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
 _FAILED = "ConditionalCheckFailed"
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
-_LONGEST_ID = 64  # ours have 36 characters, and DynamoDB takes keys of 2,048 bytes
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -272,7 +271,7 @@ class CallbackStore:
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
-        row = self._read_row(_key(callback_id)) if len(callback_id) <= _LONGEST_ID else None
+        row = self._read_row(_key(callback_id))
         callback = from_record(row) if row else None
         if callback is None or _expired(callback):
             raise CallbackNotFound("No callback has this id.")
