@@ -77,16 +77,6 @@ def test_a_call_whose_creation_was_never_confirmed_is_adopted_and_not_made_again
 
 
 @pytest.mark.parametrize("how", LOST)
-def test_a_call_whose_creation_was_never_confirmed_is_found_in_the_carriers_list(play: Play, how):
-    play.world.carrier_fault("drop", where=EVENTS)
-    with lose_the_answer(play, how):
-        play.post("1000203", "1000218")
-    record = play.ended(play.the_only_id(), within=150)
-    assert record["outcome"] == "first_leg_no_answer"
-    assert [call.sid for call in play.calls()] == [record["leg_A"]["call_sid"]]
-
-
-@pytest.mark.parametrize("how", LOST)
 def test_bs_call_whose_creation_was_never_confirmed_is_adopted(play: Play, how):
     callback_id = play.accepted("1000201", "1000218")
     with lose_the_answer(play, how):
