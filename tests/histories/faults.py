@@ -15,38 +15,52 @@ class Killed(BaseException):
 
 
 class Faults:
-    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed.
+    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed, or `work` is done
+    meanwhile, as others may. `lose` the answer of a call: boto3 then makes it again by itself.
 
     `calls` is another number whenever a call has come back: what was looked at before may have
     changed by it. It is counted after the call, for another thread may look meanwhile.
     """
 
     def __init__(self) -> None:
-        self._armed: dict[str, int] = {}
+        self._armed: dict[str, tuple[int, Callable[[], None] | None]] = {}
+        self._lost: set[str] = set()
         self.killed: list[str] = []
         self.calls = 0
         self._count = itertools.count(1)
 
-    def arm(self, point: str, nth: int = 1) -> None:
-        self._armed[point] = nth
+    def arm(self, point: str, nth: int = 1, work: Callable[[], None] | None = None) -> None:
+        self._armed[point] = nth, work
+
+    def lose(self, name: str) -> None:
+        self._lost.add(name)
 
     def clear(self) -> None:
         self._armed.clear()
+        self._lost.clear()
 
     def reach(self, point: str) -> None:
         if point not in self._armed:
             return
-        self._armed[point] -= 1
-        if self._armed[point] == 0:
-            del self._armed[point]
-            self.killed.append(point)
-            raise Killed(point)
+        left, work = self._armed[point]
+        if left > 1:
+            self._armed[point] = left - 1, work
+            return
+        del self._armed[point]
+        if work:
+            work()
+            return
+        self.killed.append(point)
+        raise Killed(point)
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def faulty(*args: Any, **kwargs: Any) -> Any:
             self.reach(f"before {name}")
             try:
                 result = call(*args, **kwargs)
+                if name in self._lost:
+                    self._lost.discard(name)
+                    result = call(*args, **kwargs)
             finally:
                 self.calls = next(self._count)  # never the same twice, whichever thread is first
             self.reach(f"after {name}")

@@ -172,6 +172,18 @@ class Histories(RuleBasedStateMachine):
     def a_sandbox_will_die(self, point: str, nth: int) -> None:
         self.world.faults.arm(point, nth)
 
+    @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 4))
+    def a_task_will_be_tried_again_while_it_runs(self, point: str, nth: int) -> None:
+        self.world.faults.arm(point, nth, self.world.sequencer.try_again)
+
+    @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 4))
+    def the_minute_will_be_over_while_something_runs(self, point: str, nth: int) -> None:
+        self.world.faults.arm(point, nth, lambda: self.world.invoke("Reconcile", {}))
+
+    @rule()
+    def the_answer_of_a_write_will_be_lost(self) -> None:
+        self.world.faults.lose("dynamodb.put_item")
+
     @rule(pick=_picks)
     def an_execution_is_stopped(self, pick: int) -> None:
         for callback_id in self._one_of(self._by_age(), pick):

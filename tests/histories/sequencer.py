@@ -130,6 +130,15 @@ class Sequencer:
             ]
         return min(moments, default=datetime.max.replace(tzinfo=UTC))
 
+    def try_again(self) -> None:
+        """Every task that runs or waits is taken for lost, and its next try is made at once."""
+        with self._lock:
+            for execution in self.executions.values():
+                if execution.status == "RUNNING" and execution.token:
+                    self._failed(execution, "Lambda.SdkClientException")
+                    execution.due = self._now()
+        self.run()
+
     def stop(self, name: str) -> None:
         """As an operator may: StopExecution."""
         execution = self.executions.get(name)

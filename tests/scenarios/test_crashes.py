@@ -173,22 +173,13 @@ def test_a_dial_task_of_a_callback_that_was_posted_is_not_the_first_to_dial(play
     assert len(play.calls("A")) == 1
 
 
-def run_again(play: Play) -> None:
-    """Step Functions gives up on the one task that runs and begins the next try, which goes all the
-    way before the first is done."""
-    (execution,) = play.world.sequencer.executions.values()
-    play.world.sequencer._failed(execution, "Lambda.SdkClientException")
-    execution.due = play.world.clock.now()
-    play.world.sequencer.run()
-
-
 @pytest.mark.parametrize(("step", "skip"), [("first", 0), ("second", 1)])
 def test_a_claim_that_is_given_back_while_the_next_task_waits_for_it_is_taken_again(
     play: Play, step: str, skip: int
 ):
     """The next task found it taken, so that it waits for a call that the carrier does not make."""
     play.world.carrier_fault("429", times=2 - skip, skip=skip, where=CREATE)
-    with play.whenever("after carrier.request", lambda: run_again(play), skip=1) as raced:
+    with play.whenever("after carrier.request", play.world.sequencer.try_again, skip=1) as raced:
         callback_id = play.accepted("1000219", "1000218")
         record = play.ended(callback_id, within=100)
     assert raced
@@ -222,7 +213,7 @@ def test_a_task_that_thaws_after_the_next_was_begun_does_not_take_its_place(play
     sequencer = play.world.sequencer
     execution = sequencer.executions[callback_id]
     execution.token, execution.due = None, play.world.clock.now()  # a task that begins now
-    with play.whenever("before dynamodb.get_item", lambda: run_again(play)) as raced:
+    with play.whenever("before dynamodb.get_item", sequencer.try_again) as raced:
         sequencer.run()
     assert raced
     assert play.ended(callback_id, within=100)["outcome"] == "completed"
