@@ -1,14 +1,28 @@
-"""What became of a create request: only what is certainly harmless may be sent again."""
+"""What became of a create request: only what is certainly harmless may be sent again.
 
+And how it is sent: over which connection.
+"""
+
+import base64
+import contextlib
 import json
+import socket
+import struct
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 import urllib3
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
-from callback.dialer import Sent, classify
+from callback import clock, transitions
+from callback.credentials import CredentialStore
+from callback.dialer import Dialer, Sent, classify
+from callback.models import LegName
+from tests.unit.build import NOON, SIDS, allowed, at, callback
+from tests.unit.secret import ACCOUNT_SID, Secret
 
 
 def refused(status, code=None):
@@ -79,3 +93,145 @@ def test_a_carrier_that_turns_a_request_away_may_say_when_to_ask_again(header, s
 @pytest.mark.parametrize("error", [refused(400, 21211), refused(503, 20503), not_connected()])
 def test_when_to_ask_again_means_nothing_with_another_answer(error):
     assert classify(error, "7") == classify(error)
+
+
+# -- over which connection ----------------------------------------------------------------------
+
+
+class Carrier(ThreadingHTTPServer):
+    """Takes these tokens, remembers each request, and may forget connections once used."""
+
+    daemon_threads = False  # closing it waits for them
+
+    def __init__(self, *tokens: str) -> None:
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.takes, self.refuses_with, self.forgets = set(tokens), 401, False
+        self.connections = 0
+        self.asked: list[tuple[str, str]] = []  # (method, token)
+        self.meanwhile = lambda: None  # done before each answer
+
+
+class Conversation(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Carrier
+
+    def setup(self):
+        super().setup()
+        self.server.connections += 1
+        self.used = False
+
+    def do_GET(self):
+        calls = [CALL] if "Calls.json" in self.path else None
+        self.take(200, {"calls": calls, "next_page_uri": None} if calls else CALL)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.take(201 if self.path.endswith("Calls.json") else 200, CALL)
+
+    def do_DELETE(self):
+        self.take(204, None)
+
+    def take(self, status, document):
+        if self.used and self.server.forgets:  # as a gateway does that has dropped it long ago
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.used = True
+        login = base64.b64decode(self.headers["Authorization"].removeprefix("Basic "))
+        account_sid, _, token = login.decode().partition(":")
+        assert account_sid == ACCOUNT_SID
+        self.server.asked.append((self.command, token))
+        self.server.meanwhile()
+        if token not in self.server.takes:
+            status = self.server.refuses_with
+            document = {"code": 20003, "message": "Authenticate", "status": status}
+        body = json.dumps(document).encode() if document else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+CALL = {
+    "sid": SIDS[LegName.A],
+    "status": "queued",
+    "date_created": "Tue, 24 Nov 2026 12:00:00 +0000",
+}
+
+
+@pytest.fixture
+def carrier():
+    with Carrier("token") as listening, contextlib.ExitStack() as stack:
+        threading.Thread(target=listening.serve_forever, args=(0.01,)).start()
+        stack.callback(listening.shutdown)
+        listening.opened = stack
+        yield listening
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The clock on the wall, to be moved."""
+    moments = [NOON]
+    monkeypatch.setattr(clock, "now", lambda: moments[-1])
+    return moments
+
+
+def dialer_of(carrier: Carrier, secret: Secret) -> Dialer:
+    url = f"http://127.0.0.1:{carrier.server_port}"
+    dialer = Dialer(
+        CredentialStore("name", secret), api_url=url, public_url="https://x", sip_domain="pbx"
+    )
+    carrier.opened.callback(dialer._http.session.close)
+    return dialer
+
+
+def dial(dialer: Dialer):
+    claimed = allowed(transitions.claim(callback(), LegName.A, clock.now()))
+    return dialer.dial(claimed, LegName.A)
+
+
+OPERATIONS = {
+    "dial": dial,
+    "end": lambda dialer: dialer.end(SIDS[LegName.A]),
+    "end with a sentence": lambda dialer: dialer.end(SIDS[LegName.A], "Goodbye."),
+    "fetch": lambda dialer: dialer.fetch(SIDS[LegName.A]),
+    "delete_record": lambda dialer: dialer.delete_record(SIDS[LegName.A]),
+    "live_calls": lambda dialer: dialer.live_calls(),
+    "find_calls": lambda dialer: dialer.find_calls(callback().leg_a, NOON),
+}
+every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+def test_a_create_request_has_a_connection_of_its_own_however_soon_it_follows(carrier, now):
+    carrier.forgets = True
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    assert dial(dialer).sent is Sent.ACCEPTED
+    now.append(at(1))
+    assert dial(dialer).sent is Sent.ACCEPTED
+    assert carrier.connections == 2
+
+
+@every_operation
+@pytest.mark.parametrize("seconds", [11, 3600, -11], ids=["11 s", "an hour", "clock put back"])
+def test_a_sandbox_that_thaws_does_not_use_the_connection_that_it_had(
+    carrier, now, operation, seconds
+):
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    dialer.fetch(SIDS[LegName.A])
+    assert carrier.connections == 1
+    now.append(at(seconds))
+    operation(dialer)
+    assert carrier.connections == 2
+
+
+def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    for seconds in (0, 10, 20, 30):
+        now.append(at(seconds))
+        dialer.live_calls()  # three requests
+    assert (len(carrier.asked), carrier.connections) == (12, 1)

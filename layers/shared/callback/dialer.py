@@ -31,6 +31,8 @@ from callback.transitions import LegEvent
 logger = Logger(child=True)
 
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 8.0
+_IDLE_AT_MOST = timedelta(seconds=10)
+
 _NOT_COMPLETE = 20009  # Twilio's answer to deleting a call whose record is not complete yet
 _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 
@@ -103,13 +105,28 @@ class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
     the headers of an answer to itself: `retry_after` is the last one's."""
 
     retry_after: str | None = None
+    _used_at = datetime.min.replace(tzinfo=UTC)
 
-    def request(self, *args: Any, **kwargs: Any) -> Response:
+    def request(self, method: str, *args: Any, **kwargs: Any) -> Response:
         self.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
         self.retry_after = None
-        response = super().request(*args, **kwargs)
+        if method == "POST" or self._was_idle():
+            self.session.close()
+        response = super().request(method, *args, **kwargs)
         self.retry_after = response.headers.get("Retry-After")
+        self._used_at = clock.now()
         return response
+
+    def _was_idle(self) -> bool:
+        """Whether a connection kept since the last request may be gone without our knowing.
+
+        Lambda purges idle connections (Lambda Developer Guide, "Best practices"), and a sandbox
+        that is frozen between two invocations does not hear the carrier close one. The next
+        request is reset then, and a create that was reset may not be sent again: so a POST has
+        a connection of its own however short the pause. By the clock on the wall, because the
+        monotonic one stands still in a frozen sandbox.
+        """
+        return abs(clock.now() - self._used_at) > _IDLE_AT_MOST
 
 
 class _NoSuchCall(CarrierUnavailable):
