@@ -1,6 +1,6 @@
 """What became of a create request: only what is certainly harmless may be sent again.
 
-And how it is sent: over which connection.
+And how it is sent: over which connection, and when not at all.
 """
 
 import base64
@@ -95,7 +95,7 @@ def test_when_to_ask_again_means_nothing_with_another_answer(error):
     assert classify(error, "7") == classify(error)
 
 
-# -- over which connection ----------------------------------------------------------------------
+# -- over which connection, and when not at all -------------------------------------------------
 
 
 class Carrier(ThreadingHTTPServer):
@@ -235,3 +235,27 @@ def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
         now.append(at(seconds))
         dialer.live_calls()  # three requests
     assert (len(carrier.asked), carrier.connections) == (12, 1)
+
+
+def test_who_is_ready_fetches_nothing_between_the_claim_and_the_request(carrier):
+    secret = Secret(auth_token="token")
+    dialer = dialer_of(carrier, secret)
+    assert dialer.ready()
+    secret.fails, secret.cached = True, None
+    assert dial(dialer).sent is Sent.ACCEPTED
+
+
+def test_without_credentials_nobody_is_ready_and_nothing_is_sent(carrier):
+    secret = Secret(auth_token="token")
+    secret.fails, secret.cached = True, None
+    dialer = dialer_of(carrier, secret)
+    assert not dialer.ready()
+    assert dial(dialer).sent is Sent.NOT_SENT
+    assert carrier.asked == []
+
+
+def test_who_was_not_ready_sends_nothing_if_fetching_outlasts_the_claim(carrier, now):
+    secret = Secret(auth_token="token")
+    secret.cached, secret.meanwhile = None, lambda: now.append(at(15.1))
+    assert dial(dialer_of(carrier, secret)).sent is Sent.NOT_SENT
+    assert carrier.asked == []

@@ -163,7 +163,7 @@ class Dialer:
         self._public_url = public_url.rstrip("/")
         self._sip_domain = sip_domain
         self._http = _BoundedHttpClient()
-        self._client: tuple[Credentials, Client] | None = None
+        self._fetched: Credentials | None = None
 
     @classmethod
     def of(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
@@ -175,12 +175,30 @@ class Dialer:
             sip_domain=settings.sip_domain,
         )
 
+    def ready(self) -> bool:
+        """Fetch the credentials that `dial` will use: whether they could be had.
+
+        Before a leg is claimed, so that a claim is not spent on fetching them.
+        """
+        try:
+            self._fetched = self._credentials.get()
+        except CarrierUnavailable:
+            return False
+        return True
+
     def dial(self, callback: Callback, name: LegName) -> DialResult:
         """Ask for the call of a leg that was claimed. Never raises for what the carrier did."""
         leg = callback.leg(name)
         place = f"{callback.callback_id}/{name}/{leg.attempt}"
+
+        # Whoever was `ready` fetches nothing between the claim and the request.
+        if self._fetched is None and not (
+            self.ready() and not transitions.claim_expired(leg, clock.now())
+        ):
+            return DialResult(Sent.NOT_SENT)
+
         try:
-            call = self._carrier().calls.create(
+            call = self._client_of(self._fetched or self._credentials.get()).calls.create(
                 to=addresses.dial_target(leg.to, self._sip_domain),
                 from_=addresses.user_part(leg.caller_id),
                 url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
@@ -281,13 +299,13 @@ class Dialer:
         return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
 
     def _carrier(self) -> Client:
-        credentials = self._credentials.get()
-        if self._client is None or self._client[0] != credentials:
-            client = Client(credentials.account_sid, credentials.auth_token, http_client=self._http)
-            if self._api_url:
-                client.api.base_url = self._api_url
-            self._client = (credentials, client)
-        return self._client[1]
+        return self._client_of(self._credentials.get())
+
+    def _client_of(self, known: Credentials) -> Client:
+        client = Client(known.account_sid, known.auth_token, http_client=self._http)
+        if self._api_url:
+            client.api.base_url = self._api_url
+        return client
 
 
 def _event(call: CallInstance) -> LegEvent:
