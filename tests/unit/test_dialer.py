@@ -1,6 +1,6 @@
 """What became of a create request: only what is certainly harmless may be sent again.
 
-And how it is sent: over which connection, and when not at all.
+And how it is sent: over which connection, and with which of our tokens.
 """
 
 import base64
@@ -20,6 +20,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from callback import clock, transitions
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer, Sent, classify
+from callback.errors import CarrierUnavailable
 from callback.models import LegName
 from tests.unit.build import NOON, SIDS, allowed, at, callback
 from tests.unit.secret import ACCOUNT_SID, Secret
@@ -42,10 +43,11 @@ def reset():
     ("error", "sent"),
     [
         (refused(429, 20429), Sent.NOT_SENT),
+        (refused(401), Sent.NOT_SENT),
         (not_connected(), Sent.NOT_SENT),
         (requests.ConnectTimeout(), Sent.NOT_SENT),
         (refused(400, 21211), Sent.REJECTED),
-        (refused(401, 20003), Sent.REJECTED),
+        (refused(401, 20003), Sent.NOT_SENT),
         (refused(403, 20005), Sent.REJECTED),
         (refused(404, 20404), Sent.REJECTED),
         (refused(500, 20500), Sent.UNKNOWN),
@@ -90,12 +92,14 @@ def test_a_carrier_that_turns_a_request_away_may_say_when_to_ask_again(header, s
     assert told == (None if seconds is None else timedelta(seconds=seconds))
 
 
-@pytest.mark.parametrize("error", [refused(400, 21211), refused(503, 20503), not_connected()])
+@pytest.mark.parametrize(
+    "error", [refused(400, 21211), refused(401, 20003), refused(503, 20503), not_connected()]
+)
 def test_when_to_ask_again_means_nothing_with_another_answer(error):
     assert classify(error, "7") == classify(error)
 
 
-# -- over which connection, and when not at all -------------------------------------------------
+# -- over which connection, and with which token ------------------------------------------------
 
 
 class Carrier(ThreadingHTTPServer):
@@ -235,6 +239,82 @@ def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
         now.append(at(seconds))
         dialer.live_calls()  # three requests
     assert (len(carrier.asked), carrier.connections) == (12, 1)
+
+
+@every_operation
+def test_a_token_that_was_rotated_since_it_was_cached_is_fetched_and_used(carrier, operation):
+    secret = Secret(auth_token="old")
+    dialer = dialer_of(carrier, secret)
+    assert dialer.ready()
+    carrier.takes = {"new"}
+    secret.value = {"auth_token": "new", "previous_auth_token": "old"}
+    done = operation(dialer)
+    assert [token for _, token in carrier.asked[:2]] == ["old", "new"]
+    assert operation is not dial or done.sent is Sent.ACCEPTED
+
+
+@every_operation
+def test_until_the_carrier_is_switched_the_previous_token_is_used(carrier, operation):
+    secret = Secret(auth_token="new", previous_auth_token="old")
+    carrier.takes = {"old"}
+    done = operation(dialer_of(carrier, secret))
+    assert [token for _, token in carrier.asked[:2]] == ["new", "old"]
+    assert operation is not dial or done.sent is Sent.ACCEPTED
+
+
+def test_after_a_rotation_the_new_token_is_used_at_once(carrier):
+    secret = Secret(auth_token="old")
+    dialer = dialer_of(carrier, secret)
+    assert dialer.ready()
+    carrier.takes = {"new"}
+    secret.value = {"auth_token": "new", "previous_auth_token": "old"}
+    for _ in range(2):
+        assert dialer.ready()
+        assert dial(dialer).sent is Sent.ACCEPTED
+    assert [token for _, token in carrier.asked] == ["old", "new", "new"]
+
+
+def test_where_the_carrier_takes_none_of_our_tokens_a_call_was_not_sent(carrier, caplog):
+    secret = Secret(auth_token="new", previous_auth_token="old")
+    carrier.takes = {"another"}
+    told = dial(dialer_of(carrier, secret))
+    assert (told.sent, told.carrier_code) == (Sent.NOT_SENT, 20003)
+    assert [token for _, token in carrier.asked] == ["new", "old"]
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == ["the carrier takes none of our tokens"]
+
+
+def test_where_the_carrier_takes_none_of_our_tokens_it_cannot_be_asked(carrier):
+    carrier.takes = {"another"}
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    with pytest.raises(CarrierUnavailable):
+        dialer.live_calls()
+
+
+@pytest.mark.parametrize(("status", "sent"), [(403, Sent.REJECTED), (500, Sent.UNKNOWN)])
+def test_any_other_refusal_is_final_whatever_tokens_there_are(carrier, status, sent):
+    carrier.refuses_with, carrier.takes = status, {"old"}
+    told = dial(dialer_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    assert told.sent is sent
+    assert [token for _, token in carrier.asked] == ["new"]
+
+
+def test_a_parameter_store_that_fails_does_not_keep_the_previous_token_from_being_used(carrier):
+    secret = Secret(auth_token="new", previous_auth_token="old")
+    dialer = dialer_of(carrier, secret)
+    assert dialer.ready()
+    carrier.takes, secret.fails = {"old"}, True
+    assert dial(dialer).sent is Sent.ACCEPTED
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(15, ["new", "old"]), (15.1, ["new"])])
+def test_nothing_is_sent_again_once_the_claim_may_have_been_given_up(carrier, now, seconds, tokens):
+    """The first answer, or the parameter store, took its time."""
+    carrier.meanwhile = lambda: now.append(at(seconds))
+    carrier.takes = {"old"}
+    told = dial(dialer_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    assert told.sent is (Sent.ACCEPTED if len(tokens) == 2 else Sent.NOT_SENT)
+    assert [token for _, token in carrier.asked] == tokens
 
 
 def test_who_is_ready_fetches_nothing_between_the_claim_and_the_request(carrier):
