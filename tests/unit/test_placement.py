@@ -1,9 +1,13 @@
 """A claim is spent at once or not at all."""
 
-from callback import clock, placement
+import pytest
+
+from callback import clock, placement, steps
 from callback.dialer import DialResult, Sent
-from callback.models import LegName, LegStatus
-from tests.unit.build import SIDS, at, callback
+from callback.errors import CarrierUnavailable
+from callback.models import LegName, LegStatus, Order, Step
+from callback.policy import Policy, Standing
+from tests.unit.build import SIDS, at, callback, dialed, task
 
 
 class Rows:
@@ -19,8 +23,12 @@ class Rows:
 
 
 class Phone:
-    def __init__(self):
-        self.dialed = []
+    def __init__(self, *, ready=True):
+        self.dialed, self.is_ready, self.asked = [], ready, 0
+
+    def ready(self):
+        self.asked += 1
+        return self.is_ready
 
     def dial(self, _, name):
         self.dialed.append(name)
@@ -43,3 +51,41 @@ def test_a_claimed_leg_is_dialed(monkeypatch):
 def test_a_sandbox_that_was_frozen_after_its_claim_sends_nothing(monkeypatch):
     placed = place(monkeypatch, seconds_between_claim_and_send=16)
     assert placed == (LegStatus.DIALING, [])
+
+
+def test_nothing_is_claimed_while_the_credentials_cannot_be_had():
+    phone, rows = Phone(ready=False), Rows(callback(Order.SIMULTANEOUS))
+    after = placement.place(rows, phone, rows.row, LegName)
+    assert after == rows.row == callback(Order.SIMULTANEOUS)
+    assert phone.dialed == []
+
+
+def test_for_a_leg_that_was_dialed_no_credentials_are_wanted():
+    phone, rows = Phone(ready=False), Rows(dialed(callback(), LegName.A))
+    after = placement.place(rows, phone, rows.row, [LegName.A])
+    assert (after, phone.asked) == (rows.row, 0)
+
+
+def test_a_step_without_credentials_is_tried_again_and_dials_once_they_are_there(monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: at(0))
+    phone, rows = Phone(ready=False), Rows(callback())
+    with pytest.raises(CarrierUnavailable):
+        begin(phone, rows)
+    assert (rows.row.leg_a.status, rows.row.leg_a.attempt) == (LegStatus.PLANNED, 0)
+    phone.is_ready = True
+    begin(phone, rows)
+    assert (rows.row.leg_a.status, phone.dialed) == (LegStatus.QUEUED, [LegName.A])
+
+
+def begin(phone, rows):
+    steps.begin(rows, phone, Allowed(), NoWorkflow(), "cb-1", task(Step.FIRST))
+
+
+class Allowed:
+    def standing(self, _tenant):
+        return Standing(Policy())
+
+
+class NoWorkflow:
+    def settle(self, _callback):
+        pass

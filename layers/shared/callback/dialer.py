@@ -1,16 +1,17 @@
 """The carrier's API through the twilio SDK. The only module that imports `twilio.rest`.
 
 Twilio's create has no idempotency key, so what became of a create request is classified, and
-a request that may have been carried out is never sent again (see `classify`).
+a request that may have been carried out is never sent again (see `classify`). While the account's
+token is being rotated, whichever of its tokens the carrier takes is used (see `Dialer._ask`).
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import requests
 import urllib3
@@ -30,7 +31,13 @@ from callback.transitions import LegEvent
 
 logger = Logger(child=True)
 
+_T = TypeVar("_T")
+
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 8.0
+_IDLE_AT_MOST = timedelta(seconds=10)
+
+_WRONG_TOKEN = 401  # the HTTP status of Twilio error 20003
+
 _NOT_COMPLETE = 20009  # Twilio's answer to deleting a call whose record is not complete yet
 _NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
 
@@ -67,11 +74,13 @@ class DialResult:
 def classify(error: Exception, retry_after: str | None = None) -> DialResult:
     """What a failed create request means. Pure; anything not known to be harmless is UNKNOWN.
 
-    429 is never processed (Twilio error 20429); any other 4xx is a refusal; a 5xx, a timeout
-    or a reset after connecting may have created the call (Twilio error 20500). `retry_after` is
-    that header of the carrier's answer.
+    401 and 429 are never processed (Twilio errors 20003, 20429); any other 4xx is a refusal; a
+    5xx, a timeout or a reset after connecting may have created the call (Twilio error 20500).
+    `retry_after` is that header of the carrier's answer.
     """
     if isinstance(error, TwilioRestException):
+        if error.status == _WRONG_TOKEN:
+            return DialResult(Sent.NOT_SENT, carrier_code=error.code)
         if error.status == 429:
             return DialResult(
                 Sent.NOT_SENT, carrier_code=error.code, retry_after=_seconds(retry_after)
@@ -99,17 +108,34 @@ def _never_connected(error: Exception) -> bool:
 
 
 class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
-    """The SDK waits for ever by default, takes one timeout for connecting and reading, and keeps
-    the headers of an answer to itself: `retry_after` is the last one's."""
+    """The SDK waits for ever by default, takes one timeout for connecting and reading, keeps the
+    headers of an answer to itself, and of a refused list its status too: these are the last's."""
 
+    status: int | None = None
     retry_after: str | None = None
+    _used_at = datetime.min.replace(tzinfo=UTC)
 
-    def request(self, *args: Any, **kwargs: Any) -> Response:
+    def request(self, method: str, *args: Any, **kwargs: Any) -> Response:
         self.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
-        self.retry_after = None
-        response = super().request(*args, **kwargs)
+        self.status = self.retry_after = None
+        if method == "POST" or self._was_idle():
+            self.session.close()
+        response = super().request(method, *args, **kwargs)
+        self.status = response.status_code
         self.retry_after = response.headers.get("Retry-After")
+        self._used_at = clock.now()
         return response
+
+    def _was_idle(self) -> bool:
+        """Whether a connection kept since the last request may be gone without our knowing.
+
+        Lambda purges idle connections (Lambda Developer Guide, "Best practices"), and a sandbox
+        that is frozen between two invocations does not hear the carrier close one. The next
+        request is reset then, and a create that was reset may not be sent again: so a POST has
+        a connection of its own however short the pause. By the clock on the wall, because the
+        monotonic one stands still in a frozen sandbox.
+        """
+        return abs(clock.now() - self._used_at) > _IDLE_AT_MOST
 
 
 class _NoSuchCall(CarrierUnavailable):
@@ -146,7 +172,7 @@ class Dialer:
         self._public_url = public_url.rstrip("/")
         self._sip_domain = sip_domain
         self._http = _BoundedHttpClient()
-        self._client: tuple[Credentials, Client] | None = None
+        self._fetched: Credentials | None = None
 
     @classmethod
     def of(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
@@ -158,12 +184,31 @@ class Dialer:
             sip_domain=settings.sip_domain,
         )
 
+    def ready(self) -> bool:
+        """Fetch the credentials that `dial` will use: whether they could be had.
+
+        Before a leg is claimed, so that a claim is not spent on fetching them.
+        """
+        try:
+            self._fetched = self._credentials.get()
+        except CarrierUnavailable:
+            return False
+        return True
+
     def dial(self, callback: Callback, name: LegName) -> DialResult:
         """Ask for the call of a leg that was claimed. Never raises for what the carrier did."""
         leg = callback.leg(name)
         place = f"{callback.callback_id}/{name}/{leg.attempt}"
-        try:
-            call = self._carrier().calls.create(
+
+        def in_time() -> bool:
+            return not transitions.claim_expired(leg, clock.now())
+
+        # Whoever was `ready` fetches nothing between the claim and the request.
+        if self._fetched is None and not (self.ready() and in_time()):
+            return DialResult(Sent.NOT_SENT)
+
+        def create(carrier: Client) -> CallInstance:
+            return carrier.calls.create(
                 **self.parties(leg),
                 url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
                 method="POST",
@@ -173,6 +218,9 @@ class Dialer:
                 timeout=leg.ring_timeout_seconds,
                 time_limit=int(plan.time_limit(callback, name).total_seconds()),
             )
+
+        try:
+            call = self._ask(create, self._fetched, in_time)
         except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
             result = classify(error, self._http.retry_after)
             logger.warning(
@@ -193,12 +241,10 @@ class Dialer:
         Answers what the carrier says of the call now. Raises CarrierUnavailable; ending a call
         again is safe.
         """
-        call = self._carrier().calls(call_sid)
+        change = {"twiml": twiml.say_and_hang_up(sentence)} if sentence else {"status": "completed"}
         with _asking(call_sid):
             try:
-                if sentence:
-                    return _event(call.update(twiml=twiml.say_and_hang_up(sentence)))
-                return _event(call.update(status="completed"))
+                return _event(self._ask(lambda carrier: carrier.calls(call_sid).update(**change)))
             except TwilioRestException as error:
                 if error.code != _NOT_IN_PROGRESS and error.status != 404:
                     raise
@@ -208,7 +254,7 @@ class Dialer:
         """What the carrier says of a call now. Raises CarrierUnavailable."""
         try:
             with _asking(call_sid):
-                return _event(self._carrier().calls(call_sid).fetch())
+                return _event(self._ask(lambda carrier: carrier.calls(call_sid).fetch()))
         except _NoSuchCall:
             return LegEvent(
                 LegStatus.ENDED,
@@ -226,7 +272,7 @@ class Dialer:
         """
         with _asking(call_sid):
             try:
-                self._carrier().calls(call_sid).delete()
+                self._ask(lambda carrier: carrier.calls(call_sid).delete())
             except TwilioRestException as error:
                 if error.code == _NOT_COMPLETE:
                     return False
@@ -240,12 +286,16 @@ class Dialer:
 
         Raises CarrierUnavailable.
         """
-        with _asking():
+
+        def listed(carrier: Client) -> dict[str, str]:
             return {
                 call.sid: status
                 for status in _LIVE
-                for call in self._carrier().calls.list(status=status, page_size=_PAGE)
+                for call in carrier.calls.list(status=status, page_size=_PAGE)
             }
+
+        with _asking():
+            return self._ask(listed)
 
     def find_calls(self, leg: Leg, since: datetime) -> list[str]:
         """Calls to this leg's party that were created since then, earliest first.
@@ -253,10 +303,7 @@ class Dialer:
         Raises CarrierUnavailable.
         """
         with _asking():
-            calls = self._carrier().calls.list(
-                **self.parties(leg),
-                limit=_PAGE,
-            )
+            calls = self._ask(lambda carrier: carrier.calls.list(**self.parties(leg), limit=_PAGE))
         made = [(_utc(call.date_created), call.sid) for call in calls if call.date_created]
         # The carrier tells whole seconds.
         return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
@@ -269,14 +316,44 @@ class Dialer:
             "from_": addresses.user_part(leg.caller_id),
         }
 
-    def _carrier(self) -> Client:
-        credentials = self._credentials.get()
-        if self._client is None or self._client[0] != credentials:
-            client = Client(credentials.account_sid, credentials.auth_token, http_client=self._http)
+    def _ask(
+        self,
+        request: Callable[[Client], _T],
+        known: Credentials | None = None,
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> _T:
+        """What the carrier answers to a request, with the first of our tokens that it takes.
+
+        A request that came with a wrong token was not processed (Twilio error 20003), so sending
+        it again is safe; while a token is being rotated, what is cached here may be ahead of the
+        carrier or behind it. `in_time` says whether it may still be sent again. Raises
+        CarrierUnavailable where credentials cannot be had, else what the SDK does.
+        """
+        refused: Any = None
+        for account_sid, token in self._logins(known or self._credentials.get()):
+            if refused and not in_time():
+                raise refused
+            client = Client(account_sid, token, http_client=self._http)
             if self._api_url:
                 client.api.base_url = self._api_url
-            self._client = (credentials, client)
-        return self._client[1]
+            try:
+                return request(client)
+            except TwilioException as error:
+                if self._http.status != _WRONG_TOKEN:
+                    raise
+                refused = error
+        logger.error("the carrier takes none of our tokens")
+        raise refused
+
+    def _logins(self, known: Credentials) -> Iterator[tuple[str, str]]:
+        """(account_sid, token) to try, one after the other; those after the first are newest."""
+        first = (known.account_sid, known.auth_token)
+        yield first
+        with suppress(CarrierUnavailable):
+            known = self._credentials.refetch() or known
+        for token in known.accepted_tokens:
+            if (known.account_sid, token) != first:
+                yield known.account_sid, token
 
 
 def _event(call: CallInstance) -> LegEvent:

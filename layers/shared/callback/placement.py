@@ -34,7 +34,11 @@ def place_step(
 def place(
     store: CallbackStore, dialer: Dialer, callback: Callback, names: Iterable[LegName]
 ) -> Callback:
+    """Claim and dial those of these legs that are planned. Where the dialer is not `ready` none is
+    claimed, and it is still to be dialed like one whose claim was given back."""
     for name in names:
+        if callback.leg(name).status is LegStatus.PLANNED and not dialer.ready():
+            continue
         claim = partial(transitions.claim, name=name, now=clock.now())
         callback, claimed = store.change(callback.callback_id, claim)
         if claimed:

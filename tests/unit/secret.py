@@ -1,0 +1,28 @@
+"""The carrier's credentials as they are stored, behind the cache of Powertools' provider."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+ACCOUNT_SID = "AC" + "0" * 32
+
+
+class Secret:
+    """`value` is what is stored now, `cached` what was fetched; `fails`: it cannot be had."""
+
+    def __init__(self, **value: Any) -> None:
+        self.value = value
+        self.cached: dict[str, Any] | None = value
+        self.fails = False
+        self.fetched = 0
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def get(self, _name: str, *, force_fetch: bool, **_options: Any) -> Any:
+        if self.cached is None or force_fetch:
+            self.fetched += 1
+            self.meanwhile()
+            if self.fails:
+                raise GetParameterError("ThrottlingException")
+            self.cached = self.value
+        return {"account_sid": ACCOUNT_SID, **self.cached}
