@@ -89,8 +89,6 @@ def telephones(address: str, home: str | None) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(filter(None, map(_valid, _readings(digits, home)))))
     if found or is_e164(dialed):
         return found or (dialed,)
-    if len(digits) <= _SHORT:
-        return ()
     return tuple(dict.fromkeys(filter(_is_possible, _prefixed(digits))))
 
 
