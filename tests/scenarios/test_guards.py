@@ -111,6 +111,38 @@ FRAUD = {
     "sip:1000201@elsewhere.example": "sip_host_not_allowed",
     "sip:+19005551234@elsewhere.example": "sip_host_not_allowed",
     OWNED: "own_number",
+    # The same, written for a PBX that leads outward.
+    "19005550123": "number_type_not_allowed",
+    "9005550123": "number_type_not_allowed",
+    "99005550123": "number_type_not_allowed",
+    "09005550123": "number_type_not_allowed",
+    "89005550123": "number_type_not_allowed",
+    "01119005550123": "number_type_not_allowed",
+    "0119005550123": "number_type_not_allowed",
+    "0019005550123": "number_type_not_allowed",
+    "901119005550123": "number_type_not_allowed",
+    "900447012345678": "number_type_not_allowed",
+    "sip:+19005550123@pbx.example": "number_type_not_allowed",
+    "sip:19005550123@pbx.example": "number_type_not_allowed",
+    "sip:+1-900-555-0123@pbx.example:5061": "number_type_not_allowed",
+    "sip:1.900.555.0123@PBX.example": "number_type_not_allowed",
+    "sip:9+19005550123@pbx.example": "region_not_allowed",  # or +91 900...
+    "sip:++19005550123@pbx.example": "number_type_not_allowed",
+    "sip:19005550123ww1@pbx.example": "number_type_not_allowed",
+    "sip:19005550123ext1@pbx.example": "number_type_not_allowed",
+    "+119005550123": "number_type_not_allowed",  # a trunk prefix too many
+    "sip:+870773111632@pbx.example": "region_not_allowed",
+    "870773111632": "region_not_allowed",
+    "011870773111632": "region_not_allowed",
+    "18765551234": "region_not_allowed",
+    "9011247621234": "number_not_valid",  # Ascension, and no number there
+    "sip:+1415555012@pbx.example": "number_not_valid",
+    "14155550100": "own_number",
+    "sip:+14155550100@pbx.example": "own_number",
+    "95550123": "extension_too_long",  # a neighbour's, at a PBX
+    "sip:95550123@pbx.example": "extension_too_long",
+    "123456789012": "extension_too_long",
+    "sip:10102889005550123@pbx.example": "extension_too_long",  # by a carrier of one's choice
 }
 # Refused by their form, each naming its field.
 NO_ADDRESS = {
@@ -122,6 +154,13 @@ NO_ADDRESS = {
     "+44999": "emergency_number",
     "sip:911@pbx.example": "emergency_number",
     "sip:+911@pbx.example": "emergency_number",
+    "9911": "emergency_number",
+    "8911": "emergency_number",
+    "9112": "emergency_number",
+    "0112": "emergency_number",
+    "sip:9911@pbx.example": "emergency_number",
+    "sip:9.911@pbx.example": "emergency_number",
+    "sip:911w1@pbx.example": "emergency_number",
     "tel:+14155550123": "invalid_address",
     "client:alice": "invalid_address",
     "+14155550123\n": "invalid_address",
@@ -227,6 +266,88 @@ def test_a_number_called_again_and_again_all_day_is_ten_calls(shows):
     assert set(answers) == {"202", "too_many_calls_to_number"}
 
 
+# However it is written: for the carrier, or for a PBX that leads outward.
+SAME_AS_LA = (
+    LA,
+    LA[1:],
+    LA[2:],
+    "9" + LA[2:],
+    "011" + LA[1:],
+    "9011" + LA[1:],
+    "00" + LA[1:],
+    f"sip:{LA}@pbx.example",
+    f"sip:{LA[1:]}@PBX.example:5061",
+    "sip:1-415-555-0123@pbx.example",
+    "+11" + LA[2:],
+)
+
+
+def test_a_number_is_counted_however_it_is_written(shows):
+    may(shows, calls_per_number="3/1d")
+    answers = [code(shows.post(to, f"10002{n:02}")) for n, to in enumerate(SAME_AS_LA)]
+    assert answers == ["202"] * 3 + ["too_many_calls_to_number"] * (len(SAME_AS_LA) - 3)
+
+
+def test_numbers_beside_it_are_counted_however_they_are_written(shows):
+    may(shows, calls_per_prefix="3/1d")
+    answers = [
+        code(shows.post(to.replace("0123", f"013{n}"), f"10002{n:02}"))
+        for n, to in enumerate(SAME_AS_LA[:9])
+    ]
+    assert answers == ["202"] * 3 + ["too_many_calls_to_prefix"] * 6
+
+
+def test_a_number_dialed_by_a_pbx_costs_what_the_number_costs(shows):
+    prices = [rehearsed(shows, to) for to in (LA, *SAME_AS_LA, "sip:+442079460000@pbx.example")]
+    calls = [json.loads(answer["body"])["calls"][0] for answer in prices]
+    assert [call["price_per_minute"] for call in calls] == ["0.02"] * (len(calls) - 1) + ["0.03"]
+    assert [call["type"] for call in calls[-2:]] == ["fixed_line_or_mobile", "fixed_line"]
+
+
+def test_digits_that_may_be_several_numbers_are_judged_as_each(shows):
+    """9 for a line and a number at home, or a number in India."""
+    to = "914155550123"
+    may(shows, allowed_regions="US")
+    answer = shows.post(to)
+    assert (code(answer), problem(answer)["region"]) == ("region_not_allowed", "IN")
+    assert "write numbers with +" in problem(answer)["detail"]
+    may(shows, allowed_regions="IN")
+    assert problem(shows.post(to))["region"] == "US"
+    may(shows, allowed_regions="US,IN")
+    (call, _) = json.loads(rehearsed(shows, to)["body"])["calls"]
+    assert (call["region"], call["price_per_minute"]) == ("US", "2.00"), "the dearer's price"
+    for number in (LA, "+914155550123"):
+        suppression(shows).add(TENANT, number)
+        assert code(shows.post(to)) == "suppressed"
+        suppression(shows).remove(TENANT, number)
+    assert code(shows.post(to)) == "202"
+
+
+@pytest.mark.parametrize(
+    "to", ["12", "201", "9000", "9110", "1112", "100012", "1000123", "1000125", "5551234"]
+)
+def test_an_extension_stays_one_and_so_does_a_word(play, to):
+    other = "1000218"
+    assert code(play.post(to, other)) == "202"
+    for written in (f"sip:{to}@pbx.example", f"sip:a{to}@pbx.example", f"sip:{to}_a@pbx.example"):
+        assert code(play.post(written, other, allow_parallel=True)) == "202"
+    told = rehearsed(play, to, other, allow_parallel=True)
+    call = json.loads(told["body"])["calls"][0]
+    assert (call["type"], call["price_per_minute"]) == ("extension", "0.01")
+
+
+def test_how_long_an_extension_may_be_is_the_tenants_and_a_number_is_a_number(play):
+    may(play, longest_extension="4")
+    assert code(play.post("2001", "3001")) == "202"
+    answer = play.post("20010", "3001")
+    assert (code(answer), problem(answer)["leg"]) == ("extension_too_long", "A")
+    assert "4 digits" in problem(answer)["detail"]
+    may(play, longest_extension="15")
+    assert code(play.post("123456789012345", "3001")) == "202"
+    assert code(play.post("19005550123", "3001")) == "number_type_not_allowed"
+    assert code(play.post("sip:1234567890123456@pbx.example", "3001")) == "extension_too_long"
+
+
 # -- caller IDs ----------------------------------------------------------------------------------
 
 
@@ -276,9 +397,29 @@ def test_extensions_are_shown_where_the_tenant_allows_it(play):
     assert code(play.post("1000201", "1000219")) == "caller_id_not_allowed"
     body = {"leg_A": {"to": "1000201", "from": "1000219"}, "leg_B": {"to": "1000219"}}
     assert code(play.world.request("POST", body=body)) == "caller_id_not_allowed"
+    may(play, any_caller_id_extension="true")
+    assert code(play.world.request("POST", body={**body, "allow_parallel": True})) == "202"
+    may(play, any_caller_id_extension="")
     may(play, concurrent_callbacks="0")
     told = play.world.request("POST", body=body)
     assert code(told) == "caller_id_not_allowed", "what waiting would not mend is told first"
+
+
+def test_a_strangers_number_is_not_shown_as_an_extension_either(shows):
+    """At a PBX any extension may be shown; that of somebody's telephone is none."""
+    for strangers in ("13105550149", "3105550149", "sip:13105550149@pbx.example"):
+        legs = {"leg_A": {"to": "1000201", "from": strangers}, "leg_B": {"to": "1000218"}}
+        answer = shows.world.request("POST", body=legs)
+        assert (code(answer), problem(answer)["leg"]) == ("caller_id_not_allowed", "A"), strangers
+    own = {"leg_A": {"to": "1000201", "from": VERIFIED[1:]}, "leg_B": {"to": "1000218"}}
+    assert shown_ids(shows.world.request("POST", body=own))[0] == VERIFIED[1:]
+
+
+@pytest.mark.parametrize("to", [to for to in SAME_AS_LA if to != LA])
+def test_a_telephone_behind_a_pbx_is_shown_a_number_and_no_extension(shows, to):
+    legs = {"leg_A": {"to": to, "from": "1000125"}, "leg_B": {"to": "1000218"}}
+    assert code(shows.world.request("POST", body=legs)) == "caller_id_not_allowed"
+    assert shown_ids(shows.post(to, "1000218")) == (VERIFIED, VERIFIED)
 
 
 # -- suppression ---------------------------------------------------------------------------------
@@ -306,6 +447,17 @@ def test_nobody_who_is_suppressed_is_called_whichever_leg_they_are(shows, order)
         suppression(shows).add(TENANT, stored)
         assert code(shows.post(asked, order=order)) == "suppressed"
     assert nothing_happened(shows)
+
+
+@pytest.mark.parametrize("to", SAME_AS_LA)
+@pytest.mark.parametrize("said", [LA, LA[1:], f"sip:{LA}@pbx.example", "+11" + LA[2:]])
+def test_nobody_who_is_suppressed_is_called_however_they_are_written(shows, said, to):
+    suppression(shows).add(TENANT, said)
+    answer = shows.post("1000218", to)
+    assert (code(answer), problem(answer)["leg"]) == ("suppressed", "B")
+    assert nothing_happened(shows)
+    suppression(shows).remove(TENANT, said)
+    assert code(shows.post("1000218", to)) == "202"
 
 
 @pytest.mark.parametrize(
@@ -354,8 +506,10 @@ def test_outside_the_calling_window_the_next_time_is_told_and_then_it_is_allowed
     assert (at.hour, at.minute) == (16, 0)
     shows.let((at - shows.world.clock.now()).total_seconds() - 1, step=600)
     assert code(shows.post(LA)) == "outside_calling_window"
+    assert code(shows.post(LA[1:])) == "outside_calling_window"
     shows.let(1)
     assert code(shows.post(LA)) == "202"
+    assert code(shows.post(LA[1:])) == "202"
 
 
 def test_the_tenants_own_people_and_its_pbx_are_called_at_any_hour(shows):

@@ -201,6 +201,29 @@ def test_stop_then_a_call_calls_nobody_until_start(ours: Play):
     assert len(ours.world.records()) == 2
 
 
+@pytest.mark.parametrize(
+    "to",
+    [
+        CALLER,
+        CALLER[1:],
+        CALLER[2:],
+        "9011" + CALLER[1:],
+        f"sip:{CALLER}@pbx.example",
+        f"sip:{CALLER[1:]}@pbx.example",
+    ],
+)
+def test_stop_keeps_a_pbx_from_calling_them_until_start(ours: Play, to: str):
+    body = {"leg_A": {"to": "1000201", "from": OURS}, "leg_B": {"to": to, "from": OURS}}
+    assert text(ours, "STOP") is None
+    answer = ours.world.request("POST", body=body)
+    assert answer is not None
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (403, "suppressed")
+    assert text(ours, "START") == sms_grammar.STARTED
+    answer = ours.world.request("POST", body=body)
+    assert answer is not None
+    assert answer["statusCode"] == 202
+
+
 def test_stop_wins_over_what_others_asked_for_however_many(ours: Play):
     """Who says it has not been rung yet, and is the second party of each."""
     for a in ("1000203", "1000213"):

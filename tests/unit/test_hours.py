@@ -101,6 +101,6 @@ def test_where_there_is_no_next_time_none_is_told(window, zones):
     ],
 )
 def test_a_number_has_the_zones_that_its_plan_says(number, some):
-    zones = set(destinations.of(number).zones)
+    zones = set(destinations.telephone(number).zones)
     assert some <= zones
     assert bool(zones) == bool(some)

@@ -1,5 +1,6 @@
 """Numbers are judged by their country's plan, never by how they begin."""
 
+import phonenumbers
 import pytest
 
 from callback import numbering
@@ -49,6 +50,103 @@ def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
 def test_a_number_has_a_country_and_is_somebodys_telephone_or_is_not(number, region, plain):
     assert numbering.region(number) == region
     assert numbering.is_plain(number) is plain
+
+
+AT_A_PBX = {
+    # As it stands, international.
+    ("14155550123", "US"): ["+14155550123"],
+    ("442079460000", "US"): ["+442079460000"],
+    ("870773111632", "US"): ["+870773111632"],
+    ("sip:+14155550123@pbx.example", "GB"): ["+14155550123"],
+    ("sip:14155550123@pbx.example:5061", "GB"): ["+14155550123"],
+    # After an international prefix, here and elsewhere, behind a digit for an outside line.
+    ("00442079460000", "US"): ["+442079460000"],
+    ("011442079460000", "US"): ["+442079460000"],
+    ("9011442079460000", "US"): ["+442079460000"],
+    ("900442079460000", "GB"): ["+442079460000"],
+    ("000442079460000", "DE"): ["+442079460000"],
+    ("001114155550123", "AU"): ["+14155550123"],
+    ("sip:+00442079460000@pbx.example", "US"): ["+442079460000"],
+    # As at home, with a trunk prefix or without, behind a digit for an outside line.
+    ("4155550123", "US"): ["+14155550123"],
+    ("94155550123", "US"): ["+14155550123"],
+    ("814155550123", "US"): ["+14155550123"],
+    ("02079460000", "GB"): ["+442079460000"],
+    ("902079460000", "GB"): ["+442079460000"],
+    ("5551234", "IS"): ["+3545551234"],  # numbers have seven digits there, and no trunk prefix
+    ("95551234", "IS"): ["+3545551234"],
+    ("sip:+9005550123@pbx.example", "US"): ["+19005550123"],
+    # Two readings, of which nobody knows which holds.
+    ("914155550123", "US"): ["+14155550123", "+914155550123"],
+    # Digits that are written otherwise.
+    ("sip:1-415-555-0123@pbx.example", "US"): ["+14155550123"],
+    ("sip:+1.415.555.0123@pbx.example", "US"): ["+14155550123"],
+    ("sip:.+14155550123@pbx.example", "US"): ["+14155550123"],
+    ("sip:9+14155550123@pbx.example", "GB"): ["+914155550123", "+14155550123"],
+    ("sip:14155550123p1@pbx.example", "US"): ["+14155550123"],
+    ("sip:14155550123EXT12@pbx.example", "US"): ["+14155550123"],
+    # Numbers themselves, in the one way in which carriers write them.
+    ("+14155550123", "US"): ["+14155550123"],
+    ("+4402079460000", "US"): ["+442079460000"],
+    # What does not exist, where it can be nothing else.
+    ("+1415555012", "US"): ["+1415555012"],
+    ("sip:+1000123@pbx.example", "US"): ["+1000123"],
+    ("0111555555012", "US"): [],  # too short
+    ("01115555550123", "US"): ["+15555550123"],
+    # Extensions and words.
+    ("201", "US"): [],
+    ("0011", "US"): [],
+    ("0049301", "US"): [],
+    ("100012", "IS"): [],
+    ("1000123", "US"): [],
+    ("1000125", "US"): [],
+    ("5551234", "US"): [],
+    ("4930123", "US"): [],
+    ("3012345", "DE"): [],
+    ("12345678", "US"): [],
+    ("sip:alice@pbx.example", "US"): [],
+    ("sip:x14155550123@pbx.example", "US"): [],
+    ("sip:14155550-ab12@pbx.example", "US"): [],
+    ("sip:14155550123_2@pbx.example", "US"): [],
+    ("sip:1000123@pbx.example", "US"): [],
+    ("", "US"): [],
+    # Where nobody knows the region.
+    ("14155550123", None): ["+14155550123"],
+    ("4155550123", None): [],
+}
+
+
+@pytest.mark.parametrize(("address", "home"), AT_A_PBX)
+def test_an_address_is_every_telephone_that_a_pbx_may_ring_for_it(address, home):
+    found = numbering.telephones(address, home)
+    assert list(found) == AT_A_PBX[address, home]
+    assert all(numbering.is_e164(number) for number in found)
+
+
+@pytest.mark.parametrize("home", sorted(numbering.REGIONS))
+def test_short_extensions_are_no_telephones_wherever_we_are(home):
+    for digits in range(2, 7):
+        for number in range(10):
+            assert numbering.telephones(str(number) * digits, home) == ()
+
+
+EXAMPLES = {
+    home: phonenumbers.format_number(
+        phonenumbers.example_number(home), phonenumbers.PhoneNumberFormat.E164
+    )
+    for home in sorted(numbering.REGIONS)
+}
+
+
+@pytest.mark.parametrize(
+    ("home", "number"),
+    # Of the others it cannot be told whether they are extensions.
+    [(home, number) for home, number in EXAMPLES.items() if len(number) > len("+1234567")],
+)
+def test_a_number_is_found_in_all_digits_that_lead_to_it(home, number):
+    assert len(EXAMPLES) > 200
+    for before in ("+", "", "00", "011", "900", "9011", "9", "8", "0"):
+        assert number in numbering.telephones(f"sip:{before}{number[1:]}@pbx.example", home)
 
 
 @pytest.mark.parametrize(

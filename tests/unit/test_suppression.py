@@ -37,6 +37,17 @@ def test_who_was_added_is_on_the_list_until_removed(suppressed):
         assert not suppressed.contains("acme", NUMBER)
 
 
+def test_whoever_is_added_as_an_extension_of_their_number_is_on_it_by_their_number(suppressed):
+    for written in ("14155550123", "0014155550123", "sip:+14155550123@pbx.example"):
+        suppressed.add("acme", written)
+        assert suppressed.contains("acme", NUMBER)
+        assert suppressed.contains("acme", written)
+        assert not suppressed.contains("acme", OTHER)
+        suppressed.remove("acme", written)
+        assert not suppressed.contains("acme", NUMBER)
+        assert not suppressed.contains("acme", written)
+
+
 def test_a_list_is_its_tenants_own(suppressed):
     suppressed.add("acme", NUMBER)
     suppressed.remove("other", NUMBER)

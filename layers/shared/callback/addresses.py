@@ -9,13 +9,17 @@ import re
 from callback.errors import CallbackError
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
-_EXTENSION = re.compile(r"[0-9]{2,15}")
+SHORTEST_EXTENSION, LONGEST_EXTENSION = 2, 15  # digits
+_EXTENSION = re.compile(rf"[0-9]{{{SHORTEST_EXTENSION},{LONGEST_EXTENSION}}}")
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # of a domain name (RFC 1035, 2.3.4)
 _PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _SIP = re.compile(
     rf"sip:(?P<user>[A-Za-z0-9._+-]{{1,64}})@(?P<host>{_LABEL}(\.{_LABEL})*)(:({_PORT}))?"
 )
 _LONGEST_HOST = 253  # bytes of a domain name, written with dots (RFC 1035, 2.3.4)
+# Digits with visual separators (RFC 3966, 5.1.1), perhaps followed by what a telephone dials once
+# somebody has answered (RFC 2806, 2.2).
+_DIALED = re.compile(r"(?P<dialed>[+.-]*[0-9][0-9+.-]*)(([pwx]|ext).*)?", re.IGNORECASE)
 _FORMS = (_NUMBER, _EXTENSION, _SIP)
 
 # The same for JSON Schema, whose regular expressions have no named groups.
@@ -51,6 +55,18 @@ def user_part(address: str) -> str:
     """What identifies the party: the number, the extension, or the user of a sip: address."""
     sip = _SIP.fullmatch(address)
     return sip["user"] if sip else address
+
+
+def dialed(address: str) -> str | None:
+    """What a PBX would dial for a party: digits, after a + if they were written so.
+
+    None where the user of a sip: address is a word.
+    """
+    written = _DIALED.fullmatch(user_part(address))
+    if written is None:
+        return None
+    plus = "+" if written["dialed"].lstrip(".-").startswith("+") else ""
+    return plus + re.sub("[^0-9]", "", written["dialed"])
 
 
 def sip_host(address: str) -> str | None:

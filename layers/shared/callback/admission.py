@@ -19,13 +19,14 @@ from callback import (
     errors,
     guards,
     hours,
+    numbering,
     numbers,
     plan,
     prices,
     rows,
 )
 from callback.counters import Condition, Counter
-from callback.destinations import Destination
+from callback.destinations import Destination, Telephone
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_text
 from callback.numbers import TenantNumber
@@ -53,6 +54,11 @@ class Party:
     seconds: int  # that the carrier lets the call last, at most
     hashed: str  # what stands for the number where it must not be named
     hashed_prefix: str
+
+    @property
+    def numbers(self) -> list[str]:
+        """E.164 of each telephone that may ring; none: an extension or a word at a PBX."""
+        return [telephone.number for telephone in self.destination.telephones]
 
     @property
     def most_it_costs(self) -> int:
@@ -118,24 +124,32 @@ class Admission:
     def may_ever_call(self, tenant: str, number: str) -> bool:
         """Whether an E.164 number is of a region and a type that the tenant calls."""
         policy = self.policies.standing(tenant).policy
-        destination = destinations.of(number)
+        telephone = destinations.telephone(number)
         allowed = policy.regions(self._home_region)
-        return destination.region in allowed and destination.type in policy.allowed_types
+        return telephone.region in allowed and telephone.type in policy.allowed_types
 
     def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
         return rows.read(self._client, self._table, keys)
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
-        destination = destinations.of(leg.to)
+        destination = destinations.of(leg.to, self._home_region)
         return Party(
             name,
             leg,
             destination,
-            per_minute=self._prices.per_minute(destination.region, destination.type),
+            per_minute=self._dearest(destination),
             seconds=int(plan.time_limit(planned, name).total_seconds()),
-            hashed=self._suppression.hashed(leg.to),
-            hashed_prefix=self._suppression.hashed(leg.to[:-_LAST_DIGITS]),
+            hashed=self._suppression.hashed(destination.number),
+            hashed_prefix=self._suppression.hashed(destination.number[:-_LAST_DIGITS]),
+        )
+
+    def _dearest(self, destination: Destination) -> int:
+        """What a minute costs at most."""
+        telephones = destination.telephones
+        return max(
+            (self._prices.per_minute(each.region, each.type) for each in telephones),
+            default=self._prices.pbx,
         )
 
 
@@ -175,11 +189,16 @@ class Case:
             keys.append(endpoints.key(self.tenant))
         return self._read(keys)
 
+    def telephones(self) -> Iterator[tuple[Party, Telephone]]:
+        """Each that may ring, and for whom."""
+        for party in self.parties:
+            for telephone in party.destination.telephones:
+                yield party, telephone
+
     def _numbers(self) -> Iterator[str]:
         for party in self.parties:
-            for address in (party.leg.to, addresses.user_part(party.leg.caller_id)):
-                if addresses.is_number(address):
-                    yield address
+            yield from party.numbers
+            yield from numbering.telephones(party.leg.caller_id, self.home_region)
         if self.policy.fallback_caller_id:
             yield self.policy.fallback_caller_id
 
@@ -193,10 +212,15 @@ class Case:
         return owner is not None and owner.tenant == self.tenant
 
     def suppressed_as(self, party: Party) -> list[rows.Key]:
-        """However it is written, and as the number that a sip: address has for a user."""
+        """However it is written, and as each telephone that it may reach."""
         to = party.leg.to
-        names = {to, addresses.dial_target(to, self.sip_domain), addresses.user_part(to)}
-        return [self._suppression.key(self.tenant, name) for name in sorted(names)]
+        return self._suppression.keys(
+            self.tenant,
+            to,
+            addresses.dial_target(to, self.sip_domain),
+            addresses.user_part(to),
+            home=self.home_region,
+        )
 
     # -- caller IDs --------------------------------------------------------------------------------
 
@@ -227,11 +251,15 @@ class Case:
         )
 
     def _may_show(self, address: str, party: Party) -> bool:
-        shown = addresses.user_part(address)
-        if addresses.is_number(shown):
-            return self.is_tenants(shown)
         # A telephone is shown telephone numbers only (Twilio error 21212), a PBX knows its own.
-        return self.policy.any_caller_id_extension and not party.destination.is_number
+        if addresses.is_number(party.leg.to) and not addresses.is_number(
+            addresses.user_part(address)
+        ):
+            return False
+        numbers = numbering.telephones(address, self.home_region)
+        if numbers:
+            return all(map(self.is_tenants, numbers))
+        return self.policy.any_caller_id_extension and not party.destination.is_telephone
 
     # -- when --------------------------------------------------------------------------------------
 
@@ -239,13 +267,13 @@ class Case:
         """In whose hours the party may be called. None: at any hour."""
         if self.policy.calling_window is None or self._is_tenants_own(party):
             return None
-        if party.destination.is_number:
+        if party.destination.is_telephone:
             return party.destination.zones
         return (self.policy.pbx_zone,) if self.policy.pbx_zone else None
 
     def _is_tenants_own(self, party: Party) -> bool:
         """Somebody who answers a number that is verified as the tenant's: of its own people."""
-        return party.destination.is_number and self.is_tenants(party.leg.to)
+        return party.destination.is_telephone and all(map(self.is_tenants, party.numbers))
 
     # -- how much ----------------------------------------------------------------------------------
 
@@ -274,7 +302,7 @@ class Case:
         )
         yield from self._rates("tenant", self.policy.calls_per_tenant, errors.TooManyCallbacks)
         for party in self.parties:
-            if party.destination.is_number:
+            if party.destination.is_telephone:
                 number, prefix = party.hashed, party.hashed_prefix
                 yield from self._rates(
                     "number",
@@ -417,44 +445,15 @@ def nobody_is_emergency(case: Case) -> None:
     """Also not in another country than ours: carriers go by the caller ID's (Twilio docs,
     emergency calling), a PBX by where it stands."""
     told = [a for party in case.parties for a in (party.leg.to, party.leg.caller_id)]
-    regions = {destinations.of(address).region for address in told} - {None}
+    regions = {
+        telephone.region
+        for address in told
+        for telephone in destinations.of(address, case.home_region).telephones
+    }
     for party in case.parties:
         for region in sorted({case.home_region, *filter(None, regions)}):
             if guards.is_emergency(party.leg.to, region):
                 raise errors.EmergencyNumber("Dial it directly.", leg=party.name)
-
-
-def numbers_exist(case: Case) -> None:
-    for party in case.parties:
-        if not party.destination.valid:
-            raise errors.NumberNotValid(
-                "Check its digits: no numbering plan has such a number.", leg=party.name
-            )
-
-
-def regions_are_allowed(case: Case) -> None:
-    allowed = case.policy.regions(case.home_region)
-    for party in case.parties:
-        region = party.destination.region
-        if region == destinations.NO_COUNTRY or (region and region not in allowed):
-            raise errors.RegionNotAllowed(
-                "Call a number of another region, or ask your operator for this one"
-                " (allowed_regions; satellite and international networks are never allowed).",
-                leg=party.name,
-                region=region,
-            )
-
-
-def types_are_allowed(case: Case) -> None:
-    for party in case.parties:
-        kind = party.destination.type
-        if kind and kind not in case.policy.allowed_types:
-            raise errors.NumberTypeNotAllowed(
-                "Call another number of theirs, or ask your operator for this type"
-                " (allowed_types; premium and the like are never allowed).",
-                leg=party.name,
-                number_type=kind,
-            )
 
 
 def sip_hosts_are_allowed(case: Case) -> None:
@@ -468,6 +467,53 @@ def sip_hosts_are_allowed(case: Case) -> None:
             )
 
 
+def numbers_exist(case: Case) -> None:
+    for party in case.parties:
+        if not all(telephone.valid for telephone in party.destination.telephones):
+            raise errors.NumberNotValid(
+                "Check its digits: no numbering plan has such a number.", leg=party.name
+            )
+
+
+def regions_are_allowed(case: Case) -> None:
+    allowed = case.policy.regions(case.home_region)
+    for party, telephone in case.telephones():
+        region = telephone.region
+        if region == destinations.NO_COUNTRY or region not in allowed:
+            raise errors.RegionNotAllowed(
+                "Call a number of another region, or ask your operator for this one"
+                " (allowed_regions; satellite and international networks are never allowed)."
+                f"{_as_dialed(party)}",
+                leg=party.name,
+                region=region,
+            )
+
+
+def types_are_allowed(case: Case) -> None:
+    for party, telephone in case.telephones():
+        kind = telephone.type
+        if kind not in case.policy.allowed_types:
+            raise errors.NumberTypeNotAllowed(
+                "Call another number of theirs, or ask your operator for this type"
+                f" (allowed_types; premium and the like are never allowed).{_as_dialed(party)}",
+                leg=party.name,
+                number_type=kind,
+            )
+
+
+def extensions_are_short(case: Case) -> None:
+    """No plan has such a telephone number; the PBX may know better, and dial it."""
+    for party in case.parties:
+        digits = (addresses.dialed(party.leg.to) or "").removeprefix("+")
+        longest = case.policy.longest_extension
+        if len(digits) > longest and not party.destination.is_telephone:
+            raise errors.ExtensionTooLong(
+                f"An extension has {longest} digits at most (longest_extension). Give a telephone"
+                " number as E.164.",
+                leg=party.name,
+            )
+
+
 def its_webhook_can_be_signed(case: Case) -> None:
     """Whoever gives a callback a URL of its own needs the secret of an endpoint."""
     if case.planned.webhook and endpoints.key(case.tenant) not in case.known:
@@ -477,8 +523,8 @@ def its_webhook_can_be_signed(case: Case) -> None:
 
 
 def nobody_is_us(case: Case) -> None:
-    for party in case.parties:
-        owner = case.owner(party.leg.to) if party.destination.is_number else None
+    for party, telephone in case.telephones():
+        owner = case.owner(telephone.number)
         if owner and owner.owned:
             raise errors.OwnNumber(
                 "Give the number of the person who is to answer.", leg=party.name
@@ -523,10 +569,11 @@ def limits_hold(case: Case) -> None:
 RULES: tuple[Callable[[Case], None], ...] = (
     calling_is_not_stopped,
     nobody_is_emergency,
+    sip_hosts_are_allowed,
     numbers_exist,
     regions_are_allowed,
     types_are_allowed,
-    sip_hosts_are_allowed,
+    extensions_are_short,
     its_webhook_can_be_signed,
     nobody_is_us,
     caller_ids_are_the_tenants,
@@ -542,6 +589,13 @@ def _suppressed(party: Party) -> CallbackError:
         " list.",
         leg=party.name,
     )
+
+
+def _as_dialed(party: Party) -> str:
+    """What to do where another number was read from the digits than was meant."""
+    if addresses.is_number(party.leg.to):
+        return ""
+    return " These digits may reach it through the PBX: write numbers with + and country code."
 
 
 def _seconds_until(moment: datetime, now: datetime) -> int:

@@ -520,6 +520,7 @@ _FORBIDDEN: tuple[type[errors.CallbackError], ...] = (
     errors.RegionNotAllowed,
     errors.NumberTypeNotAllowed,
     errors.SipHostNotAllowed,
+    errors.ExtensionTooLong,
     errors.OwnNumber,
     errors.CallerIdNotAllowed,
     errors.Suppressed,

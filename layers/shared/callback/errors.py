@@ -202,6 +202,14 @@ class NumberTypeNotAllowed(CallbackError):
     title = "Numbers of this type may not be called"
 
 
+class ExtensionTooLong(CallbackError):
+    """So many digits are rather a telephone number that nobody can judge."""
+
+    status = 403
+    code = "extension_too_long"
+    title = "No extension is as long"
+
+
 class SipHostNotAllowed(CallbackError):
     status = 403
     code = "sip_host_not_allowed"

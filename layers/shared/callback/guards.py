@@ -3,10 +3,12 @@
 import phonenumbers
 from phonenumbers import shortnumberinfo
 
-from callback import addresses
+from callback import addresses, numbering
 
 # Reach emergency services, or their test lines, in most networks whatever the region.
 _EVERYWHERE = frozenset({"112", "911", "999", "000", "933"})
+# The same behind a digit for an outside line. The others are as likely extensions, such as 9000.
+_OUTSIDE = frozenset({"112", "911"})
 
 
 def is_emergency(address: str, home_region: str) -> bool:
@@ -14,12 +16,16 @@ def is_emergency(address: str, home_region: str) -> bool:
 
     Twilio does place emergency calls through its API (Twilio docs, emergency calling), and a
     PBX behind an extension may too, so extensions and sip: users are judged as if dialed on a
-    phone in `home_region` (ISO 3166 code, e.g. "US").
+    phone in `home_region` (ISO 3166 code, e.g. "US"), also behind a digit for an outside line.
     """
-    number = addresses.user_part(address)
+    number = addresses.dialed(address) or addresses.user_part(address)
     digits = number.lstrip("+")  # which a PBX may not mind
     if digits in _EVERYWHERE or shortnumberinfo.is_emergency_number(digits, home_region):
         return True
+    if digits.startswith(numbering.OUTSIDE_LINE):
+        outside = digits[1:]
+        if outside in _OUTSIDE or shortnumberinfo.is_emergency_number(outside, home_region):
+            return True
     if digits == number:
         return False
     try:

@@ -100,6 +100,8 @@ class Policy:
     allowed_types: VOIP is not among them because anybody can rent such numbers by the thousand
         without a name, which is what pumped traffic is made of; TOLL_FREE because its owner pays
         for, and its carrier earns by, each call.
+    longest_extension: digits. What has more and is no telephone number that anybody knows is not
+        called: a PBX may know it, and dial it.
     allowed_sip_hosts: besides the deployment's own SIP domain.
     fallback_caller_id: a number of the tenant's, shown where the client gives none and the other
         party's is not the tenant's to show.
@@ -116,6 +118,7 @@ class Policy:
     allowed_types: frozenset[NumberType] = frozenset(
         {NumberType.FIXED_LINE, NumberType.MOBILE, NumberType.FIXED_LINE_OR_MOBILE}
     )
+    longest_extension: int = 7
     allowed_sip_hosts: frozenset[str] = frozenset()
     fallback_caller_id: str | None = None
     any_caller_id_extension: bool = False
@@ -261,6 +264,7 @@ _WINDOW = re.compile(
 _REGION = re.compile(r"[A-Z]{2}", re.ASCII)
 _HOST = re.compile(r"[a-z0-9.-]{1,253}", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_EXTENSION_DIGITS = range(addresses.SHORTEST_EXTENSION, addresses.LONGEST_EXTENSION + 1)
 
 
 def _bool(text: str) -> bool:
@@ -272,6 +276,14 @@ def _bool(text: str) -> bool:
 def _count(text: str) -> int:
     if not _COUNT.fullmatch(text):
         raise InvalidValue("Give a whole number.")
+    return int(text)
+
+
+def _digits(text: str) -> int:
+    if not _COUNT.fullmatch(text) or int(text) not in _EXTENSION_DIGITS:
+        raise InvalidValue(
+            f"Give how many digits, {_EXTENSION_DIGITS[0]} to {_EXTENSION_DIGITS[-1]}."
+        )
     return int(text)
 
 
@@ -385,6 +397,7 @@ _FORMS: dict[str, _Form] = {
     "enabled": _Form(_bool, _shown_bool),
     "allowed_regions": _Form(_set_of(_REGION, "US,CA"), _listed),
     "allowed_types": _Form(_types, _listed),
+    "longest_extension": _Form(_digits, str),
     "allowed_sip_hosts": _Form(_set_of(_HOST, "pbx.example.com"), _listed),
     "fallback_caller_id": _Form(_number, _or_empty),
     "any_caller_id_extension": _Form(_bool, _shown_bool),

@@ -3,12 +3,13 @@
 One row each, `SUPPRESSED#<tenant>#<hash>`, kept until they say otherwise. The hash is
 HMAC-SHA256 of the address under the pepper: the row tells whether somebody whose number you have
 is on the list, and nobody's number. (A plain hash would: there are few enough numbers to try.)
+An extension or sip: address by which a telephone may be reached is on it as that number too.
 """
 
 import hmac
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from callback import clock, rows
+from callback import clock, numbering, rows
 from callback.models import to_text
 from callback.tenants import Pepper
 
@@ -31,27 +32,33 @@ class SuppressionList:
 
     def add(self, tenant: str, address: str) -> None:
         """`address` as `addresses.parse` writes it. Once more changes nothing."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=self._key(tenant, address),
-            UpdateExpression="SET suppressed_at = if_not_exists(suppressed_at, :now)",
-            ExpressionAttributeValues={":now": {"S": to_text(clock.now())}},
-        )
+        for key in self.keys(tenant, address):
+            self._client.update_item(
+                TableName=self._table,
+                Key=rows.as_item(key),
+                UpdateExpression="SET suppressed_at = if_not_exists(suppressed_at, :now)",
+                ExpressionAttributeValues={":now": {"S": to_text(clock.now())}},
+            )
 
     def remove(self, tenant: str, address: str) -> None:
-        self._client.delete_item(TableName=self._table, Key=self._key(tenant, address))
+        for key in self.keys(tenant, address):
+            self._client.delete_item(TableName=self._table, Key=rows.as_item(key))
 
     def contains(self, tenant: str, address: str) -> bool:
         """Strongly consistent: who was just added is on it."""
-        return rows.get(self._client, self._table, self._key(tenant, address)) is not None
+        keys = map(rows.as_item, self.keys(tenant, address))
+        return any(rows.get(self._client, self._table, key) for key in keys)
 
     def hashed(self, address: str) -> str:
         """What stands for an address in rows that must not name it."""
         return hashed(self._pepper, address)
 
-    def key(self, tenant: str, address: str) -> rows.Key:
-        """The row that is there if the address is on the list."""
-        return f"SUPPRESSED#{tenant}#{self.hashed(address)}", "SUPPRESSED"
-
-    def _key(self, tenant: str, address: str) -> dict[str, Any]:
-        return rows.as_item(self.key(tenant, address))
+    def keys(self, tenant: str, *written: str, home: str | None = None) -> list[rows.Key]:
+        """The rows that are there if somebody so written is on the list: as each address, and as
+        each telephone that it reaches in the region `home`, or anywhere (`numbering.telephones`).
+        """
+        names = {*written}
+        names.update(number for each in written for number in numbering.telephones(each, home))
+        return [
+            (f"SUPPRESSED#{tenant}#{self.hashed(name)}", "SUPPRESSED") for name in sorted(names)
+        ]

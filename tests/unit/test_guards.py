@@ -1,0 +1,55 @@
+"""What reaches emergency services, and what only looks like it."""
+
+import pytest
+
+from callback import guards
+
+
+@pytest.mark.parametrize("form", ["{}", "sip:{}@pbx.example", "sip:+{}@pbx.example"])
+@pytest.mark.parametrize(
+    ("digits", "home"),
+    [
+        ("911", "US"),
+        ("112", "US"),
+        ("000", "US"),
+        ("933", "US"),
+        ("9911", "US"),
+        ("8911", "US"),
+        ("0911", "US"),
+        ("9112", "US"),
+        ("9911", "GB"),
+        ("0112", "GB"),
+        ("0112", "DE"),
+        ("9110", "DE"),
+        ("0110", "DE"),
+        ("9999", "GB"),
+        ("0000", "AU"),
+        ("015", "FR"),
+    ],
+)
+def test_an_emergency_number_is_one_behind_a_digit_for_an_outside_line_too(digits, home, form):
+    assert guards.is_emergency(form.format(digits), home)
+
+
+@pytest.mark.parametrize("form", ["{}", "sip:{}@pbx.example"])
+@pytest.mark.parametrize(
+    ("digits", "home"),
+    [
+        ("9110", "US"),
+        ("1112", "US"),
+        ("1911", "US"),
+        ("7911", "US"),
+        ("99911", "US"),
+        ("9000", "US"),
+        ("8000", "US"),
+        ("9999", "US"),
+        ("9933", "US"),
+        ("0000", "GB"),
+        ("110", "US"),
+        ("9112345", "US"),
+        ("91", "US"),
+        ("9", "US"),
+    ],
+)
+def test_an_extension_that_only_looks_like_one_is_an_extension(digits, home, form):
+    assert not guards.is_emergency(form.format(digits), home)
