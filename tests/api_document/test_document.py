@@ -111,6 +111,29 @@ def test_a_refusal_is_as_described(document):
     assert not validator(document, "CallbackInProgress").is_valid(answered)
 
 
+def test_every_field_that_may_be_sent_says_what_it_is(document):
+    """The parameters, and the fields of bodies."""
+    schemas = document["components"]["schemas"]
+    bodies: set[str] = set()
+    found = set().union(*(references(o.get("requestBody")) for o in operations(document).values()))
+    while found - bodies:
+        bodies |= found
+        found = set().union(*(references(schemas[each.rpartition("/")[2]]) for each in bodies))
+    parameters = [
+        parameter
+        for item in document["paths"].values()
+        for each in item.values()
+        for parameter in (each if isinstance(each, list) else each.get("parameters", []))
+    ]
+    told = {
+        f"{name}.{field}": described
+        for name in sorted(each.rpartition("/")[2] for each in bodies)
+        for field, described in schemas[name].get("properties", {}).items()
+    } | {parameter["name"]: parameter for parameter in parameters}
+    assert {"LegRequest.to", "WebhookRequest.url", "PacketRequest.a", "limit"} <= set(told)
+    assert [name for name, described in told.items() if not described.get("description")] == []
+
+
 class Page(HTMLParser):
     """The tags of a page, the places it has and those it points at."""
 

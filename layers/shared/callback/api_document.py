@@ -343,6 +343,7 @@ def _webhook_paths() -> Schema:
                     "name": "delivery_id",
                     "in": "path",
                     "required": True,
+                    "description": "The `id` of one that is listed as failed.",
                     "schema": {"type": "string", "minLength": 1},
                 }
             ],
@@ -480,8 +481,13 @@ def _read_erasure() -> Schema:
 
 
 def _id(name: str) -> Schema:
-    schema = {"type": "string", "minLength": 1}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": "As it was told when it was accepted, and in the list.",
+        "schema": {"type": "string", "minLength": 1},
+    }
 
 
 def _ref(name: str) -> Schema:
