@@ -1,24 +1,36 @@
 """The document says what the code does, and the page says what the document does."""
 
 import copy
+import importlib
 import json
+import pkgutil
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import requests
 
-from callback import api_document, api_page, errors, http, schema, views
+import callback as package
+from callback import addresses, admission, api_document, api_page, errors, http, schema, views
 from tests.functions.test_imports import ENVIRONMENT
 from tests.local import template
 from tests.template.document import ROOT, TEMPLATE
 from tests.unit import build
 
 URL = "https://callback.example.com"
+
+# Refusals that no client of the API is told, and why.
+NOT_TOLD = {
+    errors.Forbidden: "told to whoever is not the carrier, at the carrier's doors",
+    errors.CarrierUnavailable: "the workflow's: it goes on trying",
+    addresses.InvalidAddress: "the code of a field's error, within invalid_request",
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +121,34 @@ def test_a_refusal_is_as_described(document):
     validator(document, "CallbackInProgress").validate(answered)
     del answered["callback_id"]
     assert not validator(document, "CallbackInProgress").is_valid(answered)
+
+
+def test_every_refusal_is_told_or_is_nothing_to_clients(document):
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"callback.{module.name}")
+    schemas = document["components"]["schemas"].values()
+    told = {each["properties"]["code"]["const"] for each in schemas if is_problem(each)}
+    codes = {kind.code for kind in kinds_of(errors.CallbackError) if "code" in vars(kind)}
+    assert len(told) > 30
+    assert codes - told == {kind.code for kind in NOT_TOLD}
+
+
+def is_problem(each: dict[str, Any]) -> bool:
+    return "const" in each.get("properties", {}).get("code", {})
+
+
+def kinds_of(kind: type[errors.CallbackError]) -> set[type[errors.CallbackError]]:
+    return set().union(*({each} | kinds_of(each) for each in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("operation", ["POST /voice/call/callback", "POST /voice/trigger/packet"])
+def test_whatever_a_rule_refuses_is_told_where_a_callback_is_asked_for(document, operation):
+    said = re.findall(r"errors\.(\w+)", Path(admission.__file__).read_text(encoding="utf-8"))
+    assert len(set(said)) > 10
+    told = operations(document)[operation]["responses"]
+    for name in sorted(set(said)):
+        status = str(getattr(errors, name).status)
+        assert f"#/components/schemas/{name}" in references(told[status]), name
 
 
 def test_every_field_that_may_be_sent_says_what_it_is(document):

@@ -5,19 +5,62 @@ from pathlib import Path
 
 from samtranslator.yaml_helper import yaml_parse
 
-from callback import errors
+from callback import admission, errors, sms_grammar, views
+from callback.events import EventType
+from callback.models import Callback, CallbackStatus, LegOutcome, LegStatus, Source
 from callback.policy import Policy
+from callback.schema import CallbackRequest, LegRequest
+from callback.sms_grammar import Command
+from callback.webhook_schema import WebhookRequest
+from tests.unit.fields import full
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTENT = re.sub(r"^ *```.*?^ *```", "", README, flags=re.MULTILINE | re.DOTALL)
 
 
+# What each rule says no with, in their order.
+REFUSED_BY = {
+    admission.calling_is_not_stopped: [errors.CallingStopped],
+    admission.nobody_is_emergency: [errors.EmergencyNumber],
+    admission.numbers_exist: [errors.NumberNotValid],
+    admission.regions_are_allowed: [errors.RegionNotAllowed],
+    admission.types_are_allowed: [errors.NumberTypeNotAllowed],
+    admission.sip_hosts_are_allowed: [errors.SipHostNotAllowed],
+    admission.its_webhook_can_be_signed: [errors.InvalidRequest],
+    admission.nobody_is_us: [errors.OwnNumber],
+    admission.caller_ids_are_the_tenants: [errors.CallerIdNotAllowed],
+    admission.nobody_is_suppressed: [errors.Suppressed],
+    admission.it_is_within_hours: [errors.OutsideCallingWindow],
+    admission.limits_hold: [
+        errors.TooManyAtOnce,
+        errors.TooManyCallbacks,
+        errors.TooManyCallsToNumber,
+        errors.TooManyCallsToPrefix,
+        errors.SpendCapReached,
+    ],
+}
+
+
+def section(heading, readme=CONTENT):
+    """What is under a heading of any level, until the next of its level or above."""
+    level = re.match("#+", heading)[0]
+    _, _, rest = readme.partition(f"\n{heading}")
+    assert rest, heading
+    return re.split(rf"^#{{1,{len(level)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(heading, first_column):
+    """The rows, as lists of cells, of the table under a heading whose first column is called so."""
+    table = section(heading).partition(f"\n| {first_column} |")[2].partition("\n\n")[0]
+    _, _, *lines = table.splitlines()
+    assert lines, heading
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
 def named_in(*sections):
     """The words in code type in these sections, such as `code` and the field of `field=value`."""
-    _, *parts = re.split(r"^## (.+)$", CONTENT, flags=re.MULTILINE)
-    body = dict(zip(parts[::2], parts[1::2], strict=True))
-    text = "".join(body[title] for title in sections)
+    text = "".join(section(f"## {title}\n") for title in sections)
     return set(re.findall(r"`(\w+)(?:=[^`]*)?`", text))
 
 
@@ -64,6 +107,64 @@ def test_every_refusal_is_explained():
     told = set(codes(errors.CallbackError))
     assert len(told) > 30
     assert told - named_in("Use it: the API", "Guards") == set()
+
+
+def test_every_refusal_is_told_with_its_status():
+    kinds = {kind.code: kind for kind in errors.CallbackError.__subclasses__()}
+    told = [(row[0], code) for row in rows("### Errors", "HTTP") for code in codes_in(row[1])]
+    told += [(row[0], code) for row in rows("## Guards", "HTTP") for code in codes_in(row[1])]
+    assert len(told) > 30
+    assert [(status, code) for status, code in told if status != str(kinds[code].status)] == []
+
+
+def codes_in(cell):
+    """Not what stands in parentheses: what is said of a field."""
+    return re.findall(r"`(\w+)`", cell.partition("(")[0])
+
+
+def test_every_rule_is_in_the_table_of_guards_in_its_order():
+    assert list(REFUSED_BY) == list(admission.RULES)
+    said = re.findall(r"errors\.(\w+)", Path(admission.__file__).read_text(encoding="utf-8"))
+    refused = [kind for kinds in REFUSED_BY.values() for kind in kinds]
+    assert set(said) == {kind.__name__ for kind in refused}
+    assert [codes_in(row[1])[0] for row in rows("## Guards", "HTTP")] == [k.code for k in refused]
+
+
+def test_every_word_that_may_be_texted_is_explained():
+    """Those of one row do the same."""
+    texts = [re.findall(r"`([^`]+)`", row[0]) for row in rows("## Triggers", "text")]
+    words = {text.split()[0] for row in texts for text in row}
+    assert words == set(sms_grammar._WORDS)
+    commands = [{sms_grammar.parse(text).command for text in row} for row in texts]
+    assert [len(command) for command in commands] == [1] * len(texts)
+    assert set().union(*commands) == set(Command) - {Command.UNKNOWN}
+
+
+def test_every_field_of_a_request_is_explained():
+    told = section("### `POST /voice/call/callback`")
+    named = set(re.findall(r"`(?:leg_\w\.)?(\w+)`", told)) | set(re.findall(r'"(\w+)"', told))
+    for model in (CallbackRequest, LegRequest, WebhookRequest):
+        fields = {field.alias or name for name, field in model.model_fields.items()}
+        assert fields - {"leg_A", "leg_B"} <= named, model
+
+
+def test_every_field_of_the_record_is_in_its_example():
+    example = section("### `GET /voice/call/callback/{callback_id}`", README)
+    record = views.of(full(Callback))
+    named = set(re.findall(r'"(\w+)":', example))
+    assert named == {*record, *record["leg_A"]}
+
+
+def test_every_word_of_a_record_is_explained():
+    told = section("### `GET /voice/call/callback/{callback_id}`") + section("## Triggers\n")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", told))))
+    for words in (CallbackStatus, LegStatus, LegOutcome, Source):
+        assert set(words) - named == set(), words
+
+
+def test_every_event_is_explained():
+    named = set(re.findall(r"`((?:callback|leg)\.\w+)`", section("## Client webhooks\n")))
+    assert named == set(EventType)
 
 
 def test_every_field_of_a_policy_is_explained():
