@@ -89,6 +89,19 @@ def test_every_file_of_ours_that_it_names_is_there():
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_whoever_changes_something_is_sent_to_what_is_there():
+    """Files of the layer, and names in them."""
+    layer = ROOT / "layers/shared/callback"
+    for row in rows("### What belongs to what", "to change or add"):
+        touched = re.findall(r"`([^`]+)`", row[1])
+        files = [layer / each for each in touched if re.fullmatch(r"\w+\.py", each)]
+        modules = [path for path in files if path.name != "handler.py"]
+        assert [path.name for path in modules if not path.exists()] == []
+        source = "".join(path.read_text(encoding="utf-8") for path in modules)
+        named = {each for each in touched if each.isidentifier() and each != "ROUTES"}
+        assert {name for name in named if not re.search(rf"\b{name}\b", source)} == set()
+
+
 def test_every_link_within_it_leads_to_a_heading():
     headings = re.findall(r"^#+ (.+)$", CONTENT, re.MULTILINE)
     # As GitHub makes them: lower case, punctuation dropped, a hyphen for each space.
