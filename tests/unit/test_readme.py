@@ -12,6 +12,8 @@ from callback.policy import Policy
 from callback.schema import CallbackRequest, LegRequest
 from callback.sms_grammar import Command
 from callback.webhook_schema import WebhookRequest
+from tests.local import template
+from tests.template.document import TEMPLATE
 from tests.unit.fields import full
 
 ROOT = Path(__file__).parents[2]
@@ -180,15 +182,22 @@ def test_every_event_is_explained():
     assert named == set(EventType)
 
 
+def test_every_route_of_clients_is_explained():
+    routes = [r for r in template.load(TEMPLATE).routes if r.authorization == "CUSTOM"]
+    assert len(routes) > 10
+    told = {re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"/[\w/{}.]+(?=[`?])", README)}
+    assert [r.key for r in routes if re.sub(r"\{\w+\}", "{}", r.path) not in told] == []
+
+
 def test_every_field_of_a_policy_is_explained():
     assert set(Policy.__dataclass_fields__) - named_in("Guards") == set()
 
 
 def test_every_parameter_and_output_of_the_template_is_explained():
-    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    for section in ("Parameters", "Outputs"):
-        assert len(template[section]) > 5
-        assert set(template[section]) - named_in("Deploy") == set()
+    source = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    for each in ("Parameters", "Outputs"):
+        assert len(source[each]) > 5
+        assert set(source[each]) - named_in("Deploy") == set()
 
 
 def test_every_function_and_every_module_has_its_place():
