@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import requests
 
 import callback as package
 from callback import addresses, admission, api_document, api_page, errors, http, schema, views
+from tests.browser import rendered
 from tests.functions.test_imports import ENVIRONMENT
 from tests.local import template
 from tests.template.document import ROOT, TEMPLATE
@@ -206,10 +208,43 @@ def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
             assert f"<code>{field}</code>" in text
 
 
+def test_the_page_begins_with_how_to_send_a_key_and_where_everything_is(document):
+    start, _, rest = api_page.of(document).partition("<code>POST /voice/call/callback</code></h2>")
+    assert rest
+    assert "<code>Authorization: Bearer &lt;key id&gt;.&lt;secret&gt;</code>" in start
+    assert "<code>Authorization: Basic &lt;base64 of key id:secret&gt;</code>" in start
+    assert f"curl --user &#x27;&lt;key id&gt;:&lt;secret&gt;&#x27; {URL}/voice/" in start
+    operations_told = [*operations(document).values(), document["webhooks"]["event"]["post"]]
+    assert {f"#{each['operationId']}" for each in operations_told} <= Page(start).links
+
+
+def test_what_is_code_in_the_document_is_code_on_the_page(document):
+    text = api_page.of(document)
+    assert "`" not in text
+    assert "with a stable <code>code</code>;" in text
+
+
+def test_the_page_is_no_wider_than_a_telephone(document, tmp_path):
+    """400 pixels of CSS: nobody has to scroll sideways."""
+    measure = (
+        "onload = () => { const page = document.querySelector('iframe').contentDocument;"
+        "document.title = ['scrollWidth', 'clientWidth'].map(w => page.documentElement[w]) }"
+    )
+    shown = escape(api_page.of(document))
+    frame = f'<iframe style="width: 400px; height: 800px" srcdoc="{shown}"></iframe>'
+    (tmp_path / "framed.html").write_text(f"{frame}<script>{measure}</script>", encoding="utf-8")
+    page = rendered((tmp_path / "framed.html").as_uri(), tmp_path / "profile")
+    needed, given = map(int, re.search(r"<title>(\d+),(\d+)</title>", page).groups())
+    assert needed <= given <= 400
+
+
 def test_what_the_document_says_is_escaped_on_the_page(document):
     hostile = copy.deepcopy(document)
     hostile["servers"] = [{"url": "https://x/<script>alert(1)</script>"}]
     hostile["info"]["title"] = "<img src=x>"
+    hostile["info"]["description"] = "`<s>` and <s>, `<s>"
+    hostile["components"]["securitySchemes"]["basic"]["description"] = "<s>`</code><s>`"
+    hostile["paths"]["/<s>"] = {"get": {"operationId": '"><s>', "summary": "<s>", "responses": {}}}
     hostile["components"]["schemas"]["Callback"]["properties"]["<u>"] = {"type": "<i>"}
     assert Page(api_page.of(hostile)).tags == Page(api_page.of(document)).tags
 
