@@ -1,24 +1,38 @@
 """The document says what the code does, and the page says what the document does."""
 
 import copy
+import importlib
 import json
+import pkgutil
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import requests
 
-from callback import api_document, api_page, errors, http, schema, views
+import callback as package
+from callback import addresses, admission, api_document, api_page, errors, http, schema, views
+from tests.browser import rendered
 from tests.functions.test_imports import ENVIRONMENT
 from tests.local import template
 from tests.template.document import ROOT, TEMPLATE
 from tests.unit import build
 
 URL = "https://callback.example.com"
+
+# Refusals that no client of the API is told, and why.
+NOT_TOLD = {
+    errors.Forbidden: "told to whoever is not the carrier, at the carrier's doors",
+    errors.CarrierUnavailable: "the workflow's: it goes on trying",
+    addresses.InvalidAddress: "the code of a field's error, within invalid_request",
+}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +125,57 @@ def test_a_refusal_is_as_described(document):
     assert not validator(document, "CallbackInProgress").is_valid(answered)
 
 
+def test_every_refusal_is_told_or_is_nothing_to_clients(document):
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"callback.{module.name}")
+    schemas = document["components"]["schemas"].values()
+    told = {each["properties"]["code"]["const"] for each in schemas if is_problem(each)}
+    codes = {kind.code for kind in kinds_of(errors.CallbackError) if "code" in vars(kind)}
+    assert len(told) > 30
+    assert codes - told == {kind.code for kind in NOT_TOLD}
+
+
+def is_problem(each: dict[str, Any]) -> bool:
+    return "const" in each.get("properties", {}).get("code", {})
+
+
+def kinds_of(kind: type[errors.CallbackError]) -> set[type[errors.CallbackError]]:
+    return set().union(*({each} | kinds_of(each) for each in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("operation", ["POST /voice/call/callback", "POST /voice/trigger/packet"])
+def test_whatever_a_rule_refuses_is_told_where_a_callback_is_asked_for(document, operation):
+    said = re.findall(r"errors\.(\w+)", Path(admission.__file__).read_text(encoding="utf-8"))
+    assert len(set(said)) > 10
+    told = operations(document)[operation]["responses"]
+    for name in sorted(set(said)):
+        status = str(getattr(errors, name).status)
+        assert f"#/components/schemas/{name}" in references(told[status]), name
+
+
+def test_every_field_that_may_be_sent_says_what_it_is(document):
+    """The parameters, and the fields of bodies."""
+    schemas = document["components"]["schemas"]
+    bodies: set[str] = set()
+    found = set().union(*(references(o.get("requestBody")) for o in operations(document).values()))
+    while found - bodies:
+        bodies |= found
+        found = set().union(*(references(schemas[each.rpartition("/")[2]]) for each in bodies))
+    parameters = [
+        parameter
+        for item in document["paths"].values()
+        for each in item.values()
+        for parameter in (each if isinstance(each, list) else each.get("parameters", []))
+    ]
+    told = {
+        f"{name}.{field}": described
+        for name in sorted(each.rpartition("/")[2] for each in bodies)
+        for field, described in schemas[name].get("properties", {}).items()
+    } | {parameter["name"]: parameter for parameter in parameters}
+    assert {"LegRequest.to", "WebhookRequest.url", "PacketRequest.a", "limit"} <= set(told)
+    assert [name for name, described in told.items() if not described.get("description")] == []
+
+
 class Page(HTMLParser):
     """The tags of a page, the places it has and those it points at."""
 
@@ -143,10 +208,43 @@ def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
             assert f"<code>{field}</code>" in text
 
 
+def test_the_page_begins_with_how_to_send_a_key_and_where_everything_is(document):
+    start, _, rest = api_page.of(document).partition("<code>POST /voice/call/callback</code></h2>")
+    assert rest
+    assert "<code>Authorization: Bearer &lt;key id&gt;.&lt;secret&gt;</code>" in start
+    assert "<code>Authorization: Basic &lt;base64 of key id:secret&gt;</code>" in start
+    assert f"curl --user &#x27;&lt;key id&gt;:&lt;secret&gt;&#x27; {URL}/voice/" in start
+    operations_told = [*operations(document).values(), document["webhooks"]["event"]["post"]]
+    assert {f"#{each['operationId']}" for each in operations_told} <= Page(start).links
+
+
+def test_what_is_code_in_the_document_is_code_on_the_page(document):
+    text = api_page.of(document)
+    assert "`" not in text
+    assert "with a stable <code>code</code>;" in text
+
+
+def test_the_page_is_no_wider_than_a_telephone(document, tmp_path):
+    """400 pixels of CSS: nobody has to scroll sideways."""
+    measure = (
+        "onload = () => { const page = document.querySelector('iframe').contentDocument;"
+        "document.title = ['scrollWidth', 'clientWidth'].map(w => page.documentElement[w]) }"
+    )
+    shown = escape(api_page.of(document))
+    frame = f'<iframe style="width: 400px; height: 800px" srcdoc="{shown}"></iframe>'
+    (tmp_path / "framed.html").write_text(f"{frame}<script>{measure}</script>", encoding="utf-8")
+    page = rendered((tmp_path / "framed.html").as_uri(), tmp_path / "profile")
+    needed, given = map(int, re.search(r"<title>(\d+),(\d+)</title>", page).groups())
+    assert needed <= given <= 400
+
+
 def test_what_the_document_says_is_escaped_on_the_page(document):
     hostile = copy.deepcopy(document)
     hostile["servers"] = [{"url": "https://x/<script>alert(1)</script>"}]
     hostile["info"]["title"] = "<img src=x>"
+    hostile["info"]["description"] = "`<s>` and <s>, `<s>"
+    hostile["components"]["securitySchemes"]["basic"]["description"] = "<s>`</code><s>`"
+    hostile["paths"]["/<s>"] = {"get": {"operationId": '"><s>', "summary": "<s>", "responses": {}}}
     hostile["components"]["schemas"]["Callback"]["properties"]["<u>"] = {"type": "<i>"}
     assert Page(api_page.of(hostile)).tags == Page(api_page.of(document)).tags
 

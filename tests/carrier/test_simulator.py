@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 import requests
 from twilio.rest import Client
 
+from tests.browser import rendered
 from tests.local.carrier import Behaviour, CarrierSimulator, Clock, Scripts, Settings
 from tests.local.carrier.load import faults, measure
 from tests.local.carrier.scripts import user_part
@@ -300,39 +300,6 @@ def test_a_load_run_that_went_wrong_is_noticed() -> None:
 
 
 # -- the page ----------------------------------------------------------------------------------
-
-
-def rendered(url: str, tmp_path: Path) -> str:
-    """The page's text after its scripts ran, in headless Chromium.
-
-    CARRIER_PAGE_TEST=without-browser skips; a missing browser is a failure otherwise.
-    """
-    if os.environ.get("CARRIER_PAGE_TEST") == "without-browser":
-        pytest.skip("CARRIER_PAGE_TEST=without-browser")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.fail(
-            "the page is checked in headless Chromium, which is not installed: "
-            "`apt-get install chromium`, or set CARRIER_PAGE_TEST=without-browser to go without"
-        )
-    result = subprocess.run(
-        [
-            *(
-                browser,
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-            ),
-            *(f"--user-data-dir={tmp_path}", "--virtual-time-budget=2000", "--dump-dom", url),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return result.stdout
 
 
 def test_the_page_shows_calls_rooms_and_webhooks_live(

@@ -237,6 +237,14 @@ def test_each_route_has_its_place_in_its_handler(local: Template) -> None:
         assert handled == routed, function.logical_id
 
 
+def test_each_route_and_each_function_has_an_event(local: Template) -> None:
+    paths = [*(document.ROOT / "events").rglob("*.json")]
+    events = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+    assert {route.key for route in local.routes} <= {event.get("routeKey") for event in events}
+    assert {f.folder.name for f in local.functions} == {path.parent.name for path in paths}
+
+
 def test_the_stage_sets_a_pace_for_routes_that_exist(
     deployed: dict[str, Any], local: Template
 ) -> None:

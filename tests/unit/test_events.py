@@ -19,6 +19,7 @@ from callback.models import (
     from_record,
     to_record,
 )
+from callback.webhook_schema import EndpointRequest, Selection
 from tests.unit import build
 
 
@@ -161,6 +162,17 @@ def test_a_row_whose_write_is_told_twice_makes_the_same_event_to_the_byte():
     after = events.counted(before, after)
     assert events.of(before, after) == events.of(before, after)
     assert events.of(before, after)[0].payload == events.of(before, after)[0].payload
+
+
+def test_every_event_is_made_by_some_write():
+    made = {*events._OF_LEG.values(), *events._OF_CALLBACK.values()}
+    assert made | {EventType.CALLBACK_ACCEPTED} == set(EventType)
+
+
+def test_every_event_may_be_selected_and_is_told_to_who_selects_nothing():
+    asked = EndpointRequest.model_fields["events"].default
+    assert [t for t in EventType if events.selected(t, asked)] == list(EventType)
+    assert set(EventType) | {events.EVERY_LEG_EVENT} == set(Selection)
 
 
 @pytest.mark.parametrize(

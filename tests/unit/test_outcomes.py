@@ -35,6 +35,12 @@ def closed(before, reason=None):
     return allowed(transitions.close(before, reason, at(100)))
 
 
+def test_every_outcome_of_a_leg_has_its_place_in_every_table():
+    assert set(transitions._OUTCOME_PRECEDENCE) == set(LegOutcome)
+    assert set(outcomes.FAILURES) == set(LegOutcome) - {LegOutcome.COMPLETED, LegOutcome.CANCELED}
+    assert set(outcomes.SENTENCES) == set(outcomes.FAILURES)
+
+
 @pytest.mark.parametrize("outcome", FAILURES)
 def test_a_first_party_who_is_not_reached_names_the_outcome(outcome):
     failed = recorded(dialed(callback(), A), A, ended(outcome, 9, A, cause="sip_486"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callback import errors, sms_grammar
+from callback import errors, sms, sms_grammar
 from callback.models import CallbackStatus
 from callback.sms_grammar import Command, Text, parse
 
@@ -75,6 +75,10 @@ def test_the_carriers_own_word_comes_before_the_text(word):
 
 def test_a_word_of_the_carrier_that_is_not_known_changes_nothing():
     assert parse("call me", "SOMETHING") == Text(Command.CALL_ME)
+
+
+def test_something_is_done_at_every_command():
+    assert set(sms._DO) == set(Command)
 
 
 def test_there_is_a_sentence_for_every_status():

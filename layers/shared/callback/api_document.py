@@ -31,6 +31,9 @@ Schema = dict[str, Any]
 _ABOUT = """\
 Calls two parties one after the other and joins them in one conversation.
 
+Every request carries an API key. One with the scope `callbacks:read` may read, with \
+`callbacks:write` do everything else but erase, and with `callbacks:erase` erase a number.
+
 Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Every refusal \
 is problem+json (RFC 9457) with a stable `code`; what the gateway refuses before it reaches us is \
 a JSON object with a `message`."""
@@ -73,12 +76,15 @@ _SECURITY_SCHEMES: Schema = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "<key id>.<secret>",
-        "description": "An API key (RFC 6750).",
+        "description": "An API key: its id, a dot and its secret (RFC 6750).",
     },
     "basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "The same key: its id as the user, its secret as the password (RFC 7617).",
+        "description": (
+            "The same key: its id as the user, its secret as the password, together in base64"
+            " (RFC 7617)."
+        ),
     },
 }
 
@@ -347,6 +353,7 @@ def _webhook_paths() -> Schema:
                     "name": "delivery_id",
                     "in": "path",
                     "required": True,
+                    "description": "The `id` of one that is listed as failed.",
                     "schema": {"type": "string", "minLength": 1},
                 }
             ],
@@ -484,8 +491,13 @@ def _read_erasure() -> Schema:
 
 
 def _id(name: str) -> Schema:
-    schema = {"type": "string", "minLength": 1}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": "As it was told when it was accepted, and in the list.",
+        "schema": {"type": "string", "minLength": 1},
+    }
 
 
 def _ref(name: str) -> Schema:

@@ -1,35 +1,39 @@
 """The API's document as one HTML page: no script, nothing fetched, everything escaped."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
 Schema = dict[str, Any]
 
+# On a narrow screen a row is a block, and each cell a line of it that says which column it is.
 _STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { overflow-wrap: break-word; }
+h2 { border-top: 1px solid #bbb; margin-top: 2.5rem; padding-top: 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 code, pre { font-family: monospace; overflow-wrap: anywhere; }
+td:first-child code { overflow-wrap: normal; }
 pre { background: #f2f2f2; padding: .6rem; white-space: pre-wrap; }
+@media (max-width: 44rem) {
+  h2 { font-size: 1.1rem; }
+  table, tbody, tr, td { display: block; }
+  tr { border: 1px solid #bbb; padding: .3rem .6rem; margin-bottom: -1px; }
+  tr:first-child, td:empty { display: none; }
+  td { border: 0; padding: 0; }
+  td:first-child { font-weight: bold; }
+  td:first-child code { overflow-wrap: anywhere; }
+  td[data-column]:not(:first-child)::before { content: attr(data-column) ": "; color: #666; }
+}
 """
 
 
 def of(document: Schema) -> str:
     """The page for an OpenAPI document as `api_document.of` makes it."""
     info = document["info"]
-    operations = [
-        _operation(path, method, operation, item.get("parameters", []))
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if method != "parameters"
-    ]
-    told = [
-        _operation("to your endpoint", method, operation, [])
-        for item in document["webhooks"].values()
-        for method, operation in item.items()
-    ]
     schemas = [_schema(*pair) for pair in document["components"]["schemas"].items()]
     return "\n".join(
         [
@@ -37,22 +41,75 @@ def of(document: Schema) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head>\n<body>",
             f"<h1>{escape(info['title'])}</h1>",
-            *(f"<p>{escape(text)}</p>" for text in info["description"].split("\n\n")),
+            *(f"<p>{_text(text)}</p>" for text in info["description"].split("\n\n")),
             f"<p>At {_code(document['servers'][0]['url'])};",
             'for programs: <a href="openapi.json">openapi.json</a>.</p>',
-            *operations,
-            *told,
-            "<h2>Schemas</h2>",
+            _contents(document),
+            _authentication(document),
+            *(_operation(*each) for each in _operations(document)),
+            '<h2 id="schemas">Schemas</h2>',
             *schemas,
             "</body>\n</html>\n",
         ]
     )
 
 
-def _operation(path: str, method: str, operation: Schema, shared: list[Schema]) -> str:
+def _operations(document: Schema) -> Iterator[tuple[str, Schema, list[Schema]]]:
+    """(what it is called, the operation, its path's parameters); last what clients are sent."""
+    sent = [("to your endpoint", item) for item in document["webhooks"].values()]
+    for path, item in [*document["paths"].items(), *sent]:
+        for method, operation in item.items():
+            if method != "parameters":
+                yield f"{method.upper()} {path}", operation, item.get("parameters", [])
+
+
+def _contents(document: Schema) -> str:
+    entries = [
+        ("authentication", escape(_AUTHENTICATION)),
+        *(
+            (operation["operationId"], f"{_code(name)}: {_text(operation['summary'])}")
+            for name, operation, _ in _operations(document)
+        ),
+        ("schemas", "Schemas"),
+    ]
+    links = (f'<li><a href="#{escape(to)}">{text}</a></li>' for to, text in entries)
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
+
+
+_AUTHENTICATION = "How to send your key"
+
+# By the scheme (RFC 9110, 11.1): what the header says, and how curl is told to say it.
+_SENT: dict[str, tuple[str, str]] = {
+    "bearer": (
+        "Authorization: Bearer <key id>.<secret>",
+        "-H 'Authorization: Bearer <key id>.<secret>'",
+    ),
+    "basic": (
+        "Authorization: Basic <base64 of key id:secret>",
+        "--user '<key id>:<secret>'",
+    ),
+}
+
+
+def _authentication(document: Schema) -> str:
+    ways = document["components"]["securitySchemes"].values()
+    rows = ([_code(_SENT[way["scheme"]][0]), _text(way["description"])] for way in ways)
+    url = document["servers"][0]["url"] + next(iter(document["paths"]))
+    commands = (f"curl {_SENT[way['scheme']][1]} {url}" for way in ways)
+    return "\n".join(
+        [
+            f'<h2 id="authentication">{_AUTHENTICATION}</h2>',
+            "<p>In whichever of these headers your client likes better:</p>",
+            _table(("header", ""), rows),
+            f"<pre>{escape(chr(10).join(commands))}</pre>",
+        ]
+    )
+
+
+def _operation(name: str, operation: Schema, shared: list[Schema]) -> str:
     parts = [
-        f'<h2 id="{escape(operation["operationId"])}">{_code(f"{method.upper()} {path}")}</h2>',
-        f"<p><b>{escape(operation['summary'])}.</b> {escape(operation.get('description', ''))}</p>",
+        f'<h2 id="{escape(operation["operationId"])}">{_code(name)}</h2>',
+        f"<p><b>{_text(operation['summary'])}.</b> {_text(operation.get('description', ''))}</p>",
     ]
     parameters = [*shared, *operation.get("parameters", [])]
     if parameters:
@@ -71,7 +128,7 @@ def _parameter(parameter: Schema) -> list[str]:
         _code(parameter["name"]),
         escape(parameter["in"]),
         _type(parameter["schema"]),
-        escape(needed + parameter.get("description", "")),
+        _text(needed + parameter.get("description", "")),
     ]
 
 
@@ -82,12 +139,12 @@ def _answers(responses: Schema) -> Iterable[list[str]]:
             for kind, content in response["content"].items()
         ]
         headers = map(_code, response.get("headers", {}))
-        yield [status, escape(response["description"]), "<br>".join(bodies), ", ".join(headers)]
+        yield [status, _text(response["description"]), "<br>".join(bodies), ", ".join(headers)]
 
 
 def _schema(name: str, schema: Schema) -> str:
     heading = f'<h3 id="{escape(name)}">{escape(name)}</h3>'
-    about = f"<p>{escape(schema['description'])}</p>" if "description" in schema else ""
+    about = f"<p>{_text(schema['description'])}</p>" if "description" in schema else ""
     if "properties" not in schema:
         return f"{heading}{about}<p>{_type(schema)}</p>"
     required = schema.get("required", [])
@@ -96,7 +153,7 @@ def _schema(name: str, schema: Schema) -> str:
             _code(field),
             "required" if field in required else "",
             _type(described),
-            escape(described.get("description", "")),
+            _text(described.get("description", "")),
         ]
         for field, described in schema["properties"].items()
     )
@@ -120,7 +177,7 @@ def _type(schema: Schema) -> str:
         kind = schema["type"]
         words = escape(kind if isinstance(kind, str) else " or ".join(kind))
     limits = [
-        f"{_LIMITS[key]} {_code(str(value))}" for key, value in schema.items() if key in _LIMITS
+        f"{limit} {_code(str(schema[key]))}" for key, limit in _LIMITS.items() if key in schema
     ]
     if schema.get("default") is not None:
         limits.append(f"default {_code(json.dumps(schema['default']))}")
@@ -137,15 +194,25 @@ _LIMITS = {
 }
 
 
-def _table(head: Iterable[str], rows: Iterable[list[str]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[list[str]]) -> str:
     """Cells are HTML already."""
     return "\n".join(
         [
-            f"<table><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr>",
-            *(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows),
+            f"<table><tr>{''.join(f'<th>{column}</th>' for column in head)}</tr>",
+            *(f"<tr>{''.join(map(_cell, head, row))}</tr>" for row in rows),
             "</table>",
         ]
     )
+
+
+def _cell(column: str, cell: str) -> str:
+    return f'<td data-column="{column}">{cell}</td>' if column else f"<td>{cell}</td>"
+
+
+def _text(text: str) -> str:
+    """Words of the document: what stands in backticks is code."""
+    parts = re.split("`([^`]+)`", text)
+    return "".join(_code(part) if at % 2 else escape(part) for at, part in enumerate(parts))
 
 
 def _code(text: str) -> str:

@@ -106,21 +106,38 @@ class LegRequest(BaseModel):
             " yours to show, else the fallback that your operator has set."
         ),
     )
-    ring_timeout_seconds: _Whole = Field(30, ge=5, le=600)
+    ring_timeout_seconds: _Whole = Field(
+        30, ge=5, le=600, description="How long to let it ring; then they did not answer."
+    )
 
 
 class CallbackRequest(BaseModel):
-    """`max_duration_seconds` bounds the conversation, from the second party's answer on;
-    `allow_parallel` lets the same two parties have another live callback."""
+    """Two parties, and how they are to be brought together."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    leg_a: LegRequest = Field(alias="leg_A")
-    leg_b: LegRequest = Field(alias="leg_B")
-    order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
-    max_duration_seconds: _Whole = Field(3600, ge=60, le=14400)
-    allow_parallel: bool = False
-    webhook: WebhookRequest | None = None
+    leg_a: LegRequest = Field(
+        alias="leg_A", description="The party who is called first, unless `order` says otherwise."
+    )
+    leg_b: LegRequest = Field(alias="leg_B", description="The party whom they are to talk with.")
+    order: Annotated[Order, Field(strict=False)] = Field(
+        Order.SEQUENTIAL,
+        description=(
+            "`sequential`: A, then B; `reverse`: B, then A; `simultaneous`: both are rung at once."
+        ),
+    )
+    max_duration_seconds: _Whole = Field(
+        3600,
+        ge=60,
+        le=14400,
+        description="How long they may talk, counted from the second party's answer.",
+    )
+    allow_parallel: bool = Field(
+        False, description="Let these two parties have another live callback."
+    )
+    webhook: WebhookRequest | None = Field(
+        None, description="Who is told of this callback, in place of your endpoint."
+    )
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict,
         description=f"Your own strings, up to {MAX_METADATA_BYTES} bytes of JSON.",
@@ -157,7 +174,9 @@ class PacketRequest(BaseModel):
 
     a: _PARTY = Field(description="As `leg_A.to`.")
     b: _PARTY = Field(description="As `leg_B.to`.")
-    order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
+    order: Annotated[Order, Field(strict=False)] = Field(
+        Order.SEQUENTIAL, description="As a callback's `order`."
+    )
     # Not null where there is none: a form has no null.
     id: str = Field(
         "",
@@ -226,14 +245,16 @@ class ListRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: CallbackStatus | None = None
-    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    status: CallbackStatus | None = Field(None, description="Only those that stand like this.")
+    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = Field(
+        None, description="Only those that came out like this."
+    )
     number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
         None, description="Either party's `to`."
     )
-    created_after: _Time | None = None
-    created_before: _Time | None = None
-    limit: validation.Digits = Field(20, ge=1, le=100)
+    created_after: _Time | None = Field(None, description="Only those from this time on.")
+    created_before: _Time | None = Field(None, description="Only those from before this time.")
+    limit: validation.Digits = Field(20, ge=1, le=100, description="How many of them, at most.")
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 

@@ -85,7 +85,7 @@ class FailedRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: validation.Digits = Field(20, ge=1, le=100)
+    limit: validation.Digits = Field(20, ge=1, le=100, description="How many of them, at most.")
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
 
 
