@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,8 +41,9 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
     told = capsys.readouterr().out
     assert json.dumps(demo.REQUEST) in told
     assert "HTTP 202" in told
-    lines = re.findall(r"^ +[\d.]+ s  (.+?)  +(.+)$", told, re.MULTILINE)
-    events = [f"{who}: {what}" for who, what in lines]
+    lines = re.findall(r"^ +([\d.]+) s  (.+?)  +(.+)$", told, re.MULTILINE)
+    events = [f"{who}: {what}" for _, who, what in lines]
+    assert [float(at) for at, _, _ in lines] == sorted(float(at) for at, _, _ in lines)
     for leg, to in (("A", "1000123"), ("B", "1000125")):
         assert [e for e in events if e.startswith(f"leg {leg}") and "hears" not in e][:4] == [
             f"leg {leg}: dialed (sip:{to}@pbx.example)",
@@ -56,6 +59,26 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
         r"Lambda invocations +\d+ \(Authorizer 1, CallbackApi 1, CarrierWebhook \d+", told
     )
     assert re.search(r"billed transitions +3\n", told)
+
+
+def test_the_demo_tells_in_its_order_what_it_learns_late(capsys):
+    start = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    timeline = demo.Timeline(start)
+
+    def at(seconds: float) -> datetime:
+        return start + timedelta(seconds=seconds)
+
+    timeline.line(at(5.63), "service", "callback is calling_second")
+    timeline.line(at(5.47), "leg B", "dialed")
+    timeline.show(until=at(5.5))
+    assert capsys.readouterr().out == "    5.47 s  leg B    dialed\n"
+    timeline.line(at(5.97), "leg B", "hears music")
+    timeline.line(at(6.97), "leg B", "hears music")
+    timeline.show()
+    assert capsys.readouterr().out.splitlines() == [
+        "    5.63 s  service  callback is calling_second",
+        "    5.97 s  leg B    hears music",
+    ]
 
 
 def test_twenty_callbacks_at_once_are_carried_to_their_end():
@@ -171,10 +194,11 @@ def test_nothing_is_left_behind():
 
 
 @contextlib.contextmanager
-def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def run(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.local", *arguments],
+        command,
         cwd=PROJECT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -184,6 +208,12 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def command(
+    *arguments: str, module: str = "tests.local", **environment: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    return run(sys.executable, "-m", module, *arguments, **environment)
 
 
 def free_port() -> int:
@@ -197,6 +227,7 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
     port = free_port()
     with command("--port", str(port), "--speed", "10") as process:
         assert process.stdout is not None
+        assert process.stdout.readline() == "starting...\n"
         introduction = [process.stdout.readline() for _ in range(6)]
         assert introduction[0] == f"API        http://127.0.0.1:{port}/voice/call/callback\n"
         assert re.match(r"account    AC[0-9a-f]{32}\n", introduction[2])
@@ -208,6 +239,48 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     assert out.endswith("stopping\n")
+
+
+def read_until(process: subprocess.Popen[str], last: str) -> None:
+    assert process.stdout is not None
+    assert any(line == last for line in process.stdout), process.communicate()
+
+
+def test_signals_in_quick_succession_stop_it_once_and_well():
+    """As a terminal, a timeout and an impatient hand send them together."""
+    with command("--speed", "10") as process:
+        read_until(process, "Ctrl-C stops it.\n")
+        give_up = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < give_up:
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=1)
+    assert (process.returncode, out, err) == (0, "stopping\n", "")
+
+
+@pytest.mark.parametrize(("module", "status"), [("tests.local", 0), ("tests.local.demo", 1)])
+def test_interrupted_while_it_starts_it_ends_at_once_without_a_trace(module, status):
+    with command(module=module) as process:
+        read_until(process, "starting...\n")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (status, "", "")
+
+
+def test_what_does_not_stop_is_ended_by_the_system():
+    hangs = """
+import os, signal, threading
+from tests.local import interruption
+interruption.STOPPING_SECONDS = 1
+interruption.time.sleep = lambda _: os.kill(os.getpid(), signal.SIGTERM)
+interruption.Interruption(0).wait()
+print("stopping", flush=True)
+threading.Event().wait()
+"""
+    with run(sys.executable, "-c", hangs) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (-signal.SIGALRM, "stopping\n", "")
 
 
 @pytest.fixture
