@@ -17,7 +17,7 @@ STOPPING_SECONDS = 20
 
 
 class Interruption:
-    """What is interrupted before `wait` leaves at once with `status`: all that it has begun lies
+    """What is interrupted before `defer` leaves at once with `status`: all that it has begun lies
     in its own memory."""
 
     def __init__(self, status: int) -> None:
@@ -32,9 +32,12 @@ class Interruption:
             os._exit(self._status)
         self._came = True
 
+    def defer(self) -> None:
+        """From now on there is something to stop: whoever is interrupted goes on until `wait`."""
+        self._may_leave = False
+
     def wait(self) -> None:
         """Returns once interrupted; what is to be stopped then has STOPPING_SECONDS for it."""
-        self._may_leave = False
         # The system may give a signal to any thread, and only this one acts on it: it has to wake
         # up by itself.
         while not self._came:

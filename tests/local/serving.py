@@ -27,6 +27,7 @@ def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
             receiver=receiver,
         )
         with receiver, stack:
+            interruption.defer()
             _introduce(stack, receiver)
             interruption.wait()
             print("stopping", flush=True)
