@@ -239,6 +239,7 @@ def test_state_is_read_over_http(
         ("PUT", "clock", {"speed": True}, 400, "speed must be a number from 0 to 1,000,000"),
         ("POST", "clock/advance", {"seconds": 1e300}, 400, "seconds must be a number from 0"),
         ("POST", "scenario", "[" * 100_000, 400, "the body is not JSON"),
+        ("POST", "scenario", "no gzip", 400, "the body is not JSON"),
         ("POST", "scenario", " " * 2_000_000, 413, "Request Entity Too Large"),
     ],
 )
@@ -250,7 +251,10 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(
         whole = {"to": OURS, "from": "+14155552671", "body": "", **voice}
         body = body if "from is" in error else whole | body
     text = body if isinstance(body, str | None) else json.dumps(body)
-    answer = requests.request(method, f"{simulator.url}/sim/{path}", data=text, timeout=5)
+    headers = {"Content-Encoding": "gzip"} if text == "no gzip" else {}
+    answer = requests.request(
+        method, f"{simulator.url}/sim/{path}", data=text, headers=headers, timeout=5
+    )
     assert (answer.status_code, answer.json()["error"][: len(error)]) == (status, error)
     assert simulator.exchange.placed == len(simulator.exchange.messages) == 0
 
@@ -314,6 +318,31 @@ def test_the_command_starts_it_alone_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--port", "{taken}", "port {taken} of 127.0.0.1: Address already in use"),
+        ("--cps", "0", "calls_per_second must be positive"),
+        ("--number", "zzz", "--number zzz: give it as E.164, such as +14155550100"),
+        ("--scenario", "/nowhere", "--scenario /nowhere: No such file or directory"),
+    ],
+)
+def test_the_command_says_in_a_line_what_is_wrong(
+    simulator: CarrierSimulator, option: str, value: str, said: str
+) -> None:
+    taken = str(simulator.port)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.local.carrier", option, value.format(taken=taken)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    told = f"tests.local.carrier: {said.format(taken=taken)}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", told)
 
 
 # -- the load ----------------------------------------------------------------------------------

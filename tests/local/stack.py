@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import secrets
 import sys
 import threading
@@ -26,7 +27,7 @@ from tests.local import (
     template,
     triggers,
 )
-from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
+from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings, parameters
 from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ class LocalStack:
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
-    passes, and no simulator is started.
+    passes, and no simulator is started. ValueError where one of these is no base URL.
     """
 
     url: str
@@ -99,7 +100,7 @@ class LocalStack:
         on_log: Callable[[logs.Line], None] | None = None,
         receiver: Receiver | None = None,
     ) -> None:
-        self._chosen_carrier = environ.get("CARRIER_API_URL", "")
+        self._chosen_carrier = _base_url(environ, "CARRIER_API_URL")
         if self._chosen_carrier and (speed != 1 or clock is not None):
             raise ValueError("a carrier elsewhere keeps its own time: speed must be 1")
         self.clock = clock or Clock(speed)
@@ -114,7 +115,7 @@ class LocalStack:
         self._scripts = scripts
         self._project = project
         self._parameters = dict(parameters or {})
-        self._public_url = environ.get("PUBLIC_URL", "")
+        self._public_url = _base_url(environ, "PUBLIC_URL")
         self._on_log = on_log
         self._receiver = receiver
         self._exit = contextlib.ExitStack()
@@ -294,3 +295,14 @@ class LocalStack:
     def invocations(self) -> dict[str, int]:
         """Lambda invocations so far, by logical id."""
         return dict(self.functions.invocations)
+
+
+def _base_url(environ: Mapping[str, str], variable: str) -> str:
+    """Empty where the variable is. Raises ValueError."""
+    url = environ.get(variable, "")
+    if url and (not parameters.is_url(url) or re.search(r"[\s?#@]|/$", url)):
+        raise ValueError(
+            f"{variable} is {url!r}: give the beginning of a URL, such as"
+            " https://api.example.com, without a slash at the end"
+        )
+    return url

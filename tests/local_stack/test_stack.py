@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.local import demo, loopback
+from tests.local import arguments, demo, loopback
 from tests.local.__main__ import main
 from tests.local.carrier import Clock, Settings
 from tests.local.stack import PROJECT, CarrierNotRedirected, LocalStack
@@ -274,7 +274,9 @@ import os, signal, threading
 from tests.local import interruption
 interruption.STOPPING_SECONDS = 1
 interruption.time.sleep = lambda _: os.kill(os.getpid(), signal.SIGTERM)
-interruption.Interruption(0).wait()
+asked = interruption.Interruption(0)
+asked.defer()
+asked.wait()
 print("stopping", flush=True)
 threading.Event().wait()
 """
@@ -291,11 +293,12 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def test_a_port_that_is_taken_is_one_line_and_a_failure(taken_port):
-    with command("--port", str(taken_port)) as process:
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert re.fullmatch(r"tests\.local: port \d+ .*ddress already in use\n", err)
+@pytest.mark.parametrize("option", ["--port", "--carrier-port"])
+def test_a_port_that_is_taken_is_one_line_and_a_failure(option, taken_port):
+    with command(option, str(taken_port)) as process:
+        out, err = process.communicate(timeout=20)
+    said = f"tests.local: port {taken_port} of 127.0.0.1: Address already in use\n"
+    assert (process.returncode, out, err) == (1, "starting...\n", said)
 
 
 def test_a_carrier_port_that_is_taken_keeps_the_stack_from_starting(taken_port):
@@ -305,11 +308,44 @@ def test_a_carrier_port_that_is_taken_keeps_the_stack_from_starting(taken_port):
         assert stack.url
 
 
+@pytest.mark.parametrize("variable", ["CARRIER_API_URL", "PUBLIC_URL"])
 @pytest.mark.parametrize(
-    ("option", "value"), [("--port", "70000"), ("--port", "x"), ("--speed", "0")]
+    "url",
+    [
+        "zzz",
+        "ftp://a.example",
+        "http://",
+        "https://a.example/",
+        "https://a.example?b",
+        "https://a b",
+    ],
 )
-def test_an_argument_that_makes_no_sense_is_refused_by_name(option, value, capsys):
+def test_an_address_that_is_none_keeps_the_stack_from_starting(variable, url):
+    with pytest.raises(ValueError, match=f"^{variable} is '{re.escape(url)}': give the beginning"):
+        LocalStack(environ={variable: url})
+
+
+@pytest.mark.parametrize(
+    ("start", "option", "value", "said"),
+    [
+        (main, "--port", "70000", "70000 is not a port: give 0 to 65535"),
+        (main, "--carrier-port", "abc", "abc is not a port: give 0 to 65535"),
+        (main, "--speed", "0", "0 is not a speed: give more than 0 and at most 1000"),
+        (demo.main, "--speed", "x", "x is not a speed: give more than 0 and at most 1000"),
+        (demo.main, "--speed", "nan", "nan is not a speed: give more than 0 and at most 1000"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_in_plain_words(
+    start, option, value, said, capsys
+):
     with pytest.raises(SystemExit) as refused:
-        main([option, value])
+        start([option, value])
     assert refused.value.code == 2
-    assert option in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: {said}\n")
+
+
+def test_the_pace_is_told_in_english():
+    assert [arguments.pace(speed) for speed in (1, 2.5)] == [
+        "1 virtual second in a real one",
+        "2.5 virtual seconds in a real one",
+    ]
