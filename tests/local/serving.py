@@ -6,9 +6,10 @@ import sys
 from tests.local import logs
 from tests.local.arguments import pace
 from tests.local.interruption import Interruption
+from tests.local.outgoing import Undelivered
 from tests.local.receiver import Received, Receiver
-from tests.local.stack import NUMBER, CarrierNotRedirected, LocalStack
-from tests.local.template import TemplateError
+from tests.local.stack import NUMBER, TENANT, CarrierNotRedirected, LocalStack
+from tests.local.template import REGION, TemplateError
 
 _EXAMPLE = (
     '{"leg_A": {"to": "1000123", "from": "1000125"}, "leg_B": {"to": "1000125", "from": "1000123"}}'
@@ -25,6 +26,7 @@ def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
             arguments.carrier_port,
             on_log=_print_log if arguments.logs else None,
             receiver=receiver,
+            on_undelivered=_telling_undelivered(receiver),
         )
         with receiver, stack:
             interruption.defer()
@@ -44,6 +46,17 @@ def _print_log(line: logs.Line) -> None:
 
 def _print_webhook(received: Received) -> None:
     print(f"webhook {received.headers.get('webhook-id')}: {received.body.decode()}", flush=True)
+
+
+def _telling_undelivered(receiver: Receiver) -> Undelivered:
+    def tell(webhook_id: str, url: str, reason: str) -> None:
+        print(
+            f"not delivered: {webhook_id} to {url} ({reason}):"
+            f" here, webhooks go to {receiver.url} and nowhere else",
+            flush=True,
+        )
+
+    return tell
 
 
 def _introduce(stack: LocalStack, receiver: Receiver) -> None:
@@ -70,10 +83,24 @@ Call two parties, then see what became of it:
 Be told of everything that happens:
   curl -X PUT {stack.url}/voice/webhook/endpoint -H 'Authorization: Bearer {stack.key}' \\
     -H 'Content-Type: application/json' -d '{{"url": "{receiver.url}"}}'
+Look after tenants, keys, numbers and policies (ARGS=--help; --pepper is not needed here):
+  {_operator(stack)} \\
+    make admin ARGS='show-policy {TENANT} --table {stack.table_name}'
 {_telephone(stack)}
 Ctrl-C stops it.""",
         flush=True,
     )
+
+
+def _operator(stack: LocalStack) -> str:
+    """The AWS that the operator's command is to talk to, as a shell sets it."""
+    variables = {
+        "AWS_ENDPOINT_URL": stack.aws.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    return " ".join(f"{name}={value}" for name, value in variables.items())
 
 
 def _telephone(stack: LocalStack) -> str:

@@ -66,8 +66,8 @@ class LocalStack:
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
     hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
-    nobody else. There is one tenant, TENANT, whose API key is `key`, as `Authorization: Bearer`
-    takes it, and whose one number is NUMBER.
+    nobody else: `on_undelivered` hears of those. There is one tenant, TENANT, whose API key is
+    `key`, as `Authorization: Bearer` takes it, and whose one number is NUMBER.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
@@ -99,6 +99,7 @@ class LocalStack:
         environ: Mapping[str, str] = os.environ,
         on_log: Callable[[logs.Line], None] | None = None,
         receiver: Receiver | None = None,
+        on_undelivered: outgoing.Undelivered | None = None,
     ) -> None:
         self._chosen_carrier = _base_url(environ, "CARRIER_API_URL")
         if self._chosen_carrier and (speed != 1 or clock is not None):
@@ -118,6 +119,7 @@ class LocalStack:
         self._public_url = _base_url(environ, "PUBLIC_URL")
         self._on_log = on_log
         self._receiver = receiver
+        self._on_undelivered = on_undelivered
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -153,7 +155,7 @@ class LocalStack:
             enter(loopback.only())
         self.functions = enter(functions.loaded(self.template.functions, self.aws.url))
         if self.carrier is not None:
-            outgoing.stay_here(self.functions, self._receiver)
+            outgoing.stay_here(self.functions, self._receiver, self._on_undelivered)
         # The service's timestamps and the carrier's agree.
         service_clock = sys.modules.get("callback.clock")
         if service_clock is not None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 
 from tests.local import arguments, demo, loopback
 from tests.local.__main__ import main
@@ -283,6 +285,57 @@ threading.Event().wait()
     with run(sys.executable, "-c", hangs) as process:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (-signal.SIGALRM, "stopping\n", "")
+
+
+def pastable(printed: str, beginning: str) -> list[str]:
+    """The words of a printed command, which may go on in the next line."""
+    _, _, rest = printed.replace("\\\n", " ").partition(f"\n  {beginning}")
+    return shlex.split(beginning + rest.partition("\n")[0])
+
+
+def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
+    with command("--speed", "10") as process:
+        assert process.stdout is not None
+        printed = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+        pasted = pastable(printed, "AWS_ENDPOINT_URL=")
+        assert pasted[-3:-1] == ["make", "admin"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "callback.admin", *pasted[-1].removeprefix("ARGS=").split()],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(PROJECT / "layers" / "shared"),
+                **dict(each.split("=", 1) for each in pasted[:-3]),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "any_caller_id_extension=true\n" in ran.stdout
+
+        put = pastable(printed, "curl -X PUT")
+        url, authorization, body = put[3], put[5], put[-1]
+        own = json.loads(body)["url"]
+        name, key = authorization.split(": ")
+        elsewhere = {"url": "https://client.example/told", "events": ["callback.accepted"]}
+        answer = requests.put(url, json=elsewhere, headers={name: key}, timeout=30)
+        assert answer.status_code == 201
+        accepted = f"{url.partition('/voice')[0]}{demo.PATH}"
+        answer = requests.post(accepted, json=demo.REQUEST, headers={name: key}, timeout=30)
+        assert answer.status_code == 202
+        line = process.stdout.readline()
+        assert re.fullmatch(
+            r"not delivered: \S+ to https://client\.example/told \(connection_failed\):"
+            rf" here, webhooks go to {own} and nowhere else\n",
+            line,
+        )
+        answer = requests.put(url, data=body, headers={name: key}, timeout=30)
+        assert answer.status_code == 200
+        # It is tried again within seconds, and told of no more.
+        arrived = f"webhook {line.split()[2]}: "
+        while not (line := process.stdout.readline()).startswith(arrived):
+            assert line.startswith("webhook ")
 
 
 @pytest.fixture
