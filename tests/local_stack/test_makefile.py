@@ -8,20 +8,16 @@ import pytest
 
 from tests.local.stack import PROJECT
 
+NONE = "{python} is none. Name one: make PYTHON=python3.13"
+TOO_OLD = "{python} is Python 3.10.9. Name another: make PYTHON=python3.13"
+
 
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        (
-            None,
-            "Python 3.11 or newer is needed; {python} is none. Name one: make PYTHON=python3.13",
-        ),
-        ("", "Python 3.11 or newer is needed; {python} is none. Name one: make PYTHON=python3.13"),
-        (
-            'test "$1" = --version && echo Python 3.10.9 || echo old',
-            "Python 3.11 or newer is needed; {python} is Python 3.10.9."
-            " Name another: make PYTHON=python3.13",
-        ),
+        (None, NONE),
+        ("", NONE),
+        ('test "$1" = --version && echo Python 3.10.9 || echo old', TOO_OLD),
     ],
 )
 @pytest.mark.parametrize("target", ["run", "lock"])
@@ -45,5 +41,8 @@ def test_make_says_in_a_line_that_it_needs_another_python(tmp_path, target, scri
         timeout=60,
     )
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.splitlines()[0] == said.format(python=python)
+    assert (
+        ran.stderr.splitlines()[0]
+        == f"Python 3.11 or newer is needed; {said.format(python=python)}"
+    )
     assert not (tmp_path / ".venv").exists()

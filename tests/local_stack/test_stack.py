@@ -205,9 +205,13 @@ def run(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    # A line that never comes is waited for by whoever reads.
+    given_up = threading.Timer(60, process.kill)
+    given_up.start()
     try:
         yield process
     finally:
+        given_up.cancel()
         process.kill()
         process.communicate()
 
