@@ -15,7 +15,7 @@ from .settings import Settings
 from .simulator import CarrierSimulator
 
 
-def arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.local.carrier", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="a free one when left out")
@@ -40,11 +40,11 @@ def arguments() -> argparse.Namespace:
         help="send webhooks to this host too; without it only loopback addresses are reached",
     )
     parser.add_argument("--quiet", action="store_true", help="no line per event")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> int:
-    options = arguments()
+    options = parser().parse_args()
     try:
         asyncio.run(_serve(_simulator(options)))
     except (OSError, ValueError) as error:
