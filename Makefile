@@ -88,11 +88,20 @@ define pip_install
 	|| { echo "pip could not install $(2):" >&2; tail -n 20 "$(1)/pip.log" | cut -c 1-300 >&2; exit 1; }
 endef
 
+# What does not even say that it is a Python of some version is none.
+define python_needed
+case "$$($(PYTHON) -c 'import sys; print("new" if sys.version_info >= (3, 11) else "old")' 2>/dev/null)" in \
+	new) ;; \
+	old) echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		"Name another: make PYTHON=python3.13" >&2; exit 1 ;; \
+	*) echo "Python 3.11 or newer is needed; $(PYTHON) is none." \
+		"Name one: make PYTHON=python3.13" >&2; exit 1 ;; \
+esac
+endef
+
 # Made anew when a requirement changes, so that nothing is in it which nobody asked for.
 $(INSTALLED): $(REQUIREMENTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1)." \
-			"Name another: make PYTHON=python3.13" >&2; exit 1; }
+	@$(python_needed)
 	@echo "Installing into $(VENV), about a minute..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { \
@@ -102,6 +111,7 @@ $(INSTALLED): $(REQUIREMENTS)
 	@touch $@
 
 $(SCANNERS)/installed: tests/scanners/requirements.txt tests/scanners/constraints.txt
+	@$(python_needed)
 	@echo "Installing the template's scanners into $(SCANNERS), about a minute..."
 	@rm -rf $(SCANNERS)
 	@$(PYTHON) -m venv $(SCANNERS)
@@ -139,6 +149,7 @@ mutants: $(INSTALLED)
 		| grep -v 'not checked' || echo "every mutant was killed"
 
 lock:
+	@$(python_needed)
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	$(call pip_install,build/lock,--requirement layers/shared/requirements.txt)

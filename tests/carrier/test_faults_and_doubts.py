@@ -211,6 +211,7 @@ def test_a_fault_nobody_knows_is_refused(simulator: CarrierSimulator) -> None:
         {"fault": "drop", "often": 1},
         {},
         {"fault": "drop", "to": "("},
+        {"fault": "drop", "chance": 7},
     ):
         answer = requests.post(simulator.url + "/sim/faults", json=rule, timeout=5)
         assert answer.status_code == 400, rule

@@ -179,6 +179,15 @@ def test_a_scenario_sets_everything_and_a_wrong_one_nothing(simulator: CarrierSi
         {"numbers": {"+14155550178": {"colour": "red"}}},
         {"applications": {"AP1": {"voice_url": "x"}}},
         {"api_keys": {"SK1": "secret"}},
+        {"api_keys": {"SK" + "a" * 32: 1}},
+        {"behaviours": [1]},
+        {"behaviours": {"1": "x"}},
+        {"settings": "fast"},
+        {"faults": {"fault": "drop"}},
+        {"faults": ["drop"]},
+        {"faults": [{"fault": "drop", "chance": 7}]},
+        {"numbers": {"+14155550178": "mine"}},
+        {"applications": {"AP" + "a" * 32: "x"}},
         ["list"],
     ):
         assert post(bad) == 400, bad
@@ -208,7 +217,46 @@ def test_state_is_read_over_http(
     assert (state["placed"], state["live"], state["crashes"]) == (1, 0, [])
     assert get("rooms") == get("messages") == get("debugger") == []
     assert get("behaviours")["1000125"]["hang_up_after_joined"] == 20.0
-    assert requests.get(simulator.url + "/sim/calls/CA0", timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("GET", "calls/CA0", None, 404, "no such call"),
+        ("POST", "calls/CA0/say", {"text": "hello"}, 404, "no such call"),
+        ("DELETE", "behaviours/1999", None, 404, "no such rule"),
+        ("GET", "nothing", None, 404, "there is no GET /sim/nothing"),
+        ("DELETE", "state", None, 404, "there is no DELETE /sim/state"),
+        ("POST", "inbound-call", {"to": OURS}, 400, "from is missing"),
+        ("POST", "inbound-call", {"behaviour": "x"}, 400, "Behaviour must be an object, not 'x'"),
+        ("POST", "inbound-call", {"url": "zzz"}, 400, "url must be"),
+        ("POST", "inbound-call", {"verstat": 1}, 400, "verstat must be"),
+        ("POST", "inbound-call", {"to": "+14155550178"}, 400, "+14155550178 is no number of"),
+        ("POST", "inbound-sms", {"to": "+14155550178"}, 400, "+14155550178 is no number of"),
+        ("POST", "inbound-sms", {"from": "zzz"}, 400, "zzz cannot text"),
+        ("POST", "inbound-sms", {"body": 1}, 400, "body must be a text"),
+        ("PUT", "behaviours/1", '{"answer_after": Infinity}', 400, "answer_after cannot be inf"),
+        ("PUT", "clock", {"speed": True}, 400, "speed must be a number from 0 to 1,000,000"),
+        ("POST", "clock/advance", {"seconds": 1e300}, 400, "seconds must be a number from 0"),
+        ("POST", "scenario", "[" * 100_000, 400, "the body is not JSON"),
+        ("POST", "scenario", "no gzip", 400, "the body is not JSON"),
+        ("POST", "scenario", " " * 2_000_000, 413, "Request Entity Too Large"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_sentence(
+    simulator: CarrierSimulator, method: str, path: str, body: Any, status: int, error: str
+) -> None:
+    if path.startswith("inbound"):
+        voice = {"url": "http://127.0.0.1:1/"} if path == "inbound-call" else {}
+        whole = {"to": OURS, "from": "+14155552671", "body": "", **voice}
+        body = body if "from is" in error else whole | body
+    text = body if isinstance(body, str | None) else json.dumps(body)
+    headers = {"Content-Encoding": "gzip"} if text == "no gzip" else {}
+    answer = requests.request(
+        method, f"{simulator.url}/sim/{path}", data=text, headers=headers, timeout=5
+    )
+    assert (answer.status_code, answer.json()["error"][: len(error)]) == (status, error)
+    assert simulator.exchange.placed == len(simulator.exchange.messages) == 0
 
 
 def test_behaviours_are_set_and_dropped_by_api(client: Client, simulator: CarrierSimulator) -> None:
@@ -270,6 +318,31 @@ def test_the_command_starts_it_alone_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--port", "{taken}", "port {taken} of 127.0.0.1: Address already in use"),
+        ("--cps", "0", "calls_per_second must be positive"),
+        ("--number", "zzz", "--number zzz: give it as E.164, such as +14155550100"),
+        ("--scenario", "/nowhere", "--scenario /nowhere: No such file or directory"),
+    ],
+)
+def test_the_command_says_in_a_line_what_is_wrong(
+    simulator: CarrierSimulator, option: str, value: str, said: str
+) -> None:
+    taken = str(simulator.port)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.local.carrier", option, value.format(taken=taken)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    told = f"tests.local.carrier: {said.format(taken=taken)}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", told)
 
 
 # -- the load ----------------------------------------------------------------------------------

@@ -12,9 +12,16 @@ def name() -> str:
     return f"tenant-{uuid.uuid4().hex[:12]}"
 
 
-def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+def admin(
+    stack: LocalStack,
+    *arguments: str,
+    said: str = "",
+    table: str | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
     """The operator's command, against the embedded AWS; `said` is what is typed into it."""
-    command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
+    command = [sys.executable, "-m", "callback.admin", *arguments]
+    command += ["--table", table or stack.table_name]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(PROJECT / "layers" / "shared"),
@@ -22,6 +29,7 @@ def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.Comp
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": "us-east-1",
+        **environment,
     }
     return subprocess.run(
         command,
@@ -34,7 +42,7 @@ def admin(stack: LocalStack, *arguments: str, said: str = "") -> subprocess.Comp
     )
 
 
-def done(stack: LocalStack, *arguments: str) -> str:
-    ran = admin(stack, *arguments)
+def done(stack: LocalStack, *arguments: str, said: str = "") -> str:
+    ran = admin(stack, *arguments, said=said)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout

@@ -104,11 +104,21 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     headers = {"Authorization": f"Bearer {client.key}"}
     told = {"url": "https://client.example/told"}
     assert requests.put(endpoint, json=told, headers=headers, timeout=30).status_code == 201
-    done(running, "erase-tenant", tenant)
+    for typed in ("", "yes\n", f"{tenant}x\n"):
+        refused = admin(running, "erase-tenant", tenant, said=typed)
+        said = f"That is not {tenant}: nothing is forgotten.\n"
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", said)
+    assert client.list().status_code == 200
+    assert done(running, "list-erasures", tenant) == ""
+    done(running, "erase-tenant", tenant, said=f"{tenant}\n")
     until_done(lambda: "not done" not in done(running, "list-erasures", tenant))
     assert "  2 callbacks here" in done(running, "list-erasures", tenant)
     assert done(running, "list-numbers", tenant) == ""
     assert client.list().status_code == 403
     items = running.aws.dynamodb.scan(TableName=running.table_name, ConsistentRead=True)["Items"]
     left = {item["pk"]["S"].partition("#")[0] for item in items if tenant in str(item)}
-    assert left == {"APIKEY", "ERASURE", "ERASURES", "LIMIT", "TENANT-SETTINGS"}
+    assert left == {"APIKEY", "ERASURE", "ERASURES", "LIMIT", "TENANT-SETTINGS", "TENANTS"}
+    assert "allowed_regions=GB,US\n" in done(running, "show-policy", tenant)
+    again = Client(running.url, running.make_key(tenant))
+    assert again.list().json()["callbacks"] == []
+    again.close()

@@ -344,6 +344,58 @@ def test_the_command_says_what_is_wrong_and_fails(running, tenant):
     assert len(ran.stderr.splitlines()) == 1
 
 
+def test_every_tenant_is_listed(running, tenant):
+    new = name()
+    assert new not in done(running, "list-tenants").split()
+    done(running, "create-tenant", new)
+    listed = done(running, "list-tenants").split()
+    assert {tenant, new, "demo"} <= set(listed)
+    assert listed == sorted(listed)
+
+
+def test_the_command_says_which_table_or_address_is_not_there(running):
+    for arguments in (["create-tenant", "acme"], ["list-tenants"], ["kill-switch", "show"]):
+        ran = admin(running, *arguments, table="no-such-table")
+        said = "There is no table no-such-table in this account and region.\n"
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", said)
+    for command in ("list-tenants", "kill-switch show"):
+        ran = admin(running, *command.split(), AWS_ENDPOINT_URL="zzz")
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert ran.stderr == "AWS_ENDPOINT_URL: Invalid endpoint: zzz\n"
+
+
+def test_what_is_said_of_a_number_again_shows_what_it_replaces(running, tenant):
+    number = "+12065550166"
+    taking = f"{number}  owned  CALL ME to 1000125  CALL <number> to nobody  missed call to nobody"
+    nothing = f"{number}  owned  CALL ME to nobody  CALL <number> to nobody  missed call to nobody"
+    put = ("put-number", tenant, number)
+    for arguments, said in (
+        (["--sms-to", "1000125"], [taking]),
+        (["--sms-to", "1000125"], [taking]),
+        ([], [f"instead of  {taking}", nothing]),
+    ):
+        assert done(running, *put, *arguments).splitlines() == said
+    for option in (["--sms-to", "1000125"], ["--sms-to-anyone"], ["--missed-call-to", "1000125"]):
+        ran = admin(running, *put, "--verified", *option)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "only verified takes neither texts nor calls" in ran.stderr
+    assert done(running, "list-numbers", tenant).splitlines() == [nothing]
+
+
+def test_a_policy_that_contradicts_itself_or_names_no_field_changes_nothing(running, tenant):
+    before = done(running, "show-policy", tenant)
+    for fields, status, said in (
+        (["enabled=false", "enabled=true"], 2, "enabled is given more than once"),
+        (["=1"], 2, "give it as field=value"),
+        (["calls_per_tenant=0/1m"], 1, "calls_per_tenant: 0 is no rate"),
+        (["concurrent_callbacks=9999999999"], 1, "give 999999999 at most"),
+    ):
+        ran = admin(running, "set-policy", tenant, *fields)
+        assert (ran.returncode, ran.stdout) == (status, "")
+        assert said in ran.stderr
+    assert done(running, "show-policy", tenant) == before
+
+
 def test_no_secret_of_a_key_is_logged_or_stored(running, stack, one):
     secret = one.key.partition(".")[2]
     callback_id = one.accepted(between(NUMBER, "1000125"))

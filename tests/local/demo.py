@@ -5,18 +5,25 @@ Exits with 0 if both have talked to each other and hung up, else with 1 and the 
 
 import argparse
 import contextlib
+import heapq
 import http.client
+import importlib
+import itertools
 import json
 import queue
 import re
 import sys
 import time
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tests.local.stack import LocalStack
+from tests.local import arguments
+from tests.local.interruption import Interruption
+
+if TYPE_CHECKING:
+    from tests.local.stack import LocalStack
 
 REQUEST = {
     "leg_A": {"to": "1000123", "from": "1000125"},
@@ -25,6 +32,8 @@ REQUEST = {
 PATH = "/voice/call/callback"
 # Real seconds until the demo gives up: the callback itself takes some thirty virtual ones.
 PATIENCE = 60.0
+# Real seconds within which what has happened is in the demo's queue, however busy the machine is.
+_TOLD_WITHIN = 0.1
 
 _CALL_WORDS = {
     "call.queued": "dialed",
@@ -70,22 +79,33 @@ class Api:
 
 
 class Timeline:
-    """Prints what happens, a line each, with virtual seconds since the request."""
+    """Prints what happens, a line each and in its order, with virtual seconds since the request.
+
+    What is learned late may have happened early, so a line waits until `show` is told that
+    nothing before it can come any more.
+    """
 
     def __init__(self, start: datetime) -> None:
         self._start = start
         self._legs: dict[str, str] = {}
         self._last: tuple[str, str] | None = None
+        self._waiting: list[tuple[datetime, int, str, str]] = []
+        self._count = itertools.count()
 
     def line(self, at: datetime, who: str, what: str) -> None:
-        # What somebody hears over and over is interesting once.
-        if (who, what) == self._last:
-            return
-        self._last = (who, what)
-        print(f"{(at - self._start).total_seconds():8.2f} s  {who:<7}  {what}", flush=True)
+        heapq.heappush(self._waiting, (at, next(self._count), who, what))
+
+    def show(self, until: datetime | None = None) -> None:
+        """Print what happened `until` then, or all that there is."""
+        while self._waiting and (until is None or self._waiting[0][0] <= until):
+            at, _, who, what = heapq.heappop(self._waiting)
+            # What somebody hears over and over is interesting once.
+            if (who, what) != self._last:
+                self._last = (who, what)
+                print(f"{(at - self._start).total_seconds():8.2f} s  {who:<7}  {what}", flush=True)
 
     def carrier_event(self, event: dict[str, Any]) -> None:
-        """Print an event of the simulator, if it says something about a leg."""
+        """Note an event of the simulator, if it says something about a leg."""
         kind, subject = event["kind"], event["subject"]
         if kind == "call.queued":
             party = re.sub(r"^sip:|@.*$", "", event["to"])
@@ -106,14 +126,17 @@ class Timeline:
 
 def run(speed: float) -> int:
     """The demo itself; its exit status."""
-    with LocalStack(speed) as stack, contextlib.closing(Api(stack.url, stack.key)) as api:
+    # What takes seconds to import comes only now.
+    start = importlib.import_module("tests.local.stack").LocalStack
+    stack: LocalStack
+    with start(speed) as stack, contextlib.closing(Api(stack.url, stack.key)) as api:
         if stack.carrier is None:
             print("The demo needs the simulated carrier; unset CARRIER_API_URL.", file=sys.stderr)
             return 1
         happened: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         stack.carrier.call(stack.carrier.subscribe, happened.put)
 
-        print(f"{stack.clock.speed:g} virtual seconds pass in a real one.\n")
+        print(f"{arguments.pace(stack.clock.speed)}.\n")
         print(f"POST {stack.url}{PATH}\nAuthorization: Bearer {stack.key}\n{json.dumps(REQUEST)}\n")
         timeline = Timeline(stack.clock.now())
         status, location, answer = api.create(REQUEST)
@@ -131,7 +154,7 @@ def run(speed: float) -> int:
 
 
 def _follow(
-    stack: LocalStack,
+    stack: "LocalStack",
     api: Api,
     location: str,
     record: dict[str, Any],
@@ -141,28 +164,37 @@ def _follow(
     """Print the callback's life from `record` to its end; the last record."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        try:
-            event = happened.get(timeout=0.1)
-        except queue.Empty:
-            event = None
-        if event is not None and event["kind"] != "webhook":
+        now, late = stack.clock.now(), timedelta(seconds=_TOLD_WITHIN * stack.clock.speed)
+        told = list(_taken(happened))
+        for event in told:
             timeline.carrier_event(event)
-            continue
+        timeline.show(until=now - late)
         # The service learns by webhook, so that is when its record may have changed.
+        if told and not any(event["kind"] == "webhook" for event in told):
+            continue
         before, record = record["status"], api.read(location)
         if record["status"] != before:
             timeline.line(stack.clock.now(), "service", f"callback is {record['status']}")
-        if event is None and record["status"] == "ended" and _has_ended(stack, record):
+        if not told and record["status"] == "ended" and _has_ended(stack, record):
             break
+    timeline.show()
     return record
 
 
-def _has_ended(stack: LocalStack, record: dict[str, Any]) -> bool:
+def _taken(happened: "queue.SimpleQueue[dict[str, Any]]") -> Iterator[dict[str, Any]]:
+    """All that is in the queue; waits a moment for the first."""
+    with contextlib.suppress(queue.Empty):
+        yield happened.get(timeout=_TOLD_WITHIN)
+        while True:
+            yield happened.get_nowait()
+
+
+def _has_ended(stack: "LocalStack", record: dict[str, Any]) -> bool:
     kinds = {event["type"] for event in stack.history(record["callback_id"])}
     return any(kind.startswith("Execution") for kind in kinds - {"ExecutionStarted"})
 
 
-def _print_cost(stack: LocalStack, api: Api, callback_id: str) -> None:
+def _print_cost(stack: "LocalStack", api: Api, callback_id: str) -> None:
     invocations = stack.invocations()
     invocations["CallbackApi"] -= api.reads
     # The first was for the request; the answer is remembered, and grows old while we read.
@@ -175,9 +207,15 @@ def _print_cost(stack: LocalStack, api: Api, callback_id: str) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.local.demo", description=__doc__)
     parser.add_argument(
-        "--speed", type=float, default=10.0, help="virtual seconds in a real one (default 10)"
+        "--speed",
+        type=arguments.speed,
+        default=10.0,
+        help="virtual seconds in a real one (default 10)",
     )
-    return run(parser.parse_args(given).speed)
+    speed = parser.parse_args(given).speed
+    Interruption(status=1)
+    print("starting...", flush=True)
+    return run(speed)
 
 
 if __name__ == "__main__":

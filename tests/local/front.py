@@ -23,6 +23,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tests.local import loopback
+from tests.local.carrier import noise
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
 
@@ -296,7 +297,10 @@ class Front:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = web.Server(self._answer, access_log=None)
+        # A body is handed over as it came, packed or not.
+        server = web.Server(
+            self._answer, access_log=None, auto_decompress=False, logger=noise.logger
+        )
         runner = web.ServerRunner(server, shutdown_timeout=_CLOSING)
         await runner.setup()
         await web.SockSite(runner, self._listening).start()

@@ -7,20 +7,31 @@ handlers' own objects are replaced, once they are loaded, by some for which ever
 
 import importlib
 import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Any
 
 from tests.local import loopback
 from tests.local.functions import Functions
 from tests.local.receiver import Receiver
 
+# How many webhooks are remembered as told of.
+_REMEMBERED = 1000
 
-def stay_here(functions: Functions, receiver: Receiver | None) -> None:
+# Told, once, of each webhook that could be brought to nobody: its id, its URL, and why.
+Undelivered = Callable[[str, str, str], None]
+
+
+def stay_here(
+    functions: Functions, receiver: Receiver | None, undelivered: Undelivered | None = None
+) -> None:
     """From now on the functions send webhooks to the receiver, or find nobody."""
     rules = rules_for(receiver)
     for function in functions:
         module = function.module
         if hasattr(module, "sender"):
-            module.sender = sender_for(receiver)
+            module.sender = sender_for(receiver, undelivered)
         if hasattr(module, "webhook_rules"):
             module.webhook_rules = rules
 
@@ -32,9 +43,23 @@ def rules_for(receiver: Receiver | None) -> Any:
     return outbound.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
 
 
-def sender_for(receiver: Receiver | None) -> Any:
+def sender_for(receiver: Receiver | None, undelivered: Undelivered | None = None) -> Any:
     outbound = importlib.import_module("callback.outbound")
-    return outbound.Sender(
+    told: deque[str] = deque(maxlen=_REMEMBERED)
+
+    class Sender(outbound.Sender):  # type: ignore[misc, name-defined]
+        def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
+            try:
+                return super().post(url, body, headers)
+            except (outbound.NotAllowed, outbound.Unreachable) as reason:
+                webhook_id = headers["webhook-id"]
+                if undelivered and webhook_id not in told:
+                    told.append(webhook_id)
+                    # In a context of its own: what it prints is not the function's output.
+                    Context().run(undelivered, webhook_id, url, reason.code)
+                raise
+
+    return Sender(
         rules_for(receiver),
         resolve=lambda _: ["127.0.0.1"],
         context=receiver.trusting if receiver else ssl.create_default_context,

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import secrets
 import sys
 import threading
@@ -26,7 +27,7 @@ from tests.local import (
     template,
     triggers,
 )
-from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings
+from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings, parameters
 from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -65,12 +66,12 @@ class LocalStack:
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
     hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
-    nobody else. There is one tenant, TENANT, whose API key is `key`, as `Authorization: Bearer`
-    takes it, and whose one number is NUMBER.
+    nobody else: `on_undelivered` hears of those. There is one tenant, TENANT, whose API key is
+    `key`, as `Authorization: Bearer` takes it, and whose one number is NUMBER.
 
     From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
     (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
-    passes, and no simulator is started.
+    passes, and no simulator is started. ValueError where one of these is no base URL.
     """
 
     url: str
@@ -98,8 +99,9 @@ class LocalStack:
         environ: Mapping[str, str] = os.environ,
         on_log: Callable[[logs.Line], None] | None = None,
         receiver: Receiver | None = None,
+        on_undelivered: outgoing.Undelivered | None = None,
     ) -> None:
-        self._chosen_carrier = environ.get("CARRIER_API_URL", "")
+        self._chosen_carrier = _base_url(environ, "CARRIER_API_URL")
         if self._chosen_carrier and (speed != 1 or clock is not None):
             raise ValueError("a carrier elsewhere keeps its own time: speed must be 1")
         self.clock = clock or Clock(speed)
@@ -114,9 +116,10 @@ class LocalStack:
         self._scripts = scripts
         self._project = project
         self._parameters = dict(parameters or {})
-        self._public_url = environ.get("PUBLIC_URL", "")
+        self._public_url = _base_url(environ, "PUBLIC_URL")
         self._on_log = on_log
         self._receiver = receiver
+        self._on_undelivered = on_undelivered
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -152,7 +155,7 @@ class LocalStack:
             enter(loopback.only())
         self.functions = enter(functions.loaded(self.template.functions, self.aws.url))
         if self.carrier is not None:
-            outgoing.stay_here(self.functions, self._receiver)
+            outgoing.stay_here(self.functions, self._receiver, self._on_undelivered)
         # The service's timestamps and the carrier's agree.
         service_clock = sys.modules.get("callback.clock")
         if service_clock is not None:
@@ -294,3 +297,14 @@ class LocalStack:
     def invocations(self) -> dict[str, int]:
         """Lambda invocations so far, by logical id."""
         return dict(self.functions.invocations)
+
+
+def _base_url(environ: Mapping[str, str], variable: str) -> str:
+    """Empty where the variable is. Raises ValueError."""
+    url = environ.get(variable, "")
+    if url and (not parameters.is_url(url) or re.search(r"[\s?#@]|/$", url)):
+        raise ValueError(
+            f"{variable} is {url!r}: give the beginning of a URL, such as"
+            " https://api.example.com, without a slash at the end"
+        )
+    return url

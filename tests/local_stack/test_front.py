@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -231,6 +232,27 @@ def test_a_failing_handler_is_an_internal_error_with_its_traceback_printed(capsy
         # The connection is still good.
         assert door.request("GET", "/nowhere")[0] == 404
     assert "RuntimeError: by hand" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nNo Header: x\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /things/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_answered_and_not_printed(echo, sent, caplog, capsys):
+    with socket.create_connection(("127.0.0.1", echo.connection.port), timeout=10) as stranger:
+        stranger.sendall(sent)
+        assert stranger.recv(1000).startswith(b"HTTP/1.0 400 ")
+    assert (caplog.records, capsys.readouterr().err) == ([], "")
+
+
+def test_a_packed_body_arrives_as_it_was_sent(echo):
+    event = echo.event("POST", "/echo", b"\x1f\x8b", [("Content-Encoding", "gzip")])
+    assert (event["isBase64Encoded"], base64.b64decode(event["body"])) == (True, b"\x1f\x8b")
 
 
 def test_requests_are_answered_side_by_side():

@@ -4,18 +4,22 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 
-from tests.local import demo, loopback
+from tests.local import arguments, demo, loopback
 from tests.local.__main__ import main
 from tests.local.carrier import Clock, Settings
 from tests.local.stack import PROJECT, CarrierNotRedirected, LocalStack
@@ -39,8 +43,9 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
     told = capsys.readouterr().out
     assert json.dumps(demo.REQUEST) in told
     assert "HTTP 202" in told
-    lines = re.findall(r"^ +[\d.]+ s  (.+?)  +(.+)$", told, re.MULTILINE)
-    events = [f"{who}: {what}" for who, what in lines]
+    lines = re.findall(r"^ +([\d.]+) s  (.+?)  +(.+)$", told, re.MULTILINE)
+    events = [f"{who}: {what}" for _, who, what in lines]
+    assert [float(at) for at, _, _ in lines] == sorted(float(at) for at, _, _ in lines)
     for leg, to in (("A", "1000123"), ("B", "1000125")):
         assert [e for e in events if e.startswith(f"leg {leg}") and "hears" not in e][:4] == [
             f"leg {leg}: dialed (sip:{to}@pbx.example)",
@@ -56,6 +61,26 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
         r"Lambda invocations +\d+ \(Authorizer 1, CallbackApi 1, CarrierWebhook \d+", told
     )
     assert re.search(r"billed transitions +3\n", told)
+
+
+def test_the_demo_tells_in_its_order_what_it_learns_late(capsys):
+    start = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    timeline = demo.Timeline(start)
+
+    def at(seconds: float) -> datetime:
+        return start + timedelta(seconds=seconds)
+
+    timeline.line(at(5.63), "service", "callback is calling_second")
+    timeline.line(at(5.47), "leg B", "dialed")
+    timeline.show(until=at(5.5))
+    assert capsys.readouterr().out == "    5.47 s  leg B    dialed\n"
+    timeline.line(at(5.97), "leg B", "hears music")
+    timeline.line(at(6.97), "leg B", "hears music")
+    timeline.show()
+    assert capsys.readouterr().out.splitlines() == [
+        "    5.63 s  service  callback is calling_second",
+        "    5.97 s  leg B    hears music",
+    ]
 
 
 def test_twenty_callbacks_at_once_are_carried_to_their_end():
@@ -171,19 +196,30 @@ def test_nothing_is_left_behind():
 
 
 @contextlib.contextmanager
-def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def run(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.local", *arguments],
+        command,
         cwd=PROJECT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    # A line that never comes is waited for by whoever reads.
+    given_up = threading.Timer(60, process.kill)
+    given_up.start()
     try:
         yield process
     finally:
+        given_up.cancel()
         process.kill()
         process.communicate()
+
+
+def command(
+    *arguments: str, module: str = "tests.local", **environment: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    return run(sys.executable, "-m", module, *arguments, **environment)
 
 
 def free_port() -> int:
@@ -197,6 +233,7 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
     port = free_port()
     with command("--port", str(port), "--speed", "10") as process:
         assert process.stdout is not None
+        assert process.stdout.readline() == "starting...\n"
         introduction = [process.stdout.readline() for _ in range(6)]
         assert introduction[0] == f"API        http://127.0.0.1:{port}/voice/call/callback\n"
         assert re.match(r"account    AC[0-9a-f]{32}\n", introduction[2])
@@ -210,6 +247,101 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
     assert out.endswith("stopping\n")
 
 
+def read_until(process: subprocess.Popen[str], last: str) -> None:
+    assert process.stdout is not None
+    assert any(line == last for line in process.stdout), process.communicate()
+
+
+def test_signals_in_quick_succession_stop_it_once_and_well():
+    """As a terminal, a timeout and an impatient hand send them together."""
+    with command("--speed", "10") as process:
+        read_until(process, "Ctrl-C stops it.\n")
+        give_up = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < give_up:
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=1)
+    assert (process.returncode, out, err) == (0, "stopping\n", "")
+
+
+@pytest.mark.parametrize(("module", "status"), [("tests.local", 0), ("tests.local.demo", 1)])
+def test_interrupted_while_it_starts_it_ends_at_once_without_a_trace(module, status):
+    with command(module=module) as process:
+        read_until(process, "starting...\n")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (status, "", "")
+
+
+def test_what_does_not_stop_is_ended_by_the_system():
+    hangs = """
+import os, signal, threading
+from tests.local import interruption
+interruption.STOPPING_SECONDS = 1
+interruption.time.sleep = lambda _: os.kill(os.getpid(), signal.SIGTERM)
+asked = interruption.Interruption(0)
+asked.defer()
+asked.wait()
+print("stopping", flush=True)
+threading.Event().wait()
+"""
+    with run(sys.executable, "-c", hangs) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (-signal.SIGALRM, "stopping\n", "")
+
+
+def pastable(printed: str, beginning: str) -> list[str]:
+    """The words of a printed command, which may go on in the next line."""
+    _, _, rest = printed.replace("\\\n", " ").partition(f"\n  {beginning}")
+    return shlex.split(beginning + rest.partition("\n")[0])
+
+
+def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
+    with command("--speed", "10") as process:
+        assert process.stdout is not None
+        printed = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+        pasted = pastable(printed, "AWS_ENDPOINT_URL=")
+        assert pasted[-3:-1] == ["make", "admin"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "callback.admin", *pasted[-1].removeprefix("ARGS=").split()],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(PROJECT / "layers" / "shared"),
+                **dict(each.split("=", 1) for each in pasted[:-3]),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "any_caller_id_extension=true\n" in ran.stdout
+
+        put = pastable(printed, "curl -X PUT")
+        url, authorization, body = put[3], put[5], put[-1]
+        own = json.loads(body)["url"]
+        name, key = authorization.split(": ")
+        elsewhere = {"url": "https://client.example/told", "events": ["callback.accepted"]}
+        answer = requests.put(url, json=elsewhere, headers={name: key}, timeout=30)
+        assert answer.status_code == 201
+        accepted = f"{url.partition('/voice')[0]}{demo.PATH}"
+        answer = requests.post(accepted, json=demo.REQUEST, headers={name: key}, timeout=30)
+        assert answer.status_code == 202
+        line = process.stdout.readline()
+        assert re.fullmatch(
+            r"not delivered: \S+ to https://client\.example/told \(connection_failed\):"
+            rf" here, webhooks go to {own} and nowhere else\n",
+            line,
+        )
+        answer = requests.put(url, data=body, headers={name: key}, timeout=30)
+        assert answer.status_code == 200
+        # It is tried again within seconds, and told of no more.
+        arrived = f"webhook {line.split()[2]}: "
+        while not (line := process.stdout.readline()).startswith(arrived):
+            assert line.startswith("webhook ")
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as taken:
@@ -218,11 +350,12 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def test_a_port_that_is_taken_is_one_line_and_a_failure(taken_port):
-    with command("--port", str(taken_port)) as process:
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert re.fullmatch(r"tests\.local: port \d+ .*ddress already in use\n", err)
+@pytest.mark.parametrize("option", ["--port", "--carrier-port"])
+def test_a_port_that_is_taken_is_one_line_and_a_failure(option, taken_port):
+    with command(option, str(taken_port)) as process:
+        out, err = process.communicate(timeout=20)
+    said = f"tests.local: port {taken_port} of 127.0.0.1: Address already in use\n"
+    assert (process.returncode, out, err) == (1, "starting...\n", said)
 
 
 def test_a_carrier_port_that_is_taken_keeps_the_stack_from_starting(taken_port):
@@ -232,11 +365,44 @@ def test_a_carrier_port_that_is_taken_keeps_the_stack_from_starting(taken_port):
         assert stack.url
 
 
+@pytest.mark.parametrize("variable", ["CARRIER_API_URL", "PUBLIC_URL"])
 @pytest.mark.parametrize(
-    ("option", "value"), [("--port", "70000"), ("--port", "x"), ("--speed", "0")]
+    "url",
+    [
+        "zzz",
+        "ftp://a.example",
+        "http://",
+        "https://a.example/",
+        "https://a.example?b",
+        "https://a b",
+    ],
 )
-def test_an_argument_that_makes_no_sense_is_refused_by_name(option, value, capsys):
+def test_an_address_that_is_none_keeps_the_stack_from_starting(variable, url):
+    with pytest.raises(ValueError, match=f"^{variable} is '{re.escape(url)}': give the beginning"):
+        LocalStack(environ={variable: url})
+
+
+@pytest.mark.parametrize(
+    ("start", "option", "value", "said"),
+    [
+        (main, "--port", "70000", "70000 is not a port: give 0 to 65535"),
+        (main, "--carrier-port", "abc", "abc is not a port: give 0 to 65535"),
+        (main, "--speed", "0", "0 is not a speed: give more than 0 and at most 1000"),
+        (demo.main, "--speed", "x", "x is not a speed: give more than 0 and at most 1000"),
+        (demo.main, "--speed", "nan", "nan is not a speed: give more than 0 and at most 1000"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_in_plain_words(
+    start, option, value, said, capsys
+):
     with pytest.raises(SystemExit) as refused:
-        main([option, value])
+        start([option, value])
     assert refused.value.code == 2
-    assert option in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: {said}\n")
+
+
+def test_the_pace_is_told_in_english():
+    assert [arguments.pace(speed) for speed in (1, 2.5)] == [
+        "1 virtual second in a real one",
+        "2.5 virtual seconds in a real one",
+    ]

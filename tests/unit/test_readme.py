@@ -1,4 +1,4 @@
-"""What the README names is there, and what a reader looks for is named in it."""
+"""What a README names is there, and what a reader looks for is named in it."""
 
 import re
 from pathlib import Path
@@ -17,8 +17,18 @@ from tests.template.document import TEMPLATE
 from tests.unit.fields import full
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONTENT = re.sub(r"^ *```.*?^ *```", "", README, flags=re.MULTILINE | re.DOTALL)
+DOCUMENTS = {
+    path: (ROOT / path).read_text(encoding="utf-8")
+    for path in ("README.md", "tests/local/carrier/README.md")
+}
+README = DOCUMENTS["README.md"]
+
+
+def without_code(text):
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+CONTENT = without_code(README)
 
 
 # What each rule says no with, in their order.
@@ -86,8 +96,12 @@ def test_every_test_that_it_names_is_there():
     assert unknown == set()
 
 
-def test_every_file_of_ours_that_it_names_is_there():
-    named = set(re.findall(r"`((?:tests|functions|layers|events)/[\w./]+)`", README))
+def test_every_file_of_ours_that_they_name_is_there():
+    named = {
+        name
+        for text in DOCUMENTS.values()
+        for name in re.findall(r"`((?:tests|functions|layers|events)/[\w./]+)`", text)
+    }
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
@@ -105,13 +119,21 @@ def test_whoever_changes_something_is_sent_to_what_is_there():
         assert {name for name in named if not re.search(rf"\b{name}\b", source)} == set()
 
 
-def test_every_link_within_it_leads_to_a_heading():
-    headings = re.findall(r"^#+ (.+)$", CONTENT, re.MULTILINE)
-    # As GitHub makes them: lower case, punctuation dropped, a hyphen for each space.
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    links = set(re.findall(r"\]\(#([^)]+)\)", CONTENT))
+def test_every_link_within_and_between_them_leads_to_a_heading():
+    def anchors(text):
+        headings = re.findall(r"^#+ (.+)$", without_code(text), re.MULTILINE)
+        # As GitHub makes them: lower case, punctuation dropped, a hyphen for each space.
+        return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    links = {
+        (str((Path(path).parent / target) if target else path), anchor)
+        for path, text in DOCUMENTS.items()
+        for target, anchor in re.findall(r"\]\(((?!http)[^)#]*)#?([^)]*)\)", without_code(text))
+    }
     assert len(links) > 15
-    assert links - anchors == set()
+    assert [target for target, _ in sorted(links) if not (ROOT / target).exists()] == []
+    led = [(target, anchor) for target, anchor in sorted(links) if anchor]
+    assert [(t, a) for t, a in led if t not in DOCUMENTS or a not in anchors(DOCUMENTS[t])] == []
 
 
 def test_every_refusal_is_explained():

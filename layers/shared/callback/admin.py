@@ -4,8 +4,11 @@ Talks to the AWS of your credentials and region, or to the one that AWS_ENDPOINT
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
@@ -20,10 +23,19 @@ from callback.policy import PolicyStore
 from callback.suppression import SuppressionList
 from callback.tenants import ApiKey, Pepper, TenantStore
 
+_Client = TypeVar("_Client")
+_Command = Callable[[str, str], argparse.ArgumentParser]  # its name, and what it is about
+
+
+class Refused(Exception):
+    """The command does nothing; the message says why."""
+
+
 _REFUSALS = (
     BotoCoreError,
     ClientError,
     GetParameterError,
+    Refused,
     addresses.InvalidAddress,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
@@ -37,7 +49,8 @@ _REFUSALS = (
 )
 
 
-_OF_POLICY = ("set-policy", "show-policy", "kill-switch")
+# What fits into the form of the field.
+_MOST_AT_ONCE = 999_999_999
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -54,6 +67,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
     tenant = command("create-tenant", "A new tenant, without a key.")
     tenant.add_argument("tenant", help="a-z, 0-9 and -")
+    command("list-tenants", "Every tenant there is.")
     key = command("create-key", "A new key for a tenant; its secret is printed once.")
     key.add_argument("tenant")
     key.add_argument(
@@ -70,7 +84,41 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     revoke.add_argument("key_id")
     listed = command("list-keys", "A tenant's keys, revoked ones included.")
     listed.add_argument("tenant")
-    put = command("put-number", "A number of a tenant's, and what it takes as a trigger.")
+    for name, about in (
+        ("suppress", "Do not call a number for a tenant; read from stdin."),
+        ("unsuppress", "Call it again; read from stdin."),
+    ):
+        listed_party = command(name, about)
+        listed_party.add_argument("tenant")
+        listed_party.add_argument("--pepper", default="/voice-callback/key-pepper")
+    erase = command("erase-number", "Forget a number, here and at the carrier; read from stdin.")
+    erase.add_argument("tenant")
+    erase.add_argument("--pepper", default="/voice-callback/key-pepper")
+    everything = command(
+        "erase-tenant",
+        "Revoke a tenant's keys, let go of its numbers and endpoint, forget its callbacks; its name"
+        " is read from stdin once more.",
+    )
+    everything.add_argument("tenant")
+    erased = command("list-erasures", "What was and is to be forgotten of a tenant, newest first.")
+    erased.add_argument("tenant")
+    put, allow = _add_numbers(command), _add_policies(command)
+    arguments = parser.parse_args(given)
+    if arguments.command == "put-number" and arguments.verified and _takes(arguments):
+        put.error("a number that is only verified takes neither texts nor calls")
+    if arguments.command == "set-policy":
+        counted = Counter(field for field, _ in arguments.fields)
+        for field in (field for field, count in counted.items() if count > 1):
+            allow.error(f"{field} is given more than once")
+    return arguments
+
+
+def _add_numbers(command: _Command) -> argparse.ArgumentParser:
+    """The parser of put-number."""
+    put = command(
+        "put-number",
+        "A number of a tenant's, and what it takes as a trigger, instead of what was said before.",
+    )
     put.add_argument("tenant")
     put.add_argument("number", type=_number, help="E.164, such as +14155550100")
     put.add_argument(
@@ -87,26 +135,14 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
     held = command("list-numbers", "A tenant's numbers.")
     held.add_argument("tenant")
-    for name, about in (
-        ("suppress", "Do not call a number for a tenant; read from stdin."),
-        ("unsuppress", "Call it again; read from stdin."),
-    ):
-        listed_party = command(name, about)
-        listed_party.add_argument("tenant")
-        listed_party.add_argument("--pepper", default="/voice-callback/key-pepper")
-    erase = command("erase-number", "Forget a number, here and at the carrier; read from stdin.")
-    erase.add_argument("tenant")
-    erase.add_argument("--pepper", default="/voice-callback/key-pepper")
-    everything = command(
-        "erase-tenant",
-        "Revoke a tenant's keys, let go of its numbers and endpoint, forget its callbacks.",
-    )
-    everything.add_argument("tenant")
-    erased = command("list-erasures", "What was and is to be forgotten of a tenant, newest first.")
-    erased.add_argument("tenant")
     remove = command("remove-number", "The number is nobody's from now on.")
     remove.add_argument("tenant")
     remove.add_argument("number", type=_number)
+    return put
+
+
+def _add_policies(command: _Command) -> argparse.ArgumentParser:
+    """The parser of set-policy."""
     allow = command("set-policy", "What a tenant may do, field by field, within seconds.")
     allow.add_argument("tenant")
     allow.add_argument(
@@ -121,12 +157,16 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     switch = command("kill-switch", "Stop all calling, or a tenant's, within seconds.")
     switch.add_argument("state", choices=["on", "off", "show"], help="on: nothing is dialed")
     switch.add_argument("tenant", nargs="?", help="everybody without it")
-    return parser.parse_args(given)
+    return allow
+
+
+def _takes(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.sms_to or arguments.sms_to_anyone or arguments.missed_call_to)
 
 
 def _field(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals:
+    if not (name and equals):
         raise argparse.ArgumentTypeError("give it as field=value")
     return name, value
 
@@ -144,15 +184,29 @@ def _address(text: str) -> str:
         raise argparse.ArgumentTypeError(refused.detail) from None
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    store = TenantStore(aws.dynamodb(), arguments.table)
-    held = NumberStore(aws.dynamodb(), arguments.table)
+def _client(make: Callable[[], _Client]) -> _Client:
+    """Raises Refused where AWS_ENDPOINT_URL is no URL, of which botocore says so."""
+    try:
+        return make()
+    except ValueError as invalid:
+        raise Refused(f"AWS_ENDPOINT_URL: {invalid}") from None
+
+
+def _pepper(arguments: argparse.Namespace) -> Pepper:
+    return Pepper(arguments.pepper, SSMProvider(boto3_client=_client(aws.ssm)))
+
+
+def _run_tenants(arguments: argparse.Namespace) -> None:
+    store = TenantStore(_client(aws.dynamodb), arguments.table)
     match arguments.command:
         case "create-tenant":
             store.add_tenant(arguments.tenant)
             print(f"tenant   {arguments.tenant}")
+        case "list-tenants":
+            for tenant in store.tenants():
+                print(tenant)
         case "create-key":
-            pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm())).get()
+            pepper = _pepper(arguments).get()
             key, secret = tenants.create_key(
                 store, pepper, arguments.tenant, arguments.scope or list(Scope)
             )
@@ -166,6 +220,10 @@ def _run(arguments: argparse.Namespace) -> None:
                 revoked = f"revoked {to_text(key.revoked_at)}" if key.revoked_at else "valid"
                 print(f"{key.key_id}  {to_text(key.created_at)}  {_scopes(key)}  {revoked}")
 
+
+def _run_numbers(arguments: argparse.Namespace) -> None:
+    held = NumberStore(_client(aws.dynamodb), arguments.table)
+    match arguments.command:
         case "put-number":
             number = TenantNumber(
                 number=arguments.number,
@@ -175,23 +233,23 @@ def _run(arguments: argparse.Namespace) -> None:
                 sms_to_anyone=arguments.sms_to_anyone,
                 missed_call_to=arguments.missed_call_to,
             )
+            before = held.get(number.number)
             held.put(number)
+            if before and before != number:
+                print(f"instead of  {_told(before)}")
             print(_told(number))
         case "list-numbers":
             for number in held.of(arguments.tenant):
                 print(_told(number))
-        case "suppress" | "unsuppress":
-            _run_suppression(arguments, store)
-        case "erase-number" | "erase-tenant" | "list-erasures":
-            _run_erasure(arguments, store, held)
         case "remove-number":
             held.remove(arguments.tenant, arguments.number)
             print(f"removed  {arguments.number}")
 
 
 def _run_policy(arguments: argparse.Namespace) -> None:
-    held = NumberStore(aws.dynamodb(), arguments.table)
-    policies = PolicyStore(aws.dynamodb(), arguments.table)
+    dynamodb = _client(aws.dynamodb)
+    held = NumberStore(dynamodb, arguments.table)
+    policies = PolicyStore(dynamodb, arguments.table)
     match arguments.command:
         case "set-policy":
             for field, text in arguments.fields:
@@ -209,6 +267,10 @@ def _run_policy(arguments: argparse.Namespace) -> None:
 
 def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> None:
     """Raises InvalidValue for what has the right form and yet no sense, and UnknownField."""
+    if field.startswith("calls_per_") and re.search(r"(?:^|,)0+/", text):
+        raise policy.InvalidValue(f"{field}: 0 is no rate; enabled=false stops all calling.")
+    if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
+        raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
     value = policy.parsed(field, text)
     if field == "allowed_regions" and not value <= numbering.REGIONS:
         raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
@@ -240,39 +302,50 @@ def _told(number: TenantNumber) -> str:
     )
 
 
-def _run_suppression(arguments: argparse.Namespace, store: TenantStore) -> None:
-    store.require(arguments.tenant)
-    pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm()))
-    suppressed = SuppressionList(aws.dynamodb(), arguments.table, pepper)
+def _run_suppression(arguments: argparse.Namespace) -> None:
+    dynamodb = _client(aws.dynamodb)
+    TenantStore(dynamodb, arguments.table).require(arguments.tenant)
+    suppressed = SuppressionList(dynamodb, arguments.table, _pepper(arguments))
     change = suppressed.add if arguments.command == "suppress" else suppressed.remove
-    change(arguments.tenant, _typed())
+    change(arguments.tenant, _typed_number())
     print(f"{arguments.command}ed")
 
 
-def _run_erasure(arguments: argparse.Namespace, store: TenantStore, held: NumberStore) -> None:
-    erasures, tenant = ErasureStore(aws.dynamodb(), arguments.table), arguments.tenant
+def _run_erasure(arguments: argparse.Namespace) -> None:
+    dynamodb, tenant = _client(aws.dynamodb), arguments.tenant
+    erasures = ErasureStore(dynamodb, arguments.table)
+    store = TenantStore(dynamodb, arguments.table)
     store.require(tenant)
     match arguments.command:
         case "erase-number":
-            address = _typed()
-            pepper = Pepper(arguments.pepper, SSMProvider(boto3_client=aws.ssm()))
-            hashed = suppression.hashed(pepper, address)
+            address = _typed_number()
+            hashed = suppression.hashed(_pepper(arguments), address)
             print(_progress(erasures.add(tenant, address, hashed)))
         case "erase-tenant":
+            if _typed(f"Everything of {tenant} is to be forgotten. Type its name: ") != tenant:
+                raise Refused(f"That is not {tenant}: nothing is forgotten.")
             for key in store.keys(tenant):
                 store.revoke(key.key_id)
+            held = NumberStore(dynamodb, arguments.table)
             for number in held.of(tenant):
                 held.remove(tenant, number.number)
-            EndpointStore(aws.dynamodb(), arguments.table).forget(tenant)
+            EndpointStore(dynamodb, arguments.table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
         case "list-erasures":
             for erasure in erasures.of(tenant):
                 print(_progress(erasure))
 
 
-def _typed() -> str:
+def _typed_number() -> str:
     """Not an argument: those stay in the shell's history. Raises InvalidAddress."""
-    return addresses.parse(sys.stdin.readline().strip())
+    return addresses.parse(_typed("The number: "))
+
+
+def _typed(prompt: str) -> str:
+    """A line of stdin; whoever sits there is asked for it."""
+    if sys.stdin.isatty():
+        print(prompt, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def _progress(erasure: Erasure) -> str:
@@ -286,15 +359,42 @@ def _scopes(key: ApiKey) -> str:
     return " ".join(sorted(key.scopes))
 
 
+_RUN: dict[str, Callable[[argparse.Namespace], None]] = {
+    "create-tenant": _run_tenants,
+    "list-tenants": _run_tenants,
+    "create-key": _run_tenants,
+    "list-keys": _run_tenants,
+    "revoke-key": _run_tenants,
+    "put-number": _run_numbers,
+    "list-numbers": _run_numbers,
+    "remove-number": _run_numbers,
+    "set-policy": _run_policy,
+    "show-policy": _run_policy,
+    "kill-switch": _run_policy,
+    "suppress": _run_suppression,
+    "unsuppress": _run_suppression,
+    "erase-number": _run_erasure,
+    "erase-tenant": _run_erasure,
+    "list-erasures": _run_erasure,
+}
+
+
 def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
-    run = _run_policy if arguments.command in _OF_POLICY else _run
     try:
-        run(arguments)
+        _RUN[arguments.command](arguments)
     except _REFUSALS as refusal:
-        print(refusal, file=sys.stderr)
+        print(_reason(refusal, arguments.table), file=sys.stderr)
         return 1
     return 0
+
+
+def _reason(refusal: Exception, table: str) -> str:
+    """DynamoDB does not name the table that is not there."""
+    answer = refusal.response["Error"]["Code"] if isinstance(refusal, ClientError) else ""
+    if answer == "ResourceNotFoundException":
+        return f"There is no table {table} in this account and region."
+    return str(refusal)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ neither the table nor a backup of it lets anybody in.
 Rows, in the table of the callbacks:
 
 * `APIKEY#<id>`: whose it is, what it may do, the hash. A revoked key stays, marked as such;
-* `TENANT-SETTINGS#<tenant>`: one row for the tenant, and one naming each of its keys.
+* `TENANT-SETTINGS#<tenant>`: one row for the tenant, and one naming each of its keys;
+* `TENANTS`: one row naming each tenant.
 """
 
 import base64
@@ -39,6 +40,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _NOBODYS_HASH = "0" * 64
 _LISTED_KEY = "APIKEY#"
+_TENANTS = "TENANTS"
 
 
 class InvalidTenant(ValueError):
@@ -98,12 +100,19 @@ class TenantStore:
         if not _TENANT.fullmatch(tenant):
             raise InvalidTenant(f"{tenant!r}: use a-z, 0-9 and -, at most 63 of them.")
         row = {**_tenant_key(tenant), "created_at": serialize(to_text(clock.now()))}
+        new = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(pk)"}
+        listed = {"TableName": self._table, "Item": rows.as_item((_TENANTS, tenant))}
+        writes: Any = [{"Put": {**new, "Item": row}}, {"Put": listed}]
         try:
-            self._client.put_item(
-                TableName=self._table, Item=row, ConditionExpression="attribute_not_exists(pk)"
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
+            self._client.transact_write_items(TransactItems=writes)
+        except self._client.exceptions.TransactionCanceledException:
+            if rows.get(self._client, self._table, _tenant_key(tenant)) is None:
+                raise
             raise TenantExists(f"There is a tenant {tenant} already.") from None
+
+    def tenants(self) -> list[str]:
+        """Every tenant there is, by name."""
+        return [row["sk"] for row in rows.under(self._client, self._table, _TENANTS)]
 
     def add_key(self, key: ApiKey) -> None:
         """Raises NoSuchTenant."""

@@ -5,15 +5,17 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 from typing import Any
 
+from . import parameters
 from .clock import Clock
 from .scenario import apply, read
 from .settings import Settings
 from .simulator import CarrierSimulator
 
 
-def arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.local.carrier", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="a free one when left out")
@@ -38,11 +40,23 @@ def arguments() -> argparse.Namespace:
         help="send webhooks to this host too; without it only loopback addresses are reached",
     )
     parser.add_argument("--quiet", action="store_true", help="no line per event")
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    options = arguments()
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        asyncio.run(_serve(_simulator(options)))
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        print(f"tests.local.carrier: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _simulator(options: argparse.Namespace) -> CarrierSimulator:
+    """Raises OSError and ValueError for what the options name and is not there, or makes no
+    sense."""
     clock = Clock(options.speed) if options.speed else Clock(stepped=True)
     account_sid = os.environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
     auth_token = os.environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
@@ -57,12 +71,24 @@ def main() -> None:
     )
     for entry in options.number:
         number, _, voice_url = entry.partition("=")
+        if parameters.number(number) != number:
+            raise ValueError(f"--number {number}: give it as E.164, such as +14155550100")
         simulator.exchange.add_number(number, voice_url=voice_url)
     if options.scenario:
-        apply(simulator.exchange, read(options.scenario))
+        apply(simulator.exchange, _scenario(options.scenario))
     if not options.quiet:
         simulator.subscribe(_print_event)
-    asyncio.run(_serve(simulator))
+    return simulator
+
+
+def _scenario(path: str) -> dict[str, Any]:
+    """Raises ValueError."""
+    try:
+        return read(path)
+    except OSError as error:
+        raise ValueError(f"--scenario {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"--scenario {path}: {error}") from error
 
 
 async def _serve(simulator: CarrierSimulator) -> None:
@@ -98,4 +124,4 @@ def _print_event(event: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

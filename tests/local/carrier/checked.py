@@ -1,17 +1,24 @@
 """JSON values against a dataclass: known names, fitting types."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
 
-def checked(
-    kind: type[Any], values: dict[str, Any], without: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """`values`, with lists as tuples. Raises ValueError naming what is unknown or does not fit.
+def mapping(values: Any, what: str) -> dict[str, Any]:
+    """Raises ValueError, with `what` in it, for anything but a JSON object."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} must be an object, not {values!r}")
+    return values
+
+
+def checked(kind: type[Any], given: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`given`, with lists as tuples. Raises ValueError naming what is unknown or does not fit.
 
     Only fields of numbers, words, yes and no, and lists of words are understood, each None where
-    its type says so; a number may not be negative.
+    its type says so; a number may be neither negative nor infinite.
     """
+    values = mapping(given, kind.__name__)
     known = {field.name: str(field.type) for field in fields(kind) if field.name not in without}
     unknown = sorted(set(values) - set(known))
     if unknown:
@@ -32,7 +39,7 @@ def _fits(declared: str, value: Any) -> bool:
         return "tuple" in declared and all(isinstance(word, str) for word in value)
     if isinstance(value, int | float):
         # Also refuses NaN, which is not at least anything.
-        return value >= 0 and (
+        return 0 <= value < math.inf and (
             "float" in declared or (isinstance(value, int) and "int" in declared)
         )
     return isinstance(value, str) and "str" in declared and "tuple" not in declared

@@ -62,11 +62,13 @@ class FaultRule:
     def __post_init__(self) -> None:
         if self.fault not in REST_FAULTS + WEBHOOK_FAULTS:
             raise ValueError(f"no such fault: {self.fault!r}")
+        if self.chance > 1:
+            raise ValueError(f"chance is 0 to 1, not {self.chance}")
         for pattern in (self.where, self.to, self.event):
             re.compile(pattern)
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> "FaultRule":
+    def parse(cls, values: Any) -> "FaultRule":
         """From JSON. Raises ValueError naming an unknown field, fault or bad expression."""
         ready = checked(cls, values, without=("seen", "done"))
         if "fault" not in ready:

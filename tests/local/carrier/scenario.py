@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .checked import checked
+from .checked import checked, mapping
 from .exchange import Application, Exchange, Number
 from .faults import FaultRule
 from .scripts import Behaviour
@@ -36,15 +36,21 @@ def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
     unknown = sorted(set(scenario) - set(PARTS))
     if unknown:
         raise ValueError(f"no such part of a scenario: {', '.join(unknown)}")
-    rules = [FaultRule.parse(values) for values in scenario.get("faults", [])]
-    behaviours = {m: Behaviour.parse(v) for m, v in scenario.get("behaviours", {}).items()}
-    numbers = {n: _number(v) for n, v in scenario.get("numbers", {}).items()}
-    applications = {s: _application(s, v) for s, v in scenario.get("applications", {}).items()}
-    keys = scenario.get("api_keys", {})
+    part = {name: mapping(scenario.get(name, {}), name) for name in PARTS if name != "faults"}
+    faults = scenario.get("faults", [])
+    if not isinstance(faults, list):
+        raise ValueError(f"faults must be a list, not {faults!r}")
+    rules = [FaultRule.parse(values) for values in faults]
+    behaviours = {m: Behaviour.parse(v) for m, v in part["behaviours"].items()}
+    numbers = {n: _number(v) for n, v in part["numbers"].items()}
+    applications = {s: _application(s, v) for s, v in part["applications"].items()}
+    keys = part["api_keys"]
     for sid in keys:
         if not re.fullmatch(r"SK[0-9a-f]{32}", sid):
             raise ValueError(f"{sid} is not an API key's SID")
-    exchange.settings.change(**scenario.get("settings", {}))
+        if not isinstance(keys[sid], str):
+            raise ValueError(f"the secret of {sid} cannot be {keys[sid]!r}")
+    exchange.settings.change(**part["settings"])
     for match, behaviour in behaviours.items():
         exchange.scripts.set(match, behaviour)
     for rule in rules:
@@ -55,13 +61,14 @@ def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
     exchange.api_keys.update(keys)
 
 
-def _number(values: dict[str, Any]) -> dict[str, Any]:
+def _number(values: Any) -> dict[str, Any]:
     return checked(Number, values, without=("sid", "phone_number", "created"))
 
 
-def _application(sid: str, values: dict[str, Any]) -> Application:
+def _application(sid: str, given: Any) -> Application:
     if not re.fullmatch(r"AP[0-9a-f]{32}", sid):
         raise ValueError(f"{sid} is not an application's SID")
+    values = checked(Application, given, without=("sid",))
     if "voice_url" not in values:
         raise ValueError("an application has a voice_url")
-    return Application(sid, **checked(Application, values, without=("sid",)))
+    return Application(sid, **values)

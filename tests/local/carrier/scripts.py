@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .checked import checked
+from .checked import checked, mapping
 
 OUTCOMES = ("answer", "busy", "no-answer", "failed")
 ANSWERERS = ("human", "machine", "fax", "unknown")
@@ -69,13 +69,13 @@ class Behaviour:
             raise ValueError(f"fault must be one of {FAULTS}, not {self.fault!r}")
 
     @classmethod
-    def parse(cls, values: dict[str, Any], base: "Behaviour | None" = None) -> "Behaviour":
+    def parse(cls, values: Any, base: "Behaviour | None" = None) -> "Behaviour":
         """From JSON; a field left out keeps the base's value. Raises ValueError by name."""
         given = {
             name: [value]
             if name in ("digits", "speech", "says") and isinstance(value, str)
             else value
-            for name, value in values.items()
+            for name, value in mapping(values, cls.__name__).items()
         }
         ready: dict[str, Any] = checked(cls, given)
         return replace(base or cls(), **ready)

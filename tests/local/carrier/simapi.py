@@ -4,6 +4,7 @@ Nothing here exists at Twilio. It needs no credentials, as the simulator only li
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from aiohttp import web
 from . import messages, parameters
 from .calls import VERSTAT, Call, Source
 from .conferences import Conference
-from .exchange import Exchange
+from .exchange import Exchange, Number
 from .faults import FaultRule
 from .resources import call_json, conference_json, message_json, participant_json
 from .scenario import apply
@@ -25,8 +26,17 @@ PAGE = Path(__file__).with_name("page.html")
 SHOWN = 100
 
 
-class BadRequest(Exception):
-    """Answered 400 with {"error": …}."""
+# Virtual seconds, some thirty years; and times faster than real.
+LONGEST_STEP, FASTEST = 1e9, 1e6
+SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
+
+
+class Refused(Exception):
+    """Answered with {"error": …}."""
+
+    def __init__(self, error: str, status: int = 400):
+        super().__init__(error)
+        self.status = status
 
 
 class SimApi:
@@ -64,8 +74,13 @@ class SimApi:
             ("POST", "/sim/inbound-call", self.inbound_call),
             ("POST", "/sim/inbound-sms", self.inbound_sms),
             ("POST", "/sim/scenario", self.scenario),
+            # The last: what is none of those.
+            ("*", "/sim{rest:.*}", self.nothing),
         ]
         return [web.route(verb, path, _guarded(work)) for verb, path, work in table]
+
+    async def nothing(self, request: web.Request) -> web.StreamResponse:
+        raise Refused(f"there is no {request.method} {request.path}", 404)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -115,7 +130,7 @@ class SimApi:
     def _find(self, request: web.Request) -> Call:
         call = self.exchange.calls.get(request.match_info["sid"])
         if call is None:
-            raise web.HTTPNotFound(text="no such call")
+            raise Refused("no such call", 404)
         return call
 
     async def call(self, request: web.Request) -> web.StreamResponse:
@@ -150,7 +165,7 @@ class SimApi:
         """{"digits": "1#"}: the party presses keys. 409 when nothing listens."""
         keys = _text(await _body(request), "digits")
         if not self._find(request).press(keys):
-            raise web.HTTPConflict(text="nothing is listening for keys on this call")
+            raise Refused("nothing is listening for keys on this call", 409)
         return web.json_response({})
 
     async def say(self, request: web.Request) -> web.StreamResponse:
@@ -172,10 +187,15 @@ class SimApi:
         """
         body = await _body(request)
         to, from_ = _text(body, "to"), _text(body, "from")
-        number = self.exchange.numbers.get(to)
+        number = self._owned(to)
+        verstat, method = body.get("verstat", VERSTAT), body.get("method", "POST")
+        if not isinstance(verstat, str):
+            raise Refused("verstat must be a text")
         if body.get("url"):
-            source = Source(str(body["url"]), str(body.get("method", "POST")))
-        elif number and number.voice_url:
+            if not parameters.is_url(_text(body, "url")) or method not in ("GET", "POST"):
+                raise Refused("url must be an http or https URL, method GET or POST")
+            source = Source(body["url"], method)
+        elif number.voice_url:
             source = Source(
                 number.voice_url,
                 number.voice_method,
@@ -183,25 +203,30 @@ class SimApi:
                 fallback_method=number.voice_fallback_method,
             )
         else:
-            raise BadRequest(f"{to} has no voice URL, and none was given")
+            raise Refused(f"{to} has no voice URL, and none was given")
         behaviour = Behaviour.parse(
             body.get("behaviour", {}), self.exchange.scripts.behaviour(from_)
         )
-        call = self.exchange.receive(
-            to, from_, behaviour, source, str(body.get("verstat", VERSTAT))
-        )
+        call = self.exchange.receive(to, from_, behaviour, source, verstat)
         return web.json_response(self._call(call), status=201)
 
     async def inbound_sms(self, request: web.Request) -> web.StreamResponse:
         """{"to", "from", "body"}: a text arrives at one of the account's numbers."""
         body = await _body(request)
-        message = messages.receive(
-            self.exchange,
-            to=_text(body, "to"),
-            from_=_text(body, "from"),
-            body=str(body.get("body", "")),
-        )
+        to, from_, text = _text(body, "to"), _text(body, "from"), body.get("body", "")
+        self._owned(to)
+        if not (parameters.number(from_) or SHORT_CODE.fullmatch(from_)):
+            raise Refused(f"{from_} cannot text: give a phone number or a short code as from")
+        if not isinstance(text, str):
+            raise Refused("body must be a text")
+        message = messages.receive(self.exchange, to=to, from_=from_, body=text)
         return web.json_response(message_json(self.exchange, message), status=201)
+
+    def _owned(self, phone_number: str) -> Number:
+        number = self.exchange.numbers.get(phone_number)
+        if number is None or not number.owned:
+            raise Refused(f"{phone_number} is no number of the account")
+        return number
 
     # -- scripts, faults, settings, numbers ----------------------------------------------------
 
@@ -218,7 +243,7 @@ class SimApi:
 
     async def drop_behaviour(self, request: web.Request) -> web.StreamResponse:
         if not self.exchange.scripts.drop(request.match_info["match"]):
-            raise web.HTTPNotFound(text="no such rule")
+            raise Refused("no such rule", 404)
         return web.Response(status=204)
 
     async def faults(self, _request: web.Request) -> web.StreamResponse:
@@ -251,7 +276,7 @@ class SimApi:
         """{"owned": true, "voice_url": …, "sms_url": …}: a number, or (owned false) a caller id."""
         number = parameters.number(request.match_info["number"])
         if number is None:
-            raise BadRequest("not a phone number")
+            raise Refused("not a phone number")
         apply(self.exchange, {"numbers": {number: await _body(request)}})
         return web.json_response({"sid": self.exchange.numbers[number].sid})
 
@@ -275,18 +300,13 @@ class SimApi:
 
     async def set_clock(self, request: web.Request) -> web.StreamResponse:
         """{"speed": 10}: ten times faster than real; 0 stands still until advanced."""
-        speed = (await _body(request)).get("speed")
-        if not isinstance(speed, int | float):
-            raise BadRequest("speed must be a number")
-        self.exchange.clock.set_speed(float(speed))
+        self.exchange.clock.set_speed(_number(await _body(request), "speed", FASTEST))
         return web.json_response(self._clock())
 
     async def advance(self, request: web.Request) -> web.StreamResponse:
         """{"seconds": 30}: let that much time pass on a stepped clock, webhooks included."""
-        seconds = (await _body(request)).get("seconds")
-        if not isinstance(seconds, int | float) or seconds < 0:
-            raise BadRequest("seconds must be a number that is not negative")
-        await self.exchange.clock.advance(float(seconds))
+        seconds = _number(await _body(request), "seconds", LONGEST_STEP)
+        await self.exchange.clock.advance(seconds)
         return web.json_response(self._clock())
 
 
@@ -300,19 +320,26 @@ def _last(kept: Any) -> list[Any]:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.text() or "{}")
-    except json.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
+        body = json.loads(await request.read() or b"{}")
+    except (ValueError, RecursionError, web.RequestPayloadError) as error:
+        raise Refused(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise Refused("the body must be a JSON object")
     return body
 
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise BadRequest(f"{name} is missing")
+        raise Refused(f"{name} is missing, or no text")
     return value
+
+
+def _number(body: dict[str, Any], name: str, most: float) -> float:
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise Refused(f"{name} must be a number from 0 to {most:,.0f}")
+    return float(value)
 
 
 def _guarded(
@@ -321,7 +348,11 @@ def _guarded(
     async def handler(request: web.Request) -> web.StreamResponse:
         try:
             return await work(request)
-        except (BadRequest, ValueError, TypeError) as error:
+        except Refused as refused:
+            return web.json_response({"error": str(refused)}, status=refused.status)
+        except web.HTTPException as refused:  # aiohttp's own, such as of a body that is too long
+            return web.json_response({"error": refused.reason}, status=refused.status)
+        except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     return handler

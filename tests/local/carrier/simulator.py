@@ -1,12 +1,14 @@
 """The simulator as one object: its own thread, its own event loop, one port."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import web
 
+from . import noise
 from .clock import Clock
 from .exchange import Exchange, Listener
 from .rest import Rest
@@ -121,11 +123,15 @@ class CarrierSimulator:
         app.add_routes(Rest(self.exchange).routes())
         app.add_routes(SimApi(self.exchange).routes())
         await self.exchange.webhooks.open()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, logger=noise.logger)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self.host, self.port, backlog=1024)
-            await site.start()
+            try:
+                await site.start()
+            except OSError as error:  # asyncio's own words are about a tuple
+                reason = os.strerror(error.errno) if error.errno else error
+                raise OSError(error.errno, f"port {self.port} of {self.host}: {reason}") from error
             self.port = runner.addresses[0][1]
             self.exchange.url = f"http://{self.host}:{self.port}"
             ready()

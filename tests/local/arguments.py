@@ -1,0 +1,27 @@
+"""What the commands are told, and what they say of it: plain words for what makes no sense."""
+
+import argparse
+
+FASTEST = 1000
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port: give 0 to 65535")
+    return int(text)
+
+
+def speed(text: str) -> float:
+    try:
+        given = float(text)
+    except ValueError:
+        given = 0.0
+    if not 0 < given <= FASTEST:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a speed: give more than 0 and at most {FASTEST}"
+        )
+    return given
+
+
+def pace(speed: float) -> str:
+    return f"{speed:g} virtual second{'' if speed == 1 else 's'} in a real one"
