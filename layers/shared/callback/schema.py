@@ -17,7 +17,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -25,10 +24,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from callback import addresses, guards, idempotency, validation
-from callback.errors import BodyNotJson, BodyTooLarge
+from callback.errors import BodyNotJson
 from callback.models import CallbackStatus, Order
 from callback.outbound import PUBLIC, Rules
-from callback.validation import named as _named
 from callback.webhook_schema import WebhookRequest
 
 MAX_BODY_BYTES = 16 * 1024
@@ -243,17 +241,19 @@ def parse_callback(
     """`rules` say where the webhook may lead.
 
     Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    return _parsed(CallbackRequest, body, home_region, sip_domain, rules)
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
+    return _parsed(CallbackRequest, body, _A_CALLBACK, settings)
 
 
 def parse_erasure(body: bytes) -> ErasureRequest:
     """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    return _parsed(ErasureRequest, body, "", "")
+    return _parsed(ErasureRequest, body, "Send a JSON object with number.", {})
 
 
 def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
     """Raises what `parse_callback` does."""
-    return _parsed(TriggerRequest, body, home_region, sip_domain)
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
+    return _parsed(TriggerRequest, body, _A_CALLBACK, settings)
 
 
 def parse_packet(
@@ -263,59 +263,38 @@ def parse_packet(
 
     Raises what `parse_callback` does.
     """
-    is_json = body.lstrip().startswith((b"{", b"["))
-    packet = _parsed(
-        PacketRequest, body if is_json else _form_as_json(body), home_region, sip_domain
-    )
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    is_json = text.lstrip().startswith(("{", "["))
+    sent = validation.json_object(text, _A_PACKET) if is_json else _form(text)
+    packet = validation.checked(PacketRequest, sent, settings)
     asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
-    request = _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain)
-    return request, packet.id or None
+    return validation.checked(CallbackRequest, asked, settings), packet.id or None
 
 
-def _form_as_json(body: bytes) -> bytes:
+def _form(text: str) -> dict[str, str]:
     """A + that a device did not escape is a space by the time it gets here, and no address begins
-    with a space. Of a field sent twice nobody knows which is meant."""
-    try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True)
-    except ValueError:  # not UTF-8
-        raise BodyNotJson(_A_PACKET) from None
-    fields = {name: re.sub("^ ", "+", value) for name, value in pairs}
-    if len(fields) < len(pairs) or not fields:
+    with a space."""
+    pairs = parse_qsl(text, keep_blank_values=True)
+    if not pairs or validation.repeated(name for name, _ in pairs):
         raise BodyNotJson(_A_PACKET)
-    return json.dumps(fields).encode()
+    return {name: re.sub("^ ", "+", value) for name, value in pairs}
 
 
-def _parsed(
-    model: type[_Model], body: bytes, home_region: str, sip_domain: str, rules: Rules = PUBLIC
-) -> _Model:
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
-    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
-    try:
-        return model.model_validate_json(body, context=settings)
-    except ValidationError as invalid:
-        validation.refuse_body(invalid, _NEEDED.get(model, _A_CALLBACK))
+def _parsed(model: type[_Model], body: bytes, hint: str, settings: dict[str, Any]) -> _Model:
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    return validation.checked(model, validation.json_object(text, hint), settings)
 
 
 _A_CALLBACK = "Send a JSON object with leg_A and leg_B."
 _A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
-_NEEDED: dict[type[BaseModel], str] = {
-    PacketRequest: _A_PACKET,
-    ErasureRequest: "Send a JSON object with number.",
-}
 
 
 def parse_create(query: dict[str, str]) -> CreateQuery:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return CreateQuery.model_validate(query)
-    except ValidationError as invalid:
-        raise _named(invalid) from None
+    return validation.checked(CreateQuery, query)
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return ListRequest.model_validate(query)
-    except ValidationError as invalid:
-        raise _named(invalid) from None
+    return validation.checked(ListRequest, query)

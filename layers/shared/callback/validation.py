@@ -1,15 +1,26 @@
-"""What pydantic should find wrong, and that as the refusal that clients see."""
+"""A body or a query as a model of pydantic's, and what is wrong with it as clients see it."""
 
+import json
 import re
-from typing import Annotated, Any, NoReturn
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from callback.errors import BodyNotJson, InvalidRequest
+from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
-_NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+
+# Of what came as JSON pydantic should speak in JSON's words, not in Python's.
+_IN_JSON = {
+    "model_type": "Input should be an object",
+    "dict_type": "Input should be an object",
+    "list_type": "Input should be a valid array",
+}
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _digits(text: str) -> str:
@@ -23,19 +34,55 @@ def _digits(text: str) -> str:
 Digits = Annotated[int, BeforeValidator(_digits)]
 
 
-def refuse_body(invalid: ValidationError, hint: str) -> NoReturn:
-    """Raises BodyNotJson with the hint, or InvalidRequest naming every wrong field."""
-    if any(not e["loc"] and e["type"] in _NOT_AN_OBJECT for e in invalid.errors()):
+def checked(
+    model: type[_Model], value: Mapping[str, Any], context: dict[str, Any] | None = None
+) -> _Model:
+    """Raises InvalidRequest naming every wrong field.
+
+    Never `model_validate_json`: from JSON text pydantic 2.13 takes a field that has an alias by
+    its name in Python too, says nothing and drops what came with it.
+    """
+    try:
+        return model.model_validate(value, context=context)
+    except ValidationError as invalid:
+        raise _named(invalid) from None
+
+
+def text_of(body: bytes, limit: int) -> str:
+    """Raises BodyTooLarge over `limit` bytes, and BodyNotJson for what is not UTF-8."""
+    if len(body) > limit:
+        raise BodyTooLarge(f"The body may be {limit} bytes at most.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise BodyNotJson("Send UTF-8.") from None
+
+
+def json_object(text: str, hint: str) -> dict[str, Any]:
+    """The object that the text is. The hint says what object is wanted.
+
+    Raises BodyNotJson.
+    """
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError):
         raise BodyNotJson(hint) from None
-    raise named(invalid) from None
+    if not isinstance(value, dict):
+        raise BodyNotJson(hint)
+    return value
 
 
-def named(invalid: ValidationError) -> InvalidRequest:
+def repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def _named(invalid: ValidationError) -> InvalidRequest:
     errors: list[dict[str, Any]] = [
         {
             "field": ".".join(str(part) for part in error["loc"] if part not in _NO_FIELD),
             "code": error["type"],
-            "message": error["msg"],
+            "message": _IN_JSON.get(error["type"], error["msg"]),
         }
         for error in invalid.errors(include_url=False, include_context=False, include_input=False)
     ]

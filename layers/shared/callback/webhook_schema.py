@@ -8,14 +8,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
 from callback import validation
-from callback.errors import BodyTooLarge
 from callback.events import EVERY_LEG_EVENT, EventType
 from callback.outbound import LONGEST_URL, URL_PATTERN, NotAllowed, Rules
 
@@ -91,17 +89,11 @@ class FailedRequest(BaseModel):
 
 def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
     """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
-    try:
-        return EndpointRequest.model_validate_json(body, context={"rules": rules})
-    except ValidationError as invalid:
-        validation.refuse_body(invalid, "Send a JSON object with url.")
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    sent = validation.json_object(text, "Send a JSON object with url.")
+    return validation.checked(EndpointRequest, sent, {"rules": rules})
 
 
 def parse_failed(query: dict[str, str]) -> FailedRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return FailedRequest.model_validate(query)
-    except ValidationError as invalid:
-        raise validation.named(invalid) from None
+    return validation.checked(FailedRequest, query)

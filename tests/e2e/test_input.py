@@ -1,0 +1,98 @@
+"""What a client sends is done as it is written, or refused: at every door, and nothing half."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+import requests
+from pydantic import BaseModel
+
+from callback import schema, webhook_schema
+from tests.e2e.client import PATH, Client
+from tests.e2e.observer import Observer
+from tests.local.stack import LocalStack
+
+PACKET, ERASURE, ENDPOINT = "/voice/trigger/packet", "/voice/erasure", "/voice/webhook/endpoint"
+URL = "https://client.example/told"
+# Each door that takes JSON, its model, and a body that it would take.
+DOORS: dict[str, tuple[str, type[BaseModel], dict[str, Any]]] = {
+    PATH: (
+        "POST",
+        schema.CallbackRequest,
+        {
+            "leg_A": {"to": "1000203"},
+            "leg_B": {"to": "1000218"},
+            "webhook": {"url": URL, "events": ["callback.ended"]},
+            "metadata": {"ticket": "42"},
+        },
+    ),
+    PACKET: ("POST", schema.PacketRequest, {"a": "1000203", "b": "1000218"}),
+    ERASURE: ("POST", schema.ErasureRequest, {"number": "+14155550118"}),
+    ENDPOINT: ("PUT", webhook_schema.EndpointRequest, {"url": URL}),
+}
+
+
+class Everything:
+    """A key that may do everything, and whether anything was done with it."""
+
+    def __init__(self, stack: LocalStack, tenant: str) -> None:
+        self._url = stack.url
+        scopes = ("callbacks:read", "callbacks:write", "callbacks:erase")
+        self._bearer = {"Authorization": f"Bearer {stack.make_key(tenant, *scopes)}"}
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        headers = {**self._bearer, **options.pop("headers", {})}
+        return requests.request(method, self._url + path, headers=headers, timeout=30, **options)
+
+    def send(self, door: str, **options: Any) -> requests.Response:
+        return self.ask(DOORS[door][0], door, **options)
+
+
+@pytest.fixture
+def key(running: LocalStack, tenant: str) -> Everything:
+    return Everything(running, tenant)
+
+
+@pytest.fixture
+def nothing_is_done(key: Everything, stack: Observer, one: Client) -> Iterator[None]:  # noqa: ARG001
+    calls, stored = len(stack.calls()), stack.rows()
+    yield
+    assert len(stack.calls()) == calls
+    # Meanwhile others' callbacks may end, and be taken off a list.
+    assert stack.rows() <= stored
+    assert one.list().json()["callbacks"] == []
+
+
+def errors_of(answer: requests.Response) -> dict[str, str]:
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), answer.text
+    return {error["field"]: error["code"] for error in answer.json()["errors"]}
+
+
+def names_in_here(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where a field could be sent by the name that it has in the code and not for clients."""
+    for name, field in model.model_fields.items():
+        public = field.alias or name
+        if name != public:
+            yield (*at, name)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from names_in_here(kind, (*at, public))
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize(
+    ("door", "path"), [(door, path) for door in DOORS for path in names_in_here(DOORS[door][1])]
+)
+def test_a_field_by_the_name_that_it_has_in_the_code_is_refused_and_not_dropped(key, door, path):
+    body = copy.deepcopy(DOORS[door][2])
+    place = body
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = "+14155550199" if len(path) > 1 else {"to": "1000201"}
+    field = ".".join(path)
+    assert errors_of(key.send(door, json=body)) == {field: "extra_forbidden"}
+
+
+def test_there_are_such_names():
+    assert set(names_in_here(schema.CallbackRequest)) >= {("leg_a",), ("leg_A", "caller_id")}
