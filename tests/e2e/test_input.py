@@ -96,3 +96,48 @@ def test_a_field_by_the_name_that_it_has_in_the_code_is_refused_and_not_dropped(
 
 def test_there_are_such_names():
     assert set(names_in_here(schema.CallbackRequest)) >= {("leg_a",), ("leg_A", "caller_id")}
+
+
+# -- a field sent twice ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize(
+    ("door", "body", "field"),
+    [
+        (
+            PATH,
+            '{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218", "to": "1000201"}}',
+            "leg_B.to",
+        ),
+        (
+            PATH,
+            '{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218"}, "leg_B": {"to": "1000201"}}',
+            "leg_B",
+        ),
+        (
+            PATH,
+            r'{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218"}, "leg\u005fB": {}}',
+            "leg_B",
+        ),
+        (
+            PATH,
+            '{"leg_A": {"to": "1000203"}, "leg_B": {}, "metadata": {"k": "1", "k": "1"}}',
+            "metadata.k",
+        ),
+        (PACKET, '{"a": "1000203", "b": "1000218", "b": "1000201"}', "b"),
+        (PACKET, "a=1000203&b=1000218&b=1000201", "b"),
+        (PACKET, "a=1000203&b=1000218&%62=1000201", "b"),
+        (ERASURE, '{"number": "+14155550118", "number": "+14155550119"}', "number"),
+        (ENDPOINT, f'{{"url": "{URL}", "url": "{URL}/elsewhere"}}', "url"),
+    ],
+)
+def test_of_a_field_sent_twice_nobody_knows_which_is_meant(key, door, body, field):
+    assert errors_of(key.send(door, data=body)) == {field: "repeated_field"}
+
+
+def test_a_field_that_is_in_two_objects_is_in_neither_twice(key):
+    body = DOORS[PATH][2] | {"webhook": None, "metadata": {"to": "1", "from": "2", "metadata": "3"}}
+    accepted = key.send(PATH, json=body)
+    assert accepted.status_code == 202, accepted.text
+    key.ask("DELETE", accepted.headers["Location"])

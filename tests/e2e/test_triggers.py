@@ -404,8 +404,8 @@ def test_a_packet_sent_again_is_the_same_callback(line):
 @pytest.mark.parametrize(
     ("data", "code", "fields"),
     [
-        ("", "body_not_json", None),
-        ("a=1000203&a=1000201&b=1000218", "body_not_json", None),
+        ("", "invalid_request", {"a", "b"}),
+        ("a=1000203&a=1000201&b=1000218", "invalid_request", {"a"}),
         (b"\xff\xfe", "body_not_json", None),
         ("{", "body_not_json", None),
         ("[]", "body_not_json", None),

@@ -24,7 +24,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from callback import addresses, guards, idempotency, validation
-from callback.errors import BodyNotJson
 from callback.models import CallbackStatus, Order
 from callback.outbound import PUBLIC, Rules
 from callback.webhook_schema import WebhookRequest
@@ -276,8 +275,7 @@ def _form(text: str) -> dict[str, str]:
     """A + that a device did not escape is a space by the time it gets here, and no address begins
     with a space."""
     pairs = parse_qsl(text, keep_blank_values=True)
-    if not pairs or validation.repeated(name for name, _ in pairs):
-        raise BodyNotJson(_A_PACKET)
+    validation.refuse_repeated(validation.repeated(name for name, _ in pairs))
     return {name: re.sub("^ ", "+", value) for name, value in pairs}
 
 
@@ -287,7 +285,7 @@ def _parsed(model: type[_Model], body: bytes, hint: str, settings: dict[str, Any
 
 
 _A_CALLBACK = "Send a JSON object with leg_A and leg_B."
-_A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
+_A_PACKET = "Send a JSON object with a and b, or a form with them."
 
 
 def parse_create(query: dict[str, str]) -> CreateQuery:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -61,11 +61,12 @@ def text_of(body: bytes, limit: int) -> str:
 def json_object(text: str, hint: str) -> dict[str, Any]:
     """The object that the text is. The hint says what object is wanted.
 
-    Raises BodyNotJson.
+    Raises BodyNotJson, and InvalidRequest for a field that is in it twice.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_Object)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        refuse_repeated(_repeated(value))
     except (ValueError, RecursionError):
         raise BodyNotJson(hint) from None
     if not isinstance(value, dict):
@@ -73,8 +74,41 @@ def json_object(text: str, hint: str) -> dict[str, Any]:
     return value
 
 
+class _Object(dict[str, Any]):
+    """`repeated` names the fields that were sent more than once; the last one is kept."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated = repeated(name for name, _ in pairs)
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
+
+
+def refuse_repeated(fields: Iterable[str]) -> None:
+    """Raises InvalidRequest if there are any."""
+    errors = [
+        {
+            "field": field,
+            "code": "repeated_field",
+            "message": "Send it once: of a field sent twice nobody knows which is meant.",
+        }
+        for field in fields
+    ]
+    if errors:
+        raise InvalidRequest(errors)
+
+
+def _repeated(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Where they are: a path such as leg_A.to."""
+    if isinstance(value, _Object):
+        yield from (".".join((*path, name)) for name in value.repeated)
+        for name, part in value.items():
+            yield from _repeated(part, (*path, name))
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from _repeated(part, (*path, str(place)))
 
 
 def _named(invalid: ValidationError) -> InvalidRequest:
