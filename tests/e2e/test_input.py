@@ -1,6 +1,7 @@
 """What a client sends is done as it is written, or refused: at every door, and nothing half."""
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -8,8 +9,8 @@ import pytest
 import requests
 from pydantic import BaseModel
 
-from callback import schema, webhook_schema
-from tests.e2e.client import PATH, Client
+from callback import api_document, schema, webhook_schema
+from tests.e2e.client import PATH, SEED, Client, between
 from tests.e2e.observer import Observer
 from tests.local.stack import LocalStack
 
@@ -141,3 +142,45 @@ def test_a_field_that_is_in_two_objects_is_in_neither_twice(key):
     accepted = key.send(PATH, json=body)
     assert accepted.status_code == 202, accepted.text
     key.ask("DELETE", accepted.headers["Location"])
+
+
+# -- parameters that nobody takes ------------------------------------------------------------------
+
+
+def without_parameters() -> list[tuple[str, str]]:
+    """Every operation that takes no query, as the document says."""
+    paths = api_document.of("https://a.example", key_required=False)["paths"]
+    return [
+        (method.upper(), re.sub("{.+?}", "6f1c0000-0000-4000-8000-000000000000", path))
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if method != "parameters"
+        and not any(each["in"] == "query" for each in operation.get("parameters", ()))
+    ]
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize(("method", "path"), without_parameters())
+def test_a_parameter_that_is_not_taken_is_refused_and_not_passed_over(key, method, path):
+    body = DOORS[path][2] if path in DOORS else None
+    answer = key.ask(method, path, params={"dry_run": "true", "x": ""}, json=body)
+    assert errors_of(answer) == {"dry_run": "extra_forbidden", "x": "extra_forbidden"}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_there_are_operations_that_take_no_parameters():
+    assert {("POST", PACKET), ("DELETE", "/voice/webhook/endpoint")} <= set(without_parameters())
+
+
+def test_to_try_whether_it_can_be_canceled_cancels_nothing(key, one):
+    callback_id = one.accepted(between("1000203", "1000218"))
+    answer = key.ask("DELETE", f"{PATH}/{callback_id}", params={"dry_run": "true"})
+    assert errors_of(answer) == {"dry_run": "extra_forbidden"}
+    assert one.get(callback_id).json()["status"] == "calling_first"
+    assert one.delete(callback_id).status_code == 202
+
+
+def test_what_takes_parameters_takes_its_own(key):
+    assert key.ask("POST", PATH, params={"dry_run": "true"}, json=SEED).status_code == 200
+    assert key.ask("GET", PATH, params={"limit": "1"}).status_code == 200
+    assert key.ask("GET", "/voice/webhook/failed", params={"limit": "1"}).status_code == 200

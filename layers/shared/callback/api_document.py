@@ -31,9 +31,9 @@ Schema = dict[str, Any]
 _ABOUT = """\
 Calls two parties one after the other and joins them in one conversation.
 
-Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Every refusal \
-is problem+json (RFC 9457) with a stable `code`; what the gateway refuses before it reaches us is \
-a JSON object with a `message`."""
+Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Fields and \
+parameters that are not described are refused. Every refusal is problem+json (RFC 9457) with a \
+stable `code`; what the gateway refuses before it reaches us is a JSON object with a `message`."""
 
 
 def of(public_url: str, *, key_required: bool) -> Schema:
@@ -198,7 +198,6 @@ def _list() -> Schema:
     return {
         "operationId": "listCallbacks",
         "summary": "Callbacks, newest first",
-        "description": "Unknown parameters are refused.",
         "parameters": _query(ListRequest),
         "responses": {
             "200": {"description": "One page.", "content": _json("CallbackPage")},
@@ -215,6 +214,7 @@ def _read() -> Schema:
         "summary": "One callback",
         "responses": {
             "200": {"description": "The record as it stands.", "content": _json("Callback")},
+            **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -232,6 +232,7 @@ def _cancel() -> Schema:
         ),
         "responses": {
             "202": {"description": "The record as it stands.", "content": _json("Callback")},
+            **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "409": _refusal(errors.CallbackEnded),
             "503": _refusal(errors.StoreContended, by_gateway=True),
@@ -282,6 +283,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Where you are told",
                 "responses": {
                     "200": {"description": "Without its secret.", "content": _json("Endpoint")},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -292,6 +294,7 @@ def _webhook_paths() -> Schema:
                 "description": "What is still to be delivered fails.",
                 "responses": {
                     "204": {"description": "Removed, with its secret.", "content": {}},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -307,6 +310,7 @@ def _webhook_paths() -> Schema:
                         "description": "With the new secret.",
                         "content": _json("EndpointWithSecret"),
                     },
+                    **_PARAMETERS,
                     "404": missing,
                     "503": contended,
                     **_BY_GATEWAY,
@@ -319,6 +323,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Send a sample event",
                 "responses": {
                     "202": {"description": "On its way.", "content": _json("Delivery")},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -351,6 +356,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Send a failed event again, with all its attempts before it",
                 "responses": {
                     "202": {"description": "On its way.", "content": _json("Delivery")},
+                    **_PARAMETERS,
                     "404": _refusal(errors.DeliveryNotFound),
                     "503": contended,
                     **_BY_GATEWAY,
@@ -460,6 +466,7 @@ def _list_erasures() -> Schema:
         "summary": "Every erasure that was asked for, newest first",
         "responses": {
             "200": {"description": "All of them.", "content": _json("Erasures")},
+            **_PARAMETERS,
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
         },
@@ -472,6 +479,7 @@ def _read_erasure() -> Schema:
         "summary": "How far an erasure is",
         "responses": {
             "200": {"description": "How far it is.", "content": _json("Erasure")},
+            **_PARAMETERS,
             "404": _refusal(errors.ErasureNotFound),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -644,6 +652,11 @@ def _refusal(*kinds: type[errors.CallbackError], by_gateway: bool = False) -> Sc
         {"headers": headers} if headers else {}
     )
 
+
+# Of what takes neither a body nor parameters: nothing else in it can be wrong.
+_PARAMETERS: Schema = {
+    "400": _refusal(errors.InvalidRequest) | {"description": "`invalid_request`: no parameters."}
+}
 
 _BY_GATEWAY: Schema = {
     "401": {"description": "No API key was sent.", "content": _json("GatewayMessage")},

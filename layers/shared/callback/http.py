@@ -8,7 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import views
-from callback.errors import CallbackError, ScopeMissing
+from callback.errors import CallbackError, InvalidRequest, ScopeMissing
 from callback.models import Callback, Scope
 
 logger = Logger(child=True)
@@ -17,13 +17,32 @@ Event = dict[str, Any]
 Answer = dict[str, Any]
 
 
-def answer(routes: Mapping[str, Callable[[Event], Answer]], event: Event) -> Answer:
-    """Call the route's function; a CallbackError becomes its problem+json."""
+def answer(
+    routes: Mapping[str, Callable[[Event], Answer]],
+    event: Event,
+    *,
+    with_parameters: Collection[str] = (),
+) -> Answer:
+    """Call the route's function; a CallbackError becomes its problem+json.
+
+    Of the routes of clients those in `with_parameters` take a query, and look at it themselves.
+    """
+    route = event["routeKey"]
     try:
-        return routes[event["routeKey"]](event)
+        if route not in with_parameters:
+            _refuse_parameters(event)
+        return routes[route](event)
     except CallbackError as error:
         logger.info("request refused", code=error.code, status=error.status)
         return problem(error)
+
+
+def _refuse_parameters(event: Event) -> None:
+    """A wish such as dry_run must not be passed over. What the carrier, whom no authorizer lets
+    in, has in its URLs is no wish of a client's. Raises InvalidRequest."""
+    if "authorizer" in event["requestContext"] and (unknown := query(event)):
+        code, message = "extra_forbidden", "This takes no parameters."
+        raise InvalidRequest([{"field": n, "code": code, "message": message} for n in unknown])
 
 
 def problem(error: CallbackError) -> Answer:
