@@ -100,6 +100,12 @@ def test_emergency_numbers_are_never_called_back(to):
     assert errors_of({**NUMBERS, "leg_B": {"to": to}}) == {"leg_B.to": "emergency_number"}
 
 
+@pytest.mark.parametrize("caller_id", ["911", "112", "+1911", "sip:911@pbx.example.com"])
+def test_an_emergency_number_is_no_caller_id_either(caller_id):
+    leg = {"to": "+14155550123", "from": caller_id}
+    assert errors_of({**NUMBERS, "leg_A": leg}) == {"leg_A.from": "emergency_number"}
+
+
 def test_what_is_an_emergency_number_depends_on_where_one_is():
     body = json.dumps({**SEED, "leg_A": {"to": "110"}}).encode()
     assert schema.parse_callback(body, home_region="US", sip_domain="pbx").leg_a.to == "110"

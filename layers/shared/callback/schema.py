@@ -41,13 +41,21 @@ def _address(text: str) -> str:
         raise PydanticCustomError(refused.code, "{detail}", {"detail": refused.detail}) from None
 
 
+def _no_emergency(text: str, info: ValidationInfo, why: str) -> None:
+    if guards.is_emergency(text, (info.context or {})["home_region"]):
+        raise PydanticCustomError("emergency_number", "{why}", {"why": why})
+
+
+def _showable(text: str, info: ValidationInfo) -> str:
+    """`info.context` holds the setting `home_region`."""
+    _no_emergency(text, info, "Emergency numbers are never shown as a caller ID.")
+    return _address(text)
+
+
 def _dialable(text: str, info: ValidationInfo) -> str:
     """`info.context` holds the settings `home_region` and `sip_domain`."""
     settings = info.context or {}
-    if guards.is_emergency(text, settings["home_region"]):
-        raise PydanticCustomError(
-            "emergency_number", "Emergency numbers are never called back: dial them directly."
-        )
+    _no_emergency(text, info, "Emergency numbers are never called back: dial them directly.")
     _address(text)
     if addresses.is_extension(text) and not settings["sip_domain"]:
         raise PydanticCustomError(
@@ -95,7 +103,7 @@ class LegRequest(BaseModel):
     to: Annotated[str, AfterValidator(_dialable), _ADDRESS] = Field(
         description="Who is rung: an E.164 number, an extension, or a sip: address."
     )
-    caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
+    caller_id: Annotated[str, AfterValidator(_showable), _ADDRESS] | None = Field(
         None,
         alias="from",
         description=(
