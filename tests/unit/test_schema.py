@@ -173,10 +173,11 @@ def test_a_duration_is_whole_seconds_within_bounds(seconds):
     assert set(errors_of({**NUMBERS, "max_duration_seconds": seconds})) == {"max_duration_seconds"}
 
 
-def test_metadata_is_strings_of_a_kilobyte_at_most():
-    fits = {"k": "x" * (schema.MAX_METADATA_BYTES - len('{"k": ""}'))}
+def test_metadata_is_strings_of_a_kilobyte_at_most_however_it_is_written():
+    fits = {"k": "1", "é": "x" * (schema.MAX_METADATA_BYTES - len('{"k":"1","é":""}'.encode()))}
+    assert len(json.dumps(fits, ensure_ascii=False, separators=(",", ":")).encode()) == 1024
     assert parsed({**NUMBERS, "metadata": fits}).metadata == fits
-    assert errors_of({**NUMBERS, "metadata": {"k": fits["k"] + "x"}}) == {
+    assert errors_of({**NUMBERS, "metadata": {**fits, "k": "12"}}) == {
         "metadata": "metadata_too_large"
     }
 

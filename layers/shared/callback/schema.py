@@ -67,10 +67,11 @@ def _dialable(text: str, info: ValidationInfo) -> str:
 
 
 def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+    compact = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    if len(compact.encode()) > MAX_METADATA_BYTES:
         raise PydanticCustomError(
             "metadata_too_large",
-            "Metadata may be {limit} bytes of JSON at most.",
+            "Metadata may be {limit} bytes of JSON without blanks at most.",
             {"limit": MAX_METADATA_BYTES},
         )
     return metadata
