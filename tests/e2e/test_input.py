@@ -184,3 +184,35 @@ def test_what_takes_parameters_takes_its_own(key):
     assert key.ask("POST", PATH, params={"dry_run": "true"}, json=SEED).status_code == 200
     assert key.ask("GET", PATH, params={"limit": "1"}).status_code == 200
     assert key.ask("GET", "/voice/webhook/failed", params={"limit": "1"}).status_code == 200
+
+
+# -- how it is told --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize("door", [PATH, PACKET, ERASURE])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("{" + ",".join(f'"{n}":1' for n in range(1500)) + "}", 20),
+        ("{" + ",".join(f'"{n}":1,"{n}":1' for n in range(1000)) + "}", 20),
+        ('{"' + "k" * 3000 + '": 1}', 3),
+    ],
+    ids=["many", "many twice", "long"],
+)
+def test_a_refusal_is_short_whatever_was_sent(key, door, body, told):
+    answer = key.send(door, data=body)
+    assert set(errors_of(answer).values()) <= {"extra_forbidden", "missing", "repeated_field"}
+    errors = answer.json()["errors"]
+    assert 2 <= len(errors) <= told
+    assert max(len(error["field"]) for error in errors) <= 64
+    assert len(answer.content) < 4000
+
+
+def test_a_refusal_says_how_many_more_fields_are_wrong(key):
+    parameters = {f"x{n}": "" for n in range(21)}
+    of_too_many = key.ask("GET", PATH, params=parameters)
+    assert len(errors_of(of_too_many)) == 20
+    assert of_too_many.json()["detail"].startswith("See errors for the first 20 of 21 fields")
+    del parameters["x0"]
+    assert "first" not in key.ask("GET", PATH, params=parameters).json()["detail"]

@@ -546,11 +546,17 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     errors.InvalidRequest: {
         "errors": {
             "type": "array",
+            "description": f"The first {errors.MOST_ERRORS} of all that is wrong.",
             "minItems": 1,
+            "maxItems": errors.MOST_ERRORS,
             "items": {
                 "type": "object",
                 "description": "`field` is a path such as leg_A.to; empty: the whole request.",
-                "properties": {name: {"type": "string"} for name in ("field", "code", "message")},
+                "properties": {
+                    "field": {"type": "string", "maxLength": errors.LONGEST_FIELD},
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                },
                 "required": ["field", "code", "message"],
                 "additionalProperties": False,
             },
