@@ -99,6 +99,6 @@ def test_a_callback_is_in_the_list_as_soon_as_it_is_accepted(client):
 
 
 def test_a_wrong_list_parameter_is_named(client):
-    answer = client.list(limit="many", colour="red")
+    answer = client.list(limit="many", colour="red", outcome="foo")
     assert answer.status_code == 400
-    assert sorted(e["field"] for e in answer.json()["errors"]) == ["colour", "limit"]
+    assert sorted(e["field"] for e in answer.json()["errors"]) == ["colour", "limit", "outcome"]

@@ -1,13 +1,16 @@
 """What a client may send, and how it is told what is wrong."""
 
+import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from callback import schema
+from callback import outcomes, schema
 from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
-from callback.models import Order
+from callback.models import CloseReason, LegOutcome, LegStatus, Order
+from tests.unit.build import at, callback
 
 SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},
@@ -212,6 +215,25 @@ def test_times_are_rfc_3339(text):
     )
 
 
+def test_the_outcomes_that_can_be_asked_for_are_those_that_there_are():
+    plain = callback()
+    there_are = set()
+    for reason, a, b, connected in itertools.product(
+        (None, *CloseReason), LegOutcome, LegOutcome, (None, at(1))
+    ):
+        over = replace(
+            plain,
+            close_reason=reason,
+            connected_at=connected,
+            leg_a=replace(plain.leg_a, status=LegStatus.ENDED, outcome=a, ended_at=at(2)),
+            leg_b=replace(plain.leg_b, status=LegStatus.ENDED, outcome=b, ended_at=at(2)),
+        )
+        there_are.add(outcomes.of(over)[0])
+    assert there_are == set(schema.OUTCOMES)
+    for outcome in there_are:
+        assert schema.parse_list({"outcome": outcome}).outcome == outcome
+
+
 @pytest.mark.parametrize("limit", [1, 9, 100])
 def test_a_limit_is_digits(limit):
     assert schema.parse_list({"limit": str(limit)}).limit == limit
@@ -222,6 +244,9 @@ def test_a_limit_is_digits(limit):
     [
         ("status", "sleeping"),
         ("outcome", "DROP TABLE"),
+        ("outcome", "foo"),
+        ("outcome", "second_leg_completed"),
+        ("outcome", ""),
         ("number", "nobody"),
         ("created_after", "yesterday"),
         ("created_before", "2026-11-24T12:00:00"),

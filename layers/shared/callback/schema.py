@@ -23,8 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards, idempotency, validation
-from callback.models import CallbackStatus, Order
+from callback import addresses, guards, idempotency, outcomes, validation
+from callback.models import CallbackStatus, CloseReason, LegOutcome, Order
 from callback.outbound import PUBLIC, Rules
 from callback.webhook_schema import WebhookRequest
 
@@ -217,6 +217,27 @@ def _utc(at: datetime) -> datetime:
 _Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 
+# All that `outcomes.of` answers; a test holds the two together.
+OUTCOMES = (
+    LegOutcome.COMPLETED,
+    CloseReason.CANCELED,
+    CloseReason.TIMED_OUT,
+    CloseReason.FAILED,
+    *(f"{place}_leg_{how}" for place in ("first", "second") for how in outcomes.FAILURES),
+    "first_leg_abandoned",
+    "second_leg_abandoned",
+    f"first_leg_{LegOutcome.CANCELED}",
+)
+
+
+def _outcome(text: str) -> str:
+    if text not in OUTCOMES:
+        raise PydanticCustomError(
+            "enum", "Input should be {expected}", {"expected": ", ".join(OUTCOMES)}
+        )
+    return text
+
+
 class CreateQuery(BaseModel):
     """Query of POST /voice/call/callback."""
 
@@ -233,7 +254,10 @@ class ListRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     status: CallbackStatus | None = None
-    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    outcome: (
+        Annotated[str, AfterValidator(_outcome), WithJsonSchema({"enum": [*map(str, OUTCOMES)]})]
+        | None
+    ) = None
     number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
         None, description="Either party's `to`."
     )
