@@ -67,7 +67,8 @@ def of(public_url: str, *, key_required: bool) -> Schema:
     }
 
 
-# A key has scopes: GET needs one, erasing another, everything else the third; see `http.tenant`.
+# A key has scopes: GET needs one, erasing another (which may read erasures too), everything else the
+# third; see `http.tenant`.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
         "type": "http",

@@ -148,17 +148,18 @@ def authorized(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str,
     return {"tenant": tenant, "key_id": key_id, "scopes": " ".join(sorted(scopes))}
 
 
-def tenant(event: Event, scope: Scope | None = None) -> str:
+def tenant(event: Event, *scopes: Scope) -> str:
     """Whose request this is, by the authorizer's word and nobody else's.
 
-    Raises ScopeMissing for a key that may not do what the route does: without a `scope` of its own,
-    to read or to write.
+    Raises ScopeMissing for a key that may not do what the route does: it needs one of `scopes`, of
+    which the first is told; without them, to read or to write.
     """
     caller = event["requestContext"]["authorizer"]["lambda"]
     method = event["routeKey"].partition(" ")[0]
-    needed = scope or (Scope.READ if method == "GET" else Scope.WRITE)
-    if needed not in caller["scopes"].split():
-        raise ScopeMissing(f"This needs a key with the scope {needed}.", scope=needed)
+    needed = scopes or (Scope.READ if method == "GET" else Scope.WRITE,)
+    if not set(needed) & set(caller["scopes"].split()):
+        wanted = " or ".join(needed)
+        raise ScopeMissing(f"This needs a key with the scope {wanted}.", scope=needed[0])
     return str(caller["tenant"])
 
 
