@@ -186,6 +186,38 @@ def test_what_takes_parameters_takes_its_own(key):
     assert key.ask("GET", "/voice/webhook/failed", params={"limit": "1"}).status_code == 200
 
 
+# -- what is no text -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
+@pytest.mark.parametrize(
+    ("door", "body"),
+    [
+        (
+            PATH,
+            b'{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218"}, "metadata": {"k": "\xe9"}}',
+        ),
+        (PACKET, b"a=1000203&b=1000218&order=\xe9"),
+        (PACKET, b'{"a": "1000203", "b": "1000218", "order": "\xe9"}'),
+        (ERASURE, b'{"number": "+14155550118\xff"}'),
+        (ENDPOINT, b'{"url": "https://client.example/\xe9"}'),
+    ],
+)
+def test_what_is_no_utf_8_is_refused_and_not_changed(key, door, body, content_type):
+    """Whether the gateway hands it over as bytes or as text."""
+    answer = key.send(door, data=body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (400, "body_not_utf8")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
+def test_what_is_utf_8_is_kept_as_it_was_sent(key, content_type):
+    text = '{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218"}, "metadata": {"k": "é😀"}}'
+    answer = key.send(PATH, data=text.encode(), headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["metadata"]) == (202, {"k": "é😀"})
+    key.ask("DELETE", answer.headers["Location"])
+
+
 # -- how it is told --------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from callback import outcomes, schema
-from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidRequest
 from callback.models import CloseReason, LegOutcome, LegStatus, Order
 from tests.unit.build import at, callback
 
@@ -186,11 +186,20 @@ def test_metadata_is_strings_of_a_kilobyte_at_most_however_it_is_written():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"leg_A=1000123", b"[]", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 9000]
+    "body", [b"", b"{", b"leg_A=1000123", b"[]", b"7", b'"x"', b"null", b"[" * 9000]
 )
 def test_what_is_not_a_json_object_is_told_so(body):
     with pytest.raises(BodyNotJson):
         parsed(body)
+
+
+def test_a_character_that_may_stand_for_no_utf_8_can_be_escaped():
+    asked = {**NUMBERS, "metadata": {"k": "\ufffd"}}
+    assert parsed(json.dumps(asked).encode()).metadata == {"k": "\ufffd"}
+    with pytest.raises(BodyNotUtf8, match=r"Character \d+ "):
+        parsed(json.dumps(asked, ensure_ascii=False).encode())
+    with pytest.raises(BodyNotUtf8, match="byte 8 "):
+        parsed(b'{"k": "\xe9"}')
 
 
 def test_a_body_over_16_kilobytes_is_not_even_read():

@@ -67,7 +67,7 @@ def of(public_url: str, *, key_required: bool) -> Schema:
     }
 
 
-# A key has scopes: GET needs one, erasing another (which may read erasures too), everything else the
+# A key has scopes: GET needs one, erasing another (which reads erasures too), everything else the
 # third; see `http.tenant`.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
@@ -138,6 +138,7 @@ def _create(key_required: bool) -> Schema:
             "400": _refusal(
                 errors.InvalidRequest,
                 errors.BodyNotJson,
+                errors.BodyNotUtf8,
                 errors.InvalidIdempotencyKey,
                 errors.IdempotencyKeyMissing,
             ),
@@ -188,7 +189,10 @@ def _packet() -> Schema:
                 "links": _LINKS,
             },
             "400": _refusal(
-                errors.InvalidRequest, errors.BodyNotJson, errors.IdempotencyKeyMissing
+                errors.InvalidRequest,
+                errors.BodyNotJson,
+                errors.BodyNotUtf8,
+                errors.IdempotencyKeyMissing,
             ),
             **_of_creating(),
         },
@@ -273,7 +277,7 @@ def _webhook_paths() -> Schema:
                         "description": "New, with its secret.",
                         "content": _json("EndpointWithSecret"),
                     },
-                    "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+                    "400": _refusal(errors.InvalidRequest, errors.BodyNotJson, errors.BodyNotUtf8),
                     "413": _refusal(errors.BodyTooLarge, by_gateway=True),
                     "503": contended,
                     **_BY_GATEWAY,
@@ -453,7 +457,7 @@ def _erase() -> Schema:
                     }
                 },
             },
-            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson, errors.BodyNotUtf8),
             "413": _refusal(errors.BodyTooLarge, by_gateway=True),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -600,6 +604,7 @@ _ERRORS = (
     errors.ScopeMissing,
     errors.InvalidRequest,
     errors.BodyNotJson,
+    errors.BodyNotUtf8,
     errors.BodyTooLarge,
     errors.InvalidIdempotencyKey,
     errors.IdempotencyKeyMissing,

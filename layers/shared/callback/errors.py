@@ -60,6 +60,12 @@ class BodyNotJson(CallbackError):
     title = "The body is not a JSON object"
 
 
+class BodyNotUtf8(CallbackError):
+    status = 400
+    code = "body_not_utf8"
+    title = "The body is not UTF-8"
+
+
 class BodyTooLarge(CallbackError):
     status = 413
     code = "body_too_large"

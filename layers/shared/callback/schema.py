@@ -272,13 +272,13 @@ def parse_callback(
 ) -> CallbackRequest:
     """`rules` say where the webhook may lead.
 
-    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
     settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
     return _parsed(CallbackRequest, body, _A_CALLBACK, settings)
 
 
 def parse_erasure(body: bytes) -> ErasureRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
     return _parsed(ErasureRequest, body, "Send a JSON object with number.", {})
 
 

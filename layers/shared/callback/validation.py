@@ -9,9 +9,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
+from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidRequest
 
 _NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
+
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 # Of what came as JSON pydantic should speak in JSON's words, not in Python's.
 _IN_JSON = {
@@ -49,13 +51,23 @@ def checked(
 
 
 def text_of(body: bytes, limit: int) -> str:
-    """Raises BodyTooLarge over `limit` bytes, and BodyNotJson for what is not UTF-8."""
+    """Raises BodyTooLarge over `limit` bytes, and BodyNotUtf8.
+
+    What the gateway takes for text by its Content-Type it hands over as a string, in which U+FFFD
+    may stand for bytes that were no UTF-8. Nobody can tell whether it was sent, so it is refused.
+    """
     if len(body) > limit:
         raise BodyTooLarge(f"The body may be {limit} bytes at most.")
     try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise BodyNotJson("Send UTF-8.") from None
+        text = body.decode()
+    except UnicodeDecodeError as wrong:
+        raise BodyNotUtf8(f"Send UTF-8: byte {wrong.start + 1} is none.") from None
+    if _REPLACED in text:
+        raise BodyNotUtf8(
+            f"Character {text.index(_REPLACED) + 1} is U+FFFD, which stands for what is no UTF-8."
+            " If you mean it, escape it."
+        )
+    return text
 
 
 def json_object(text: str, hint: str) -> dict[str, Any]:

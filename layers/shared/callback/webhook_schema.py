@@ -88,7 +88,7 @@ class FailedRequest(BaseModel):
 
 
 def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
+    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
     text = validation.text_of(body, MAX_BODY_BYTES)
     sent = validation.json_object(text, "Send a JSON object with url.")
     return validation.checked(EndpointRequest, sent, {"rules": rules})
