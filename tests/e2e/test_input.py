@@ -248,3 +248,18 @@ def test_a_refusal_says_how_many_more_fields_are_wrong(key):
     assert of_too_many.json()["detail"].startswith("See errors for the first 20 of 21 fields")
     del parameters["x0"]
     assert "first" not in key.ask("GET", PATH, params=parameters).json()["detail"]
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize("door", [PATH, ERASURE, ENDPOINT])
+def test_json_that_is_broken_is_told_from_json_that_is_no_object(key, door):
+    broken, list_ = key.send(door, data=b'{"x": 1,\n "y" 2}'), key.send(door, data=b"[]")
+    assert (broken.json()["code"], list_.json()["code"]) == ("body_not_json", "body_not_json")
+    assert "line 2, column 6" in broken.json()["detail"]
+    assert "not an object" in list_.json()["detail"]
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+@pytest.mark.parametrize("body", ["", "a=1000203&a=1000203", "b=1000218"])
+def test_a_form_that_is_wrong_is_told_nothing_of_json(key, body):
+    assert "JSON" not in key.send(PACKET, data=body).text

@@ -186,11 +186,29 @@ def test_metadata_is_strings_of_a_kilobyte_at_most_however_it_is_written():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"leg_A=1000123", b"[]", b"7", b'"x"', b"null", b"[" * 9000]
+    ("body", "why"),
+    [
+        (b"", "It is empty."),
+        (b" \n", "It is empty."),
+        (b"{", "It is no JSON from line 1, column 2 on."),
+        (b"leg_A=1000123", "It is no JSON from line 1, column 1 on."),
+        ('{\n "é": 1,\n "ü": x}'.encode(), "It is no JSON from line 3, column 7 on."),
+        (b"\xef\xbb\xbf{}", "It is no JSON from line 1, column 1 on."),
+        (b"[]", "It is JSON, but not an object."),
+        (b"7", "It is JSON, but not an object."),
+        (b'"x"', "It is JSON, but not an object."),
+        (b"null", "It is JSON, but not an object."),
+        (b"[" * 9000, "It is nested too deep, or a number is too long."),
+        (b'{"a":' * 2700 + b"1" + b"}" * 2700, "It is nested too deep, or a number is too long."),
+        (b'{"leg_A": ' + b"1" * 5000 + b"}", "It is nested too deep, or a number is too long."),
+        (rb'{"metadata": {"k": "\ud83d"}}', "Half of a surrogate pair is in it."),
+        (rb'{"\ude00": 1}', "Half of a surrogate pair is in it."),
+    ],
 )
-def test_what_is_not_a_json_object_is_told_so(body):
-    with pytest.raises(BodyNotJson):
+def test_what_is_not_a_json_object_is_told_so_and_where(body, why):
+    with pytest.raises(BodyNotJson) as refused:
         parsed(body)
+    assert refused.value.detail == f"{why} Send a JSON object with leg_A and leg_B."
 
 
 def test_a_character_that_may_stand_for_no_utf_8_can_be_escaped():

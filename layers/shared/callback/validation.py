@@ -75,14 +75,21 @@ def json_object(text: str, hint: str) -> dict[str, Any]:
 
     Raises BodyNotJson, and InvalidRequest for a field that is in it twice.
     """
+    if not text.strip():
+        raise BodyNotJson(f"It is empty. {hint}")
     try:
         value = json.loads(text, object_pairs_hook=_Object)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
         refuse_repeated(_repeated(value))
+    except json.JSONDecodeError as wrong:
+        where = f"line {wrong.lineno}, column {wrong.colno}"
+        raise BodyNotJson(f"It is no JSON from {where} on. {hint}") from None
+    except UnicodeEncodeError:
+        raise BodyNotJson(f"Half of a surrogate pair is in it. {hint}") from None
     except (ValueError, RecursionError):
-        raise BodyNotJson(hint) from None
+        raise BodyNotJson(f"It is nested too deep, or a number is too long. {hint}") from None
     if not isinstance(value, dict):
-        raise BodyNotJson(hint)
+        raise BodyNotJson(f"It is JSON, but not an object. {hint}")
     return value
 
 
