@@ -263,3 +263,48 @@ def test_json_that_is_broken_is_told_from_json_that_is_no_object(key, door):
 @pytest.mark.parametrize("body", ["", "a=1000203&a=1000203", "b=1000218"])
 def test_a_form_that_is_wrong_is_told_nothing_of_json(key, body):
     assert "JSON" not in key.send(PACKET, data=body).text
+
+
+def test_a_packet_is_not_told_of_what_it_cannot_send(key, one):
+    first = key.send(PACKET, json=DOORS[PACKET][2])
+    answer = key.send(PACKET, json=DOORS[PACKET][2])
+    assert (answer.status_code, answer.json()["code"]) == (409, "callback_in_progress")
+    assert "POST /voice/call/callback may also" in answer.json()["detail"]
+    one.delete(first.json()["callback_id"])
+
+
+def test_a_packets_id_is_told_what_an_idempotency_key_is(key):
+    as_id = key.send(PACKET, data="a=1000203&b=1000218&id=x")
+    as_header = key.send(
+        PATH, json=DOORS[PATH][2] | {"webhook": None}, headers={"Idempotency-Key": "x"}
+    )
+    (error,) = as_id.json()["errors"]
+    assert (error["field"], error["code"]) == ("id", as_header.json()["code"])
+    assert error["message"] == as_header.json()["detail"]
+
+
+@pytest.mark.usefixtures("nothing_is_done")
+def test_a_url_that_is_too_long_is_told_how_long_it_may_be(key):
+    answer = key.send(ENDPOINT, json={"url": URL + "x" * 3000})
+    assert errors_of(answer) == {"url": "url_not_allowed"}
+    assert "2048" in answer.json()["errors"][0]["message"]
+
+
+def test_the_scheme_of_a_url_is_written_in_any_case_and_kept_in_one(key):
+    answer = key.send(ENDPOINT, json={"url": URL.replace("https", "HTTPS")})
+    assert (answer.status_code, answer.json()["url"]) == (201, URL)
+
+
+def test_a_plus_in_a_query_need_not_be_escaped(running, tenant, key, one):
+    running.make_number("+14155550178", tenant)
+    callback_id = one.accepted(
+        {"leg_A": {"to": "1000203", "from": "+14155550178"}, "leg_B": {"to": "+14155550118"}}
+    )
+    for query in (
+        "number=+14155550118",
+        "number=%2B14155550118",
+        "created_after=2020-01-01T00:00:00+01:00&created_before=2030-01-01T00:00:00+01:00",
+    ):
+        found = key.ask("GET", f"{PATH}?{query}").json()
+        assert [each["callback_id"] for each in found["callbacks"]] == [callback_id]
+    one.delete(callback_id)

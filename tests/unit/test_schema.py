@@ -234,7 +234,31 @@ def test_a_whole_number_may_be_written_with_a_decimal_point():
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-11-24T12:00:00Z", "2026-11-24t13:00:00.000+01:00", "2026-11-24 12:00:00z"]
+    "text",
+    [
+        "2026-02-30T12:00:00Z",
+        "2026-13-01T12:00:00Z",
+        "2026-11-24T25:00:00Z",
+        "2026-11-24T12:00:00+99:00",
+        "2026-11-24 12:00",
+        "2026-11-24T12:00:00 Z",
+    ],
+)
+def test_a_time_that_there_is_not_is_told_by_the_code_for_times(text):
+    with pytest.raises(InvalidRequest) as refused:
+        schema.parse_list({"created_before": text})
+    assert [error["code"] for error in refused.value.members["errors"]] == ["invalid_time"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-24T12:00:00Z",
+        "2026-11-24T13:00:00 01:00",
+        "2026-11-24 13:00:00 01:00",
+        "2026-11-24t13:00:00.000+01:00",
+        "2026-11-24 12:00:00z",
+    ],
 )
 def test_times_are_rfc_3339(text):
     assert schema.parse_list({"created_after": text}).created_after == datetime(

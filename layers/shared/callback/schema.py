@@ -17,13 +17,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from callback import addresses, guards, idempotency, outcomes, validation
+from callback.errors import InvalidIdempotencyKey
 from callback.models import CallbackStatus, CloseReason, LegOutcome, Order
 from callback.outbound import PUBLIC, Rules
 from callback.webhook_schema import WebhookRequest
@@ -151,6 +155,14 @@ class TriggerRequest(CallbackRequest):
 
 _PARTY = Annotated[str, AfterValidator(_dialable), _ADDRESS]
 
+_KEY = WithJsonSchema({"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"})
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(idempotency.KEY_PATTERN, text):
+        raise PydanticCustomError(InvalidIdempotencyKey.code, idempotency.KEY_RULE)
+    return text
+
 
 def _without_default(schema: dict[str, Any]) -> None:
     del schema["default"]
@@ -165,9 +177,8 @@ class PacketRequest(BaseModel):
     b: _PARTY = Field(description="As `leg_B.to`.")
     order: Annotated[Order, Field(strict=False)] = Order.SEQUENTIAL
     # Not null where there is none: a form has no null.
-    id: str = Field(
+    id: Annotated[str, AfterValidator(_key), _KEY] = Field(
         "",
-        pattern=f"^({idempotency.KEY_PATTERN})$",
         description="As an Idempotency-Key: a repetition gets the first answer.",
         json_schema_extra=_without_default,
     )
@@ -194,27 +205,30 @@ _RFC_3339 = re.compile(
 )
 
 
-def _no_time() -> PydanticCustomError:
-    return PydanticCustomError(
+def _time(text: str, parse: ValidatorFunctionWrapHandler) -> datetime:
+    """In UTC. pydantic would also take a number, as seconds since 1970.
+
+    The + of an offset that was not escaped is a space by the time it gets here.
+    """
+    text = re.sub(" (?=[0-9]{2}:[0-9]{2}$)", "+", text)
+    try:
+        if _RFC_3339.fullmatch(text):
+            at: datetime = parse(text)
+            return at.astimezone(UTC)
+    except (ValidationError, OverflowError):  # no such day; before year 1 or after 9999 in UTC
+        pass
+    raise PydanticCustomError(
         "invalid_time", "Give an RFC 3339 time with its offset, such as 2026-11-01T12:00:00Z."
     )
 
 
-def _rfc_3339(text: str) -> str:
-    """pydantic would also take a number, as seconds since 1970."""
-    if not _RFC_3339.fullmatch(text):
-        raise _no_time()
-    return text
+_Time = Annotated[AwareDatetime, WrapValidator(_time)]
 
 
-def _utc(at: datetime) -> datetime:
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:  # in UTC it is before year 1 or after year 9999
-        raise _no_time() from None
-
-
-_Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
+def _plus(text: str) -> str:
+    """A + that was not escaped is a space by the time it gets here, and no address begins with
+    a space."""
+    return re.sub("^ ", "+", text)
 
 
 # All that `outcomes.of` answers; a test holds the two together.
@@ -258,8 +272,8 @@ class ListRequest(BaseModel):
         Annotated[str, AfterValidator(_outcome), WithJsonSchema({"enum": [*map(str, OUTCOMES)]})]
         | None
     ) = None
-    number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
-        None, description="Either party's `to`."
+    number: Annotated[str, BeforeValidator(_plus), AfterValidator(_address), _ADDRESS] | None = (
+        Field(None, description="Either party's `to`.")
     )
     created_after: _Time | None = None
     created_before: _Time | None = None
@@ -305,11 +319,9 @@ def parse_packet(
 
 
 def _form(text: str) -> dict[str, str]:
-    """A + that a device did not escape is a space by the time it gets here, and no address begins
-    with a space."""
     pairs = parse_qsl(text, keep_blank_values=True)
     validation.refuse_repeated(validation.repeated(name for name, _ in pairs))
-    return {name: re.sub("^ ", "+", value) for name, value in pairs}
+    return {name: _plus(value) for name, value in pairs}
 
 
 def _parsed(model: type[_Model], body: bytes, hint: str, settings: dict[str, Any]) -> _Model:

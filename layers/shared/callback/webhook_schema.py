@@ -44,7 +44,14 @@ _EVERYTHING = (
 
 
 def _sendable(url: str, info: ValidationInfo) -> str:
-    """`info.context` holds `rules`, an `outbound.Rules`."""
+    """`info.context` holds `rules`, an `outbound.Rules`. A scheme is written in any case (RFC 3986,
+    3.1); it is kept in lower case."""
+    scheme, colon, rest = url.partition(":")
+    url = scheme.lower() + colon + rest
+    if len(url) > LONGEST_URL:
+        raise PydanticCustomError(
+            "url_not_allowed", "Give a URL of {limit} characters at most.", {"limit": LONGEST_URL}
+        )
     try:
         (info.context or {})["rules"].target_of(url)
     except NotAllowed as refused:
@@ -56,7 +63,7 @@ def _sendable(url: str, info: ValidationInfo) -> str:
 _URL = WithJsonSchema(
     {
         "type": "string",
-        "pattern": URL_PATTERN,
+        "pattern": URL_PATTERN.replace("https", "[Hh][Tt][Tt][Pp][Ss]"),
         "maxLength": LONGEST_URL,
         "examples": ["https://hooks.example.com/callbacks"],
     }
