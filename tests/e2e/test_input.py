@@ -308,3 +308,11 @@ def test_a_plus_in_a_query_need_not_be_escaped(running, tenant, key, one):
         found = key.ask("GET", f"{PATH}?{query}").json()
         assert [each["callback_id"] for each in found["callbacks"]] == [callback_id]
     one.delete(callback_id)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/voice/nothing"), ("PATCH", PATH), ("POST", f"{PATH}/")]
+)
+def test_what_the_gateway_has_no_route_for_it_answers_itself(key, method, path):
+    answer = key.ask(method, path, json=SEED)
+    assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
