@@ -88,8 +88,10 @@ ROUTES = {
     "DELETE /voice/call/callback/{callback_id}": cancel,
 }
 
+WITH_PARAMETERS = ("POST /voice/call/callback", "GET /voice/call/callback")
+
 
 @discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+    return http.answer(ROUTES, event, with_parameters=WITH_PARAMETERS)

@@ -15,6 +15,8 @@ SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)
 store = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
+# Whoever asked for an erasure may see what came of it.
+MAY_READ = (Scope.READ, Scope.ERASE)
 
 
 def create(event: http.Event) -> http.Answer:
@@ -27,12 +29,12 @@ def create(event: http.Event) -> http.Answer:
 
 
 def show(event: http.Event) -> http.Answer:
-    erasure = store.get(http.tenant(event), http.path(event, "erasure_id"))
+    erasure = store.get(http.tenant(event, *MAY_READ), http.path(event, "erasure_id"))
     return http.json_reply(200, views.of_erasure(erasure))
 
 
 def show_many(event: http.Event) -> http.Answer:
-    erasures = store.of(http.tenant(event))
+    erasures = store.of(http.tenant(event, *MAY_READ))
     return http.json_reply(200, {"erasures": [views.of_erasure(e) for e in erasures]})
 
 

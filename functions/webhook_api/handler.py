@@ -68,8 +68,10 @@ ROUTES = {
     "POST /voice/webhook/failed/{delivery_id}/replay": replay,
 }
 
+WITH_PARAMETERS = ("GET /voice/webhook/failed",)
+
 
 @discreet
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+    return http.answer(ROUTES, event, with_parameters=WITH_PARAMETERS)

@@ -13,6 +13,7 @@ from tests.e2e.client import SEED, between, has_ended
         ({**SEED, "leg_A": {"to": "1000123\n"}}, ["leg_A.to"]),
         ({**SEED, "leg_A": {"to": "１０００１２３"}}, ["leg_A.to"]),
         ({**SEED, "leg_B": {"to": "911"}}, ["leg_B.to"]),
+        ({**SEED, "leg_B": {"to": "1000125", "from": "911"}}, ["leg_B.from"]),
         ({**SEED, "leg_B": {"to": "1000123"}}, [""]),
         ({**SEED, "max_duration_seconds": 59}, ["max_duration_seconds"]),
         (
@@ -26,6 +27,7 @@ from tests.e2e.client import SEED, between, has_ended
         "trailing newline",
         "full-width digits",
         "emergency number",
+        "emergency number shown",
         "both legs the same",
         "out of range",
         "all at once",
@@ -97,6 +99,6 @@ def test_a_callback_is_in_the_list_as_soon_as_it_is_accepted(client):
 
 
 def test_a_wrong_list_parameter_is_named(client):
-    answer = client.list(limit="many", colour="red")
+    answer = client.list(limit="many", colour="red", outcome="foo")
     assert answer.status_code == 400
-    assert sorted(e["field"] for e in answer.json()["errors"]) == ["colour", "limit"]
+    assert sorted(e["field"] for e in answer.json()["errors"]) == ["colour", "limit", "outcome"]

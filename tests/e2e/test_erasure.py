@@ -79,6 +79,23 @@ def test_only_a_key_for_it_erases(running, stack, leaving):
     writer.close()
 
 
+def test_who_may_erase_may_see_what_came_of_it_and_nothing_else(running, leaving):
+    tenant, _ = leaving
+    eraser = Client(running.url, running.make_key(tenant, "callbacks:erase"))
+    asked = call(eraser, "POST", json={"number": "+14155550118"})
+    assert asked.status_code == 202
+    place = asked.headers["Location"].removeprefix(ERASURE)
+    assert call(eraser, "GET", place).json()["erasure_id"] == asked.json()["erasure_id"]
+    assert len(call(eraser, "GET").json()["erasures"]) == 1
+    assert (eraser.list().status_code, eraser.list().json()["scope"]) == (403, "callbacks:read")
+    eraser.close()
+    writer = Client(running.url, running.make_key(tenant, "callbacks:write"))
+    for path in ("", place):
+        refused = call(writer, "GET", path)
+        assert (refused.status_code, refused.json()["scope"]) == (403, "callbacks:read")
+    writer.close()
+
+
 def test_the_operator_erases_a_number_that_no_shell_remembers(running, leaving):
     """Its clock is the one on the wall, so that what is called here comes after it."""
     tenant, _ = leaving

@@ -114,7 +114,6 @@ def test_a_tenant_named_by_the_client_itself_is_not_believed(running, one, other
     )["Item"]["tenant"]["S"]
     answer = requests.get(
         f"{running.url}{PATH}/{callback_id}",
-        params={"tenant": tenant},
         headers={"Authorization": f"Bearer {other.key}", "tenant": tenant, "X-Tenant": tenant},
         timeout=30,
     )

@@ -404,9 +404,9 @@ def test_a_packet_sent_again_is_the_same_callback(line):
 @pytest.mark.parametrize(
     ("data", "code", "fields"),
     [
-        ("", "body_not_json", None),
-        ("a=1000203&a=1000201&b=1000218", "body_not_json", None),
-        (b"\xff\xfe", "body_not_json", None),
+        ("", "invalid_request", {"a", "b"}),
+        ("a=1000203&a=1000201&b=1000218", "invalid_request", {"a"}),
+        (b"\xff\xfe", "body_not_utf8", None),
         ("{", "body_not_json", None),
         ("[]", "body_not_json", None),
         ("a=1000203", "invalid_request", {"b"}),

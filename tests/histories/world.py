@@ -143,6 +143,7 @@ class World:
         listening = stack.enter_context(contextlib.closing(front.bound("127.0.0.1", 0)))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self._joined_at: dict[str, datetime] = {}
+        self._policies: list[PolicyStore] = []
         self._reset_at = self.clock.now()
         self._events, self._calls_at, self._calls = 0, (-1, -1), list[SeenCall]()
         self._records_at, self._records = -1, dict[str, dict[str, Any]]()
@@ -204,6 +205,8 @@ class World:
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
             if isinstance(each, tenants.Pepper):
                 each._provider = FixedPepper()  # type: ignore[assignment]
+            if isinstance(each, PolicyStore):
+                self._policies.append(each)
             if isinstance(each, Dialer):
                 each._credentials = FixedCredentials()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
@@ -234,6 +237,8 @@ class World:
         kept = {"StreamSpecification"} if not streaming else set()
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
         self.make_tenant(TENANT)
+        for policies in self._policies:  # what they saw of another test's tenant, seconds ago
+            policies._seen.clear()
 
     def make_tenant(self, tenant: str) -> None:
         """One that may do much (GENEROUS)."""

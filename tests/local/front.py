@@ -157,6 +157,8 @@ def event_of(
         event["pathParameters"] = path_parameters
     if body:
         if _is_text(joined.get("content-type", "")):
+            # An event is JSON, so a string in it has no bytes that are no UTF-8. What an HTTP API
+            # does with them is not documented; this is the least that it can do.
             event["body"] = body.decode("utf-8", "replace")
         else:
             event["body"] = base64.b64encode(body).decode()

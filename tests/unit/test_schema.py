@@ -1,13 +1,16 @@
 """What a client may send, and how it is told what is wrong."""
 
+import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from callback import schema
-from callback.errors import BodyNotJson, BodyTooLarge, InvalidRequest
-from callback.models import Order
+from callback import outcomes, schema
+from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidRequest
+from callback.models import CloseReason, LegOutcome, LegStatus, Order
+from tests.unit.build import at, callback
 
 SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},
@@ -100,6 +103,12 @@ def test_emergency_numbers_are_never_called_back(to):
     assert errors_of({**NUMBERS, "leg_B": {"to": to}}) == {"leg_B.to": "emergency_number"}
 
 
+@pytest.mark.parametrize("caller_id", ["911", "112", "+1911", "sip:911@pbx.example.com"])
+def test_an_emergency_number_is_no_caller_id_either(caller_id):
+    leg = {"to": "+14155550123", "from": caller_id}
+    assert errors_of({**NUMBERS, "leg_A": leg}) == {"leg_A.from": "emergency_number"}
+
+
 def test_what_is_an_emergency_number_depends_on_where_one_is():
     body = json.dumps({**SEED, "leg_A": {"to": "110"}}).encode()
     assert schema.parse_callback(body, home_region="US", sip_domain="pbx").leg_a.to == "110"
@@ -167,20 +176,48 @@ def test_a_duration_is_whole_seconds_within_bounds(seconds):
     assert set(errors_of({**NUMBERS, "max_duration_seconds": seconds})) == {"max_duration_seconds"}
 
 
-def test_metadata_is_strings_of_a_kilobyte_at_most():
-    fits = {"k": "x" * (schema.MAX_METADATA_BYTES - len('{"k": ""}'))}
+def test_metadata_is_strings_of_a_kilobyte_at_most_however_it_is_written():
+    fits = {"k": "1", "é": "x" * (schema.MAX_METADATA_BYTES - len('{"k":"1","é":""}'.encode()))}
+    assert len(json.dumps(fits, ensure_ascii=False, separators=(",", ":")).encode()) == 1024
     assert parsed({**NUMBERS, "metadata": fits}).metadata == fits
-    assert errors_of({**NUMBERS, "metadata": {"k": fits["k"] + "x"}}) == {
+    assert errors_of({**NUMBERS, "metadata": {**fits, "k": "12"}}) == {
         "metadata": "metadata_too_large"
     }
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"leg_A=1000123", b"[]", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 9000]
+    ("body", "why"),
+    [
+        (b"", "It is empty."),
+        (b" \n", "It is empty."),
+        (b"{", "It is no JSON from line 1, column 2 on."),
+        (b"leg_A=1000123", "It is no JSON from line 1, column 1 on."),
+        ('{\n "é": 1,\n "ü": x}'.encode(), "It is no JSON from line 3, column 7 on."),
+        (b"\xef\xbb\xbf{}", "It is no JSON from line 1, column 1 on."),
+        (b"[]", "It is JSON, but not an object."),
+        (b"7", "It is JSON, but not an object."),
+        (b'"x"', "It is JSON, but not an object."),
+        (b"null", "It is JSON, but not an object."),
+        (b"[" * 9000, "It is nested too deep, or a number is too long."),
+        (b'{"a":' * 2700 + b"1" + b"}" * 2700, "It is nested too deep, or a number is too long."),
+        (b'{"leg_A": ' + b"1" * 5000 + b"}", "It is nested too deep, or a number is too long."),
+        (rb'{"metadata": {"k": "\ud83d"}}', "Half of a surrogate pair is in it."),
+        (rb'{"\ude00": 1}', "Half of a surrogate pair is in it."),
+    ],
 )
-def test_what_is_not_a_json_object_is_told_so(body):
-    with pytest.raises(BodyNotJson):
+def test_what_is_not_a_json_object_is_told_so_and_where(body, why):
+    with pytest.raises(BodyNotJson) as refused:
         parsed(body)
+    assert refused.value.detail == f"{why} Send a JSON object with leg_A and leg_B."
+
+
+def test_a_character_that_may_stand_for_no_utf_8_can_be_escaped():
+    asked = {**NUMBERS, "metadata": {"k": "\ufffd"}}
+    assert parsed(json.dumps(asked).encode()).metadata == {"k": "\ufffd"}
+    with pytest.raises(BodyNotUtf8, match=r"Character \d+ "):
+        parsed(json.dumps(asked, ensure_ascii=False).encode())
+    with pytest.raises(BodyNotUtf8, match="byte 8 "):
+        parsed(b'{"k": "\xe9"}')
 
 
 def test_a_body_over_16_kilobytes_is_not_even_read():
@@ -197,12 +234,55 @@ def test_a_whole_number_may_be_written_with_a_decimal_point():
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-11-24T12:00:00Z", "2026-11-24t13:00:00.000+01:00", "2026-11-24 12:00:00z"]
+    "text",
+    [
+        "2026-02-30T12:00:00Z",
+        "2026-13-01T12:00:00Z",
+        "2026-11-24T25:00:00Z",
+        "2026-11-24T12:00:00+99:00",
+        "2026-11-24 12:00",
+        "2026-11-24T12:00:00 Z",
+    ],
+)
+def test_a_time_that_there_is_not_is_told_by_the_code_for_times(text):
+    with pytest.raises(InvalidRequest) as refused:
+        schema.parse_list({"created_before": text})
+    assert [error["code"] for error in refused.value.members["errors"]] == ["invalid_time"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-24T12:00:00Z",
+        "2026-11-24T13:00:00 01:00",
+        "2026-11-24 13:00:00 01:00",
+        "2026-11-24t13:00:00.000+01:00",
+        "2026-11-24 12:00:00z",
+    ],
 )
 def test_times_are_rfc_3339(text):
     assert schema.parse_list({"created_after": text}).created_after == datetime(
         2026, 11, 24, 12, tzinfo=UTC
     )
+
+
+def test_the_outcomes_that_can_be_asked_for_are_those_that_there_are():
+    plain = callback()
+    there_are = set()
+    for reason, a, b, connected in itertools.product(
+        (None, *CloseReason), LegOutcome, LegOutcome, (None, at(1))
+    ):
+        over = replace(
+            plain,
+            close_reason=reason,
+            connected_at=connected,
+            leg_a=replace(plain.leg_a, status=LegStatus.ENDED, outcome=a, ended_at=at(2)),
+            leg_b=replace(plain.leg_b, status=LegStatus.ENDED, outcome=b, ended_at=at(2)),
+        )
+        there_are.add(outcomes.of(over)[0])
+    assert there_are == set(schema.OUTCOMES)
+    for outcome in there_are:
+        assert schema.parse_list({"outcome": outcome}).outcome == outcome
 
 
 @pytest.mark.parametrize("limit", [1, 9, 100])
@@ -215,6 +295,9 @@ def test_a_limit_is_digits(limit):
     [
         ("status", "sleeping"),
         ("outcome", "DROP TABLE"),
+        ("outcome", "foo"),
+        ("outcome", "second_leg_completed"),
+        ("outcome", ""),
         ("number", "nobody"),
         ("created_after", "yesterday"),
         ("created_before", "2026-11-24T12:00:00"),

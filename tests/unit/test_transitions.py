@@ -277,6 +277,27 @@ def test_closing_ends_a_leg_that_was_never_dialed():
     assert closed.ended_at == at(4)
 
 
+@pytest.mark.parametrize(
+    ("order", "first", "second"), [(Order.SEQUENTIAL, A, B), (Order.REVERSE, B, A)]
+)
+def test_a_second_party_who_was_never_dialed_is_not_being_called(order, first, second):
+    """The first still rings when it is canceled: its end is the carrier's to tell."""
+    canceled = allowed(transitions.cancel(dialed(callback(order), first)))
+    closing = allowed(transitions.close(canceled, None, at(3)))
+    assert (closing.leg(second).ended, closing.leg(first).ended) == (True, False)
+    assert closing.status is CallbackStatus.CALLING_FIRST
+    over = recorded(closing, first, ended(LegOutcome.CANCELED, 4, first))
+    assert over.status is CallbackStatus.ENDED
+
+
+def test_a_second_party_who_was_dialed_stays_called_though_the_request_came_back():
+    """Statuses only move forward."""
+    begun = allowed(transitions.claim(joined(callback(), A), B, at(6)))
+    assert begun.status is CallbackStatus.CALLING_SECOND
+    again = allowed(transitions.release(begun, B, 1))
+    assert again.status is CallbackStatus.CALLING_SECOND
+
+
 def test_closing_leaves_a_request_under_way_alone_and_gives_up_on_an_old_one():
     claimed = allowed(transitions.claim(callback(), A, at(0)))
     early = allowed(transitions.close(claimed, CloseReason.TIMED_OUT, at(14)))

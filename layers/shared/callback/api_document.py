@@ -32,11 +32,12 @@ _ABOUT = """\
 Calls two parties one after the other and joins them in one conversation.
 
 Every request carries an API key. One with the scope `callbacks:read` may read, with \
-`callbacks:write` do everything else but erase, and with `callbacks:erase` erase a number.
+`callbacks:write` do everything else but erase, and with `callbacks:erase` erase a number and read \
+what came of it.
 
-Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Every refusal \
-is problem+json (RFC 9457) with a stable `code`; what the gateway refuses before it reaches us is \
-a JSON object with a `message`."""
+Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Fields and \
+parameters that are not described are refused. Every refusal is problem+json (RFC 9457) with a \
+stable `code`; what the gateway refuses before it reaches us is a JSON object with a `message`."""
 
 
 def of(public_url: str, *, key_required: bool) -> Schema:
@@ -70,7 +71,8 @@ def of(public_url: str, *, key_required: bool) -> Schema:
     }
 
 
-# A key has scopes: GET needs one, erasing another, everything else the third; see `http.tenant`.
+# A key has scopes: GET needs one, erasing another (which reads erasures too), everything else the
+# third; see `http.tenant`.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
         "type": "http",
@@ -143,6 +145,7 @@ def _create(key_required: bool) -> Schema:
             "400": _refusal(
                 errors.InvalidRequest,
                 errors.BodyNotJson,
+                errors.BodyNotUtf8,
                 errors.InvalidIdempotencyKey,
                 errors.IdempotencyKeyMissing,
             ),
@@ -193,7 +196,10 @@ def _packet() -> Schema:
                 "links": _LINKS,
             },
             "400": _refusal(
-                errors.InvalidRequest, errors.BodyNotJson, errors.IdempotencyKeyMissing
+                errors.InvalidRequest,
+                errors.BodyNotJson,
+                errors.BodyNotUtf8,
+                errors.IdempotencyKeyMissing,
             ),
             **_of_creating(),
         },
@@ -204,7 +210,6 @@ def _list() -> Schema:
     return {
         "operationId": "listCallbacks",
         "summary": "Callbacks, newest first",
-        "description": "Unknown parameters are refused.",
         "parameters": _query(ListRequest),
         "responses": {
             "200": {"description": "One page.", "content": _json("CallbackPage")},
@@ -221,6 +226,7 @@ def _read() -> Schema:
         "summary": "One callback",
         "responses": {
             "200": {"description": "The record as it stands.", "content": _json("Callback")},
+            **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -238,6 +244,7 @@ def _cancel() -> Schema:
         ),
         "responses": {
             "202": {"description": "The record as it stands.", "content": _json("Callback")},
+            **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "409": _refusal(errors.CallbackEnded),
             "503": _refusal(errors.StoreContended, by_gateway=True),
@@ -277,7 +284,7 @@ def _webhook_paths() -> Schema:
                         "description": "New, with its secret.",
                         "content": _json("EndpointWithSecret"),
                     },
-                    "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+                    "400": _refusal(errors.InvalidRequest, errors.BodyNotJson, errors.BodyNotUtf8),
                     "413": _refusal(errors.BodyTooLarge, by_gateway=True),
                     "503": contended,
                     **_BY_GATEWAY,
@@ -288,6 +295,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Where you are told",
                 "responses": {
                     "200": {"description": "Without its secret.", "content": _json("Endpoint")},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -298,6 +306,7 @@ def _webhook_paths() -> Schema:
                 "description": "What is still to be delivered fails.",
                 "responses": {
                     "204": {"description": "Removed, with its secret.", "content": {}},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -316,6 +325,7 @@ def _webhook_paths() -> Schema:
                         "description": "With the new secret.",
                         "content": _json("EndpointWithSecret"),
                     },
+                    **_PARAMETERS,
                     "404": missing,
                     "503": contended,
                     **_BY_GATEWAY,
@@ -329,6 +339,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Send a sample event",
                 "responses": {
                     "202": {"description": "On its way.", "content": _json("Delivery")},
+                    **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
                 },
@@ -362,6 +373,7 @@ def _webhook_paths() -> Schema:
                 "summary": "Send a failed event again, with all its attempts before it",
                 "responses": {
                     "202": {"description": "On its way.", "content": _json("Delivery")},
+                    **_PARAMETERS,
                     "404": _refusal(errors.DeliveryNotFound),
                     "503": contended,
                     **_BY_GATEWAY,
@@ -457,7 +469,7 @@ def _erase() -> Schema:
                     }
                 },
             },
-            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson),
+            "400": _refusal(errors.InvalidRequest, errors.BodyNotJson, errors.BodyNotUtf8),
             "413": _refusal(errors.BodyTooLarge, by_gateway=True),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -471,6 +483,7 @@ def _list_erasures() -> Schema:
         "summary": "Every erasure that was asked for, newest first",
         "responses": {
             "200": {"description": "All of them.", "content": _json("Erasures")},
+            **_PARAMETERS,
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
         },
@@ -483,6 +496,7 @@ def _read_erasure() -> Schema:
         "summary": "How far an erasure is",
         "responses": {
             "200": {"description": "How far it is.", "content": _json("Erasure")},
+            **_PARAMETERS,
             "404": _refusal(errors.ErasureNotFound),
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -555,11 +569,17 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     errors.InvalidRequest: {
         "errors": {
             "type": "array",
+            "description": f"The first {errors.MOST_ERRORS} of all that is wrong.",
             "minItems": 1,
+            "maxItems": errors.MOST_ERRORS,
             "items": {
                 "type": "object",
                 "description": "`field` is a path such as leg_A.to; empty: the whole request.",
-                "properties": {name: {"type": "string"} for name in ("field", "code", "message")},
+                "properties": {
+                    "field": {"type": "string", "maxLength": errors.LONGEST_FIELD},
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                },
                 "required": ["field", "code", "message"],
                 "additionalProperties": False,
             },
@@ -603,6 +623,7 @@ _ERRORS = (
     errors.ScopeMissing,
     errors.InvalidRequest,
     errors.BodyNotJson,
+    errors.BodyNotUtf8,
     errors.BodyTooLarge,
     errors.InvalidIdempotencyKey,
     errors.IdempotencyKeyMissing,
@@ -663,6 +684,11 @@ def _refusal(*kinds: type[errors.CallbackError], by_gateway: bool = False) -> Sc
         {"headers": headers} if headers else {}
     )
 
+
+# Of what takes neither a body nor parameters: nothing else in it can be wrong.
+_PARAMETERS: Schema = {
+    "400": _refusal(errors.InvalidRequest) | {"description": "`invalid_request`: no parameters."}
+}
 
 _BY_GATEWAY: Schema = {
     "401": {"description": "No API key was sent.", "content": _json("GatewayMessage")},

@@ -24,15 +24,29 @@ class CallbackError(Exception):
         self.members = members
 
 
+# An answer must not be many times what was sent: of the wrong fields so many are told, and so many
+# characters of a name.
+MOST_ERRORS = 20
+LONGEST_FIELD = 64
+
+
 class InvalidRequest(CallbackError):
-    """`errors` names every wrong field: [{"field", "code", "message"}]."""
+    """`errors` names every wrong field, the first MOST_ERRORS: [{"field", "code", "message"}]."""
 
     status = 400
     code = "invalid_request"
     title = "The request is not valid"
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__("See errors for every field that is wrong.", errors=errors)
+        told = [
+            {**error, "field": error["field"][:LONGEST_FIELD]} for error in errors[:MOST_ERRORS]
+        ]
+        detail = "See errors for every field that is wrong."
+        if len(told) < len(errors):
+            detail = (
+                f"See errors for the first {MOST_ERRORS} of {len(errors)} fields that are wrong."
+            )
+        super().__init__(detail, errors=told)
 
     @classmethod
     def of_field(cls, field: str, code: str, message: str) -> Self:
@@ -44,6 +58,12 @@ class BodyNotJson(CallbackError):
     status = 400
     code = "body_not_json"
     title = "The body is not a JSON object"
+
+
+class BodyNotUtf8(CallbackError):
+    status = 400
+    code = "body_not_utf8"
+    title = "The body is not UTF-8"
 
 
 class BodyTooLarge(CallbackError):

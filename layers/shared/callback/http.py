@@ -8,7 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import views
-from callback.errors import CallbackError, ScopeMissing
+from callback.errors import CallbackError, InvalidRequest, ScopeMissing
 from callback.models import Callback, Scope
 
 logger = Logger(child=True)
@@ -17,13 +17,32 @@ Event = dict[str, Any]
 Answer = dict[str, Any]
 
 
-def answer(routes: Mapping[str, Callable[[Event], Answer]], event: Event) -> Answer:
-    """Call the route's function; a CallbackError becomes its problem+json."""
+def answer(
+    routes: Mapping[str, Callable[[Event], Answer]],
+    event: Event,
+    *,
+    with_parameters: Collection[str] = (),
+) -> Answer:
+    """Call the route's function; a CallbackError becomes its problem+json.
+
+    Of the routes of clients those in `with_parameters` take a query, and look at it themselves.
+    """
+    route = event["routeKey"]
     try:
-        return routes[event["routeKey"]](event)
+        if route not in with_parameters:
+            _refuse_parameters(event)
+        return routes[route](event)
     except CallbackError as error:
         logger.info("request refused", code=error.code, status=error.status)
         return problem(error)
+
+
+def _refuse_parameters(event: Event) -> None:
+    """A wish such as dry_run must not be passed over. What the carrier, whom no authorizer lets
+    in, has in its URLs is no wish of a client's. Raises InvalidRequest."""
+    if "authorizer" in event["requestContext"] and (unknown := query(event)):
+        code, message = "extra_forbidden", "This takes no parameters."
+        raise InvalidRequest([{"field": n, "code": code, "message": message} for n in unknown])
 
 
 def problem(error: CallbackError) -> Answer:
@@ -129,17 +148,18 @@ def authorized(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str,
     return {"tenant": tenant, "key_id": key_id, "scopes": " ".join(sorted(scopes))}
 
 
-def tenant(event: Event, scope: Scope | None = None) -> str:
+def tenant(event: Event, *scopes: Scope) -> str:
     """Whose request this is, by the authorizer's word and nobody else's.
 
-    Raises ScopeMissing for a key that may not do what the route does: without a `scope` of its own,
-    to read or to write.
+    Raises ScopeMissing for a key that may not do what the route does: it needs one of `scopes`, of
+    which the first is told; without them, to read or to write.
     """
     caller = event["requestContext"]["authorizer"]["lambda"]
     method = event["routeKey"].partition(" ")[0]
-    needed = scope or (Scope.READ if method == "GET" else Scope.WRITE)
-    if needed not in caller["scopes"].split():
-        raise ScopeMissing(f"This needs a key with the scope {needed}.", scope=needed)
+    needed = scopes or (Scope.READ if method == "GET" else Scope.WRITE,)
+    if not set(needed) & set(caller["scopes"].split()):
+        wanted = " or ".join(needed)
+        raise ScopeMissing(f"This needs a key with the scope {wanted}.", scope=needed[0])
     return str(caller["tenant"])
 
 

@@ -31,6 +31,7 @@ _STILL_RUNNING = timedelta(seconds=30)
 _TEXT = r"[A-Za-z0-9_-]{16,255}"
 KEY_PATTERN = f'{_TEXT}|"{_TEXT}"'
 _KEY = re.compile(KEY_PATTERN)
+KEY_RULE = "Send 16 to 255 letters, digits, '-' or '_', such as a UUID."
 
 Answer = dict[str, Any]
 
@@ -72,7 +73,7 @@ def key_of(header: str | None, request: "CallbackRequest", *, required: bool) ->
         return None
     match = _KEY.fullmatch(header)
     if match is None:
-        raise InvalidIdempotencyKey("Send 16 to 255 letters, digits, '-' or '_', such as a UUID.")
+        raise InvalidIdempotencyKey(KEY_RULE)
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
     return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 

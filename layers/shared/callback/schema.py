@@ -19,16 +19,17 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from callback import addresses, guards, idempotency, validation
-from callback.errors import BodyNotJson, BodyTooLarge
-from callback.models import CallbackStatus, Order
+from callback import addresses, guards, idempotency, outcomes, validation
+from callback.errors import InvalidIdempotencyKey
+from callback.models import CallbackStatus, CloseReason, LegOutcome, Order
 from callback.outbound import PUBLIC, Rules
-from callback.validation import named as _named
 from callback.webhook_schema import WebhookRequest
 
 MAX_BODY_BYTES = 16 * 1024
@@ -44,13 +45,21 @@ def _address(text: str) -> str:
         raise PydanticCustomError(refused.code, "{detail}", {"detail": refused.detail}) from None
 
 
+def _no_emergency(text: str, info: ValidationInfo, why: str) -> None:
+    if guards.is_emergency(text, (info.context or {})["home_region"]):
+        raise PydanticCustomError("emergency_number", "{why}", {"why": why})
+
+
+def _showable(text: str, info: ValidationInfo) -> str:
+    """`info.context` holds the setting `home_region`."""
+    _no_emergency(text, info, "Emergency numbers are never shown as a caller ID.")
+    return _address(text)
+
+
 def _dialable(text: str, info: ValidationInfo) -> str:
     """`info.context` holds the settings `home_region` and `sip_domain`."""
     settings = info.context or {}
-    if guards.is_emergency(text, settings["home_region"]):
-        raise PydanticCustomError(
-            "emergency_number", "Emergency numbers are never called back: dial them directly."
-        )
+    _no_emergency(text, info, "Emergency numbers are never called back: dial them directly.")
     _address(text)
     if addresses.is_extension(text) and not settings["sip_domain"]:
         raise PydanticCustomError(
@@ -62,10 +71,11 @@ def _dialable(text: str, info: ValidationInfo) -> str:
 
 
 def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+    compact = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    if len(compact.encode()) > MAX_METADATA_BYTES:
         raise PydanticCustomError(
             "metadata_too_large",
-            "Metadata may be {limit} bytes of JSON at most.",
+            "Metadata may be {limit} bytes of JSON without blanks at most.",
             {"limit": MAX_METADATA_BYTES},
         )
     return metadata
@@ -98,7 +108,7 @@ class LegRequest(BaseModel):
     to: Annotated[str, AfterValidator(_dialable), _ADDRESS] = Field(
         description="Who is rung: an E.164 number, an extension, or a sip: address."
     )
-    caller_id: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
+    caller_id: Annotated[str, AfterValidator(_showable), _ADDRESS] | None = Field(
         None,
         alias="from",
         description=(
@@ -162,6 +172,14 @@ class TriggerRequest(CallbackRequest):
 
 _PARTY = Annotated[str, AfterValidator(_dialable), _ADDRESS]
 
+_KEY = WithJsonSchema({"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"})
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(idempotency.KEY_PATTERN, text):
+        raise PydanticCustomError(InvalidIdempotencyKey.code, idempotency.KEY_RULE)
+    return text
+
 
 def _without_default(schema: dict[str, Any]) -> None:
     del schema["default"]
@@ -178,9 +196,8 @@ class PacketRequest(BaseModel):
         Order.SEQUENTIAL, description="As a callback's `order`."
     )
     # Not null where there is none: a form has no null.
-    id: str = Field(
+    id: Annotated[str, AfterValidator(_key), _KEY] = Field(
         "",
-        pattern=f"^({idempotency.KEY_PATTERN})$",
         description="As an Idempotency-Key: a repetition gets the first answer.",
         json_schema_extra=_without_default,
     )
@@ -207,27 +224,51 @@ _RFC_3339 = re.compile(
 )
 
 
-def _no_time() -> PydanticCustomError:
-    return PydanticCustomError(
+def _time(text: str, parse: ValidatorFunctionWrapHandler) -> datetime:
+    """In UTC. pydantic would also take a number, as seconds since 1970.
+
+    The + of an offset that was not escaped is a space by the time it gets here.
+    """
+    text = re.sub(" (?=[0-9]{2}:[0-9]{2}$)", "+", text)
+    try:
+        if _RFC_3339.fullmatch(text):
+            at: datetime = parse(text)
+            return at.astimezone(UTC)
+    except (ValidationError, OverflowError):  # no such day; before year 1 or after 9999 in UTC
+        pass
+    raise PydanticCustomError(
         "invalid_time", "Give an RFC 3339 time with its offset, such as 2026-11-01T12:00:00Z."
     )
 
 
-def _rfc_3339(text: str) -> str:
-    """pydantic would also take a number, as seconds since 1970."""
-    if not _RFC_3339.fullmatch(text):
-        raise _no_time()
+_Time = Annotated[AwareDatetime, WrapValidator(_time)]
+
+
+def _plus(text: str) -> str:
+    """A + that was not escaped is a space by the time it gets here, and no address begins with
+    a space."""
+    return re.sub("^ ", "+", text)
+
+
+# All that `outcomes.of` answers; a test holds the two together.
+OUTCOMES = (
+    LegOutcome.COMPLETED,
+    CloseReason.CANCELED,
+    CloseReason.TIMED_OUT,
+    CloseReason.FAILED,
+    *(f"{place}_leg_{how}" for place in ("first", "second") for how in outcomes.FAILURES),
+    "first_leg_abandoned",
+    "second_leg_abandoned",
+    f"first_leg_{LegOutcome.CANCELED}",
+)
+
+
+def _outcome(text: str) -> str:
+    if text not in OUTCOMES:
+        raise PydanticCustomError(
+            "enum", "Input should be {expected}", {"expected": ", ".join(OUTCOMES)}
+        )
     return text
-
-
-def _utc(at: datetime) -> datetime:
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:  # in UTC it is before year 1 or after year 9999
-        raise _no_time() from None
-
-
-_Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 
 class CreateQuery(BaseModel):
@@ -246,11 +287,12 @@ class ListRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     status: CallbackStatus | None = Field(None, description="Only those that stand like this.")
-    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = Field(
-        None, description="Only those that came out like this."
-    )
-    number: Annotated[str, AfterValidator(_address), _ADDRESS] | None = Field(
-        None, description="Either party's `to`."
+    outcome: (
+        Annotated[str, AfterValidator(_outcome), WithJsonSchema({"enum": [*map(str, OUTCOMES)]})]
+        | None
+    ) = Field(None, description="Only those that came out like this.")
+    number: Annotated[str, BeforeValidator(_plus), AfterValidator(_address), _ADDRESS] | None = (
+        Field(None, description="Either party's `to`.")
     )
     created_after: _Time | None = Field(None, description="Only those from this time on.")
     created_before: _Time | None = Field(None, description="Only those from before this time.")
@@ -263,18 +305,20 @@ def parse_callback(
 ) -> CallbackRequest:
     """`rules` say where the webhook may lead.
 
-    Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    return _parsed(CallbackRequest, body, home_region, sip_domain, rules)
+    Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
+    return _parsed(CallbackRequest, body, _A_CALLBACK, settings)
 
 
 def parse_erasure(body: bytes) -> ErasureRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    return _parsed(ErasureRequest, body, "", "")
+    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
+    return _parsed(ErasureRequest, body, "Send a JSON object with number.", {})
 
 
 def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
     """Raises what `parse_callback` does."""
-    return _parsed(TriggerRequest, body, home_region, sip_domain)
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
+    return _parsed(TriggerRequest, body, _A_CALLBACK, settings)
 
 
 def parse_packet(
@@ -284,59 +328,35 @@ def parse_packet(
 
     Raises what `parse_callback` does.
     """
-    is_json = body.lstrip().startswith((b"{", b"["))
-    packet = _parsed(
-        PacketRequest, body if is_json else _form_as_json(body), home_region, sip_domain
-    )
+    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    is_json = text.lstrip().startswith(("{", "["))
+    sent = validation.json_object(text, _A_PACKET) if is_json else _form(text)
+    packet = validation.checked(PacketRequest, sent, settings)
     asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
-    request = _parsed(CallbackRequest, json.dumps(asked).encode(), home_region, sip_domain)
-    return request, packet.id or None
+    return validation.checked(CallbackRequest, asked, settings), packet.id or None
 
 
-def _form_as_json(body: bytes) -> bytes:
-    """A + that a device did not escape is a space by the time it gets here, and no address begins
-    with a space. Of a field sent twice nobody knows which is meant."""
-    try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True)
-    except ValueError:  # not UTF-8
-        raise BodyNotJson(_A_PACKET) from None
-    fields = {name: re.sub("^ ", "+", value) for name, value in pairs}
-    if len(fields) < len(pairs) or not fields:
-        raise BodyNotJson(_A_PACKET)
-    return json.dumps(fields).encode()
+def _form(text: str) -> dict[str, str]:
+    pairs = parse_qsl(text, keep_blank_values=True)
+    validation.refuse_repeated(validation.repeated(name for name, _ in pairs))
+    return {name: _plus(value) for name, value in pairs}
 
 
-def _parsed(
-    model: type[_Model], body: bytes, home_region: str, sip_domain: str, rules: Rules = PUBLIC
-) -> _Model:
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
-    settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
-    try:
-        return model.model_validate_json(body, context=settings)
-    except ValidationError as invalid:
-        validation.refuse_body(invalid, _NEEDED.get(model, _A_CALLBACK))
+def _parsed(model: type[_Model], body: bytes, hint: str, settings: dict[str, Any]) -> _Model:
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    return validation.checked(model, validation.json_object(text, hint), settings)
 
 
 _A_CALLBACK = "Send a JSON object with leg_A and leg_B."
-_A_PACKET = "Send a form with a and b, each once, or a JSON object with them."
-_NEEDED: dict[type[BaseModel], str] = {
-    PacketRequest: _A_PACKET,
-    ErasureRequest: "Send a JSON object with number.",
-}
+_A_PACKET = "Send a JSON object with a and b, or a form with them."
 
 
 def parse_create(query: dict[str, str]) -> CreateQuery:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return CreateQuery.model_validate(query)
-    except ValidationError as invalid:
-        raise _named(invalid) from None
+    return validation.checked(CreateQuery, query)
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return ListRequest.model_validate(query)
-    except ValidationError as invalid:
-        raise _named(invalid) from None
+    return validation.checked(ListRequest, query)

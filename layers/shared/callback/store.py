@@ -171,7 +171,8 @@ class CallbackStore:
             live = None
         if live and live.status is not CallbackStatus.ENDED:
             raise CallbackInProgress(
-                "Wait until it has ended, cancel it, or send allow_parallel.",
+                "Wait until it has ended, or cancel it; POST /voice/call/callback may also be sent"
+                " allow_parallel.",
                 callback_id=live.callback_id,
             )
         return {

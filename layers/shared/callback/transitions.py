@@ -338,6 +338,6 @@ def _status_of(callback: Callback) -> CallbackStatus:
         return CallbackStatus.ACCEPTED
     if callback.order is Order.SIMULTANEOUS:
         return CallbackStatus.CALLING_BOTH
-    if second.status is LegStatus.PLANNED:
+    if second.dialed_at is None:  # planned, or ended so: canceled while the first still rang
         return CallbackStatus.CALLING_FIRST
     return CallbackStatus.CALLING_SECOND

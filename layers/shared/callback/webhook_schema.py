@@ -8,14 +8,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
 from callback import validation
-from callback.errors import BodyTooLarge
 from callback.events import EVERY_LEG_EVENT, EventType
 from callback.outbound import LONGEST_URL, URL_PATTERN, NotAllowed, Rules
 
@@ -46,7 +44,14 @@ _EVERYTHING = (
 
 
 def _sendable(url: str, info: ValidationInfo) -> str:
-    """`info.context` holds `rules`, an `outbound.Rules`."""
+    """`info.context` holds `rules`, an `outbound.Rules`. A scheme is written in any case (RFC 3986,
+    3.1); it is kept in lower case."""
+    scheme, colon, rest = url.partition(":")
+    url = scheme.lower() + colon + rest
+    if len(url) > LONGEST_URL:
+        raise PydanticCustomError(
+            "url_not_allowed", "Give a URL of {limit} characters at most.", {"limit": LONGEST_URL}
+        )
     try:
         (info.context or {})["rules"].target_of(url)
     except NotAllowed as refused:
@@ -58,7 +63,7 @@ def _sendable(url: str, info: ValidationInfo) -> str:
 _URL = WithJsonSchema(
     {
         "type": "string",
-        "pattern": URL_PATTERN,
+        "pattern": URL_PATTERN.replace("https", "[Hh][Tt][Tt][Pp][Ss]"),
         "maxLength": LONGEST_URL,
         "examples": ["https://hooks.example.com/callbacks"],
     }
@@ -90,18 +95,12 @@ class FailedRequest(BaseModel):
 
 
 def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
-    """Raises BodyTooLarge, BodyNotJson, or InvalidRequest naming every wrong field."""
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body may be {MAX_BODY_BYTES} bytes at most.")
-    try:
-        return EndpointRequest.model_validate_json(body, context={"rules": rules})
-    except ValidationError as invalid:
-        validation.refuse_body(invalid, "Send a JSON object with url.")
+    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
+    text = validation.text_of(body, MAX_BODY_BYTES)
+    sent = validation.json_object(text, "Send a JSON object with url.")
+    return validation.checked(EndpointRequest, sent, {"rules": rules})
 
 
 def parse_failed(query: dict[str, str]) -> FailedRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    try:
-        return FailedRequest.model_validate(query)
-    except ValidationError as invalid:
-        raise validation.named(invalid) from None
+    return validation.checked(FailedRequest, query)
