@@ -75,7 +75,7 @@ def rows(play: Play) -> dict[str, str]:
     """The whole table, but for what tenants may do: key to all of the row, as text."""
     items = play.world._dynamodb.scan(TableName=TABLE)["Items"]
     everything = {f"{item['pk']['S']} {item['sk']['S']}": json.dumps(item) for item in items}
-    return {name: row for name, row in everything.items() if "TENANT-SETTINGS#" not in name}
+    return {name: row for name, row in everything.items() if not name.startswith("TENANT")}
 
 
 def kept(play: Play) -> set[str]:

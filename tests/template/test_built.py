@@ -289,7 +289,7 @@ def planned() -> Callback:
 
 
 def waiting(before: Callback, step: Step) -> Callback:
-    return callbacks.allowed(transitions.wait(before, step, TOKEN))
+    return callbacks.allowed(transitions.wait(before, callbacks.task(step, TOKEN)))
 
 
 def dialing() -> Callback:
