@@ -29,6 +29,7 @@ from tests.unit.build import (
     event,
     joined,
     recorded,
+    task,
 )
 
 A, B = LegName.A, LegName.B
@@ -70,6 +71,36 @@ def test_the_second_leg_waits_until_the_first_is_in_the_room(status):
 def test_the_second_leg_is_not_dialed_once_the_first_has_hung_up():
     gone = recorded(joined(callback(), A), A, ended(LegOutcome.COMPLETED, 6, A))
     assert transitions.claim(gone, B, at(7)) is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (task(Step.FIRST, "a"), task(Step.SECOND, "b", entered=5)),
+        (task(Step.FIRST, "a", retry=1), task(Step.FIRST, "b", retry=2)),
+        (task(Step.FIRST, "a", retry=5), task(Step.SECOND, "b", entered=5, retry=0)),
+    ],
+)
+def test_a_later_task_replaces_an_earlier_one_and_never_the_other_way_round(earlier, later):
+    waiting = allowed(transitions.wait(callback(), earlier))
+    assert waiting.waiting == earlier
+    assert allowed(transitions.wait(waiting, later)).waiting == later
+    assert transitions.wait(allowed(transitions.wait(callback(), later)), earlier) is None
+
+
+def test_the_same_task_may_begin_again():
+    waiting = allowed(transitions.wait(callback(), task(Step.FIRST)))
+    assert transitions.wait(waiting, task(Step.FIRST)) == waiting
+
+
+def test_where_calling_is_stopped_what_is_not_dialed_is_given_up_and_nothing_else():
+    stopped = allowed(transitions.stop(callback(), [LegName.A]))
+    assert stopped.close_reason is CloseReason.STOPPED
+    assert transitions.stop(stopped, [LegName.A]) is None
+    under_way = dialed(callback(), LegName.A)
+    assert transitions.stop(under_way, [LegName.A]) is None
+    one_of_both = allowed(transitions.stop(under_way, list(LegName)))
+    assert one_of_both.close_reason is CloseReason.STOPPED
 
 
 @pytest.mark.parametrize("name", LegName)
