@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from . import parameters
-from .clock import Clock
+from tests.local.clock import Clock
 from .scenario import apply, read
 from .settings import Settings
 from .simulator import CarrierSimulator

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clock import Timer
+from tests.local.clock import Timer
 from .dates import rfc2822
 from .scripts import Behaviour, user_part
 from .webhooks import Form, Jar, Outbox

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from .calls import VERSTAT, Call, CallOptions, Source
-from .clock import Clock
+from tests.local.clock import Clock
 from .conferences import Conference
 from .debugger import Debugger
 from .errors import refusal

@@ -25,7 +25,7 @@ REST_FAULTS = (
     "reset-before",  # the connection is cut
     "reset-after",
     "broken-body",  # processed, 201 with half a JSON document
-    "slow",  # processed at once, answered after `seconds` (real)
+    "slow",  # processed at once, answered after `seconds` (virtual)
 )
 WEBHOOK_FAULTS = (
     "drop",  # never sent

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from .clock import Clock
+from tests.local.clock import Clock
 from .scripts import Behaviour, Scripts
 from .settings import Settings
 from .simulator import CarrierSimulator

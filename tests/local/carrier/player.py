@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from .calls import Call, Source
-from .clock import Clock
+from tests.local.clock import Clock
 from .conferences import EVENTS, JoinRefused, Terms
 from .dialing import Dialing
 from .recordings import RecordingTerms

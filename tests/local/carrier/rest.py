@@ -3,7 +3,6 @@
 Source: Twilio docs, voice/api and usage/requests-to-twilio.
 """
 
-import asyncio
 import base64
 import binascii
 import json
@@ -15,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict, MultiDictProxy
+
+from tests.local.clock import WORK_HEADER
 
 from . import messages, parameters
 from .calls import API_VERSION, Call, Source
@@ -126,12 +127,19 @@ class Rest:
                 except ApiError as error:
                     answer = error.status, error.body()
                 if slow:
-                    await asyncio.sleep(slow)
+                    await self._wait(request, slow)
                 return self._dress(request, answer, began)
             finally:
                 self.open_requests -= 1
 
         return handler
+
+    async def _wait(self, request: web.Request, seconds: float) -> None:
+        """Virtual seconds, whatever keeps the clock standing: it is the client who waits."""
+        clock = self.exchange.clock
+        work = clock.take_over(request.headers.get(WORK_HEADER))
+        with work.suspended() if work else clock.awaited():
+            await clock.sleep(seconds)
 
     async def _form(self, request: web.Request) -> MultiDictProxy[str]:
         if request.method in ("GET", "DELETE"):
@@ -140,7 +148,7 @@ class Rest:
         return MultiDictProxy(MultiDict((k, v) for k, v in form.items() if isinstance(v, str)))
 
     def _fault(self, request: web.Request, form: MultiDictProxy[str]) -> tuple[str, float]:
-        """What goes wrong with this request, and how many real seconds its answer is late."""
+        """What goes wrong with this request, and how many seconds its answer is late."""
         to = form.get("To", "")
         rule = self.exchange.faults.rest(f"{request.method} {request.path}", to)
         if rule:

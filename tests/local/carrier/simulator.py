@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from . import noise
-from .clock import Clock
+from tests.local.clock import Clock
 from .exchange import Exchange, Listener
 from .rest import Rest
 from .scripts import Scripts

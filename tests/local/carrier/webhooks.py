@@ -4,10 +4,12 @@ Sources: Twilio docs, usage/webhooks (security, connection-overrides) and voice/
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import time
 import uuid
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from urllib.parse import parse_qsl, quote_plus, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 import yarl
+
+from tests.local.clock import WORK_HEADER, Work
 
 from .signature import sign, signed_url
 
@@ -188,10 +192,10 @@ class Webhooks:
         else:
             if fault and fault.fault == "delay":
                 await self.exchange.clock.sleep(fault.seconds)
-            with self.exchange.clock.busy():
-                answer = await self._attempts(delivery, jar or Jar())
+            with self.exchange.clock.busy(f"a {kind} webhook to {url}") as work:
+                answer = await self._attempts(delivery, jar or Jar(), work)
                 if fault and fault.fault == "duplicate":
-                    answer = await self._attempts(delivery, jar or Jar())
+                    answer = await self._attempts(delivery, jar or Jar(), work)
         delivery.status, delivery.error = answer.status, answer.error
         delivery.done = True
         if answer.cause:
@@ -201,28 +205,53 @@ class Webhooks:
         )
         return answer
 
-    async def _attempts(self, delivery: Delivery, jar: Jar) -> Answer:
+    async def _attempts(self, delivery: Delivery, jar: Jar, work: Work) -> Answer:
         overrides = Overrides.of(delivery.url, self.exchange.settings.webhook_ceiling)
-        began = time.monotonic()
+        began, really = self.exchange.clock.seconds(), time.monotonic()
         answer = Answer(delivery.url)
         for attempt in range(overrides.retries + 1):
-            left = overrides.total - (time.monotonic() - began)
+            left = overrides.total - self._spent(began, really, work)
             if attempt and left <= 0:
                 break
             delivery.attempts += 1
-            answer = await self._attempt(delivery, overrides, max(left, 0.001), jar)
+            answer = await self._attempt(delivery, overrides, max(left, 0.001), jar, work)
             if not answer.cause or not overrides.retries_after(answer.cause):
                 break
-        delivery.latency_ms = round((time.monotonic() - began) * 1000)
+        delivery.latency_ms = round((time.monotonic() - really) * 1000)
         return answer
 
+    def _spent(self, began: float, really: float, work: Work) -> float:
+        """Seconds since then: virtual ones for an application that knows the clock, and real ones
+        for any other, which a standing clock would wait for without end."""
+        virtual = self.exchange.clock.seconds() - began
+        return virtual if work.is_shared else max(virtual, time.monotonic() - really)
+
+    @contextlib.asynccontextmanager
+    async def _timeout(self, seconds: float, work: Work) -> AsyncIterator[None]:
+        """As asyncio.timeout, by the rule of `_spent`. A work that is given up is ours again."""
+        loop = asyncio.get_running_loop()
+
+        def expire() -> None:
+            work.reclaim()
+            running.reschedule(loop.time())
+
+        async with asyncio.timeout(None) as running:
+            timer = self.exchange.clock.call_later(seconds, expire)
+            handle = loop.call_later(seconds, lambda: None if work.is_shared else expire())
+            try:
+                yield
+            finally:
+                timer.cancel()
+                handle.cancel()
+
     async def _attempt(
-        self, delivery: Delivery, overrides: Overrides, left: float, jar: Jar
+        self, delivery: Delivery, overrides: Overrides, left: float, jar: Jar, work: Work
     ) -> Answer:
         url = urlunsplit((*urlsplit(delivery.url)[:4], ""))
+        within = min(left, overrides.read)
         try:
-            async with asyncio.timeout(left):
-                return await self._follow(url, delivery, overrides, jar)
+            async with self._timeout(within, work):
+                return await self._follow(url, delivery, overrides, jar, work)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             return Answer(url, cause="ct", error=str(error) or "connect timeout", code=11205)
         except TimeoutError:
@@ -232,7 +261,9 @@ class Webhooks:
         except ValueError as error:  # a URL that cannot be requested at all
             return Answer(url, cause="refused", error=str(error), code=11100)
 
-    async def _follow(self, url: str, delivery: Delivery, overrides: Overrides, jar: Jar) -> Answer:
+    async def _follow(
+        self, url: str, delivery: Delivery, overrides: Overrides, jar: Jar, work: Work
+    ) -> Answer:
         """One request, and at most ten redirects after it."""
         method, form = delivery.method, delivery.params
         for _ in range(MAX_REDIRECTS + 1):
@@ -244,7 +275,7 @@ class Webhooks:
                     code=11210,
                 )
             answer, location = await self._request(
-                url, method, form, delivery.token, overrides, jar
+                url, method, form, delivery.token, overrides, jar, work
             )
             if location is None:
                 return answer
@@ -253,7 +284,14 @@ class Webhooks:
         return Answer(url, cause="4xx", error="too many redirects", code=11215)
 
     async def _request(
-        self, url: str, method: str, form: Form, token: str, overrides: Overrides, jar: Jar
+        self,
+        url: str,
+        method: str,
+        form: Form,
+        token: str,
+        overrides: Overrides,
+        jar: Jar,
+        work: Work,
     ) -> tuple[Answer, str | None]:
         assert self._session is not None, "open() comes first"
         data: bytes | None = None
@@ -263,6 +301,7 @@ class Webhooks:
             "Accept-Encoding": "gzip",
             "I-Twilio-Idempotency-Token": token,
             "X-Home-Region": "us1",
+            WORK_HEADER: str(work.number),
         }
         if method == "GET":
             if form:
@@ -290,7 +329,7 @@ class Webhooks:
             auth=auth,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=overrides.connect, sock_read=overrides.read
+                total=None, sock_connect=overrides.connect
             ),
         ) as response:
             if "Set-Cookie" in response.headers:

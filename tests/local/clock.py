@@ -1,0 +1,726 @@
+"""Virtual time: one clock for the simulator, the engine, queues, schedules and handlers.
+
+A clock runs in one of two ways.
+
+* **Stepped**, for tests: time stands still while any work is in flight, and otherwise passes only
+  while somebody waits for it. Then it jumps from timer to timer. How slow the machine is changes
+  no result.
+* **At a speed**, for people: `speed` virtual seconds in a real one. While work is in flight, time
+  passes no faster than real time, so a fast clock does not overtake a slow handler.
+
+**Work** is whatever is being done at a moment: an invocation, a webhook, a stream record, a message,
+a request. Each piece of work is a `Work`. The sender holds it until the receiver has it: a thread
+that starts another one begins the other's work first, and an HTTP request carries the number of its
+work in the header WORK_HEADER. **Whatever waits on purpose** is a timer and not work: `pause`,
+`Signal.wait` and `Work.suspended` let time pass.
+
+Time never overtakes a timer. On a busy machine timers fire late; `now()` then stays at the timer's
+due moment until it has fired, so a call that hangs up after 300 s lasts 300 s. Time lost like that
+is not caught up in a rush: the clock just ran slower.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import heapq
+import itertools
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+# The HTTP header that carries the number of the work that a request belongs to.
+WORK_HEADER = "X-Local-Work"
+# Real seconds that a timer may be late before the clock counts them as lost.
+_TOLERANCE = 0.25
+# Rounds of the event loop that let every coroutine woken by one timer reach its next wait.
+_SETTLING_ROUNDS = 12
+# Real seconds without any sign of life after which held work is taken to be stuck.
+STALLED_SECONDS = 60.0
+# Real seconds between two looks at a condition, on a clock that runs by itself.
+_LOOK_SECONDS = 0.02
+
+Result = TypeVar("Result")
+
+
+class ClockStalled(Exception):
+    """Work is held and nothing has happened for STALLED_SECONDS; the message says who holds it."""
+
+
+class NotInTime(AssertionError):
+    """A condition did not become true within so many virtual seconds."""
+
+
+class Timer:
+    """One thing to do at one virtual moment; `cancel()` may be called at any time, repeatedly."""
+
+    __slots__ = ("arguments", "callback", "due")
+
+    def __init__(self, due: float, callback: Callable[..., Any], arguments: tuple[Any, ...]):
+        self.due = due
+        self.callback: Callable[..., Any] | None = callback
+        self.arguments = arguments
+
+    def cancel(self) -> None:
+        self.callback = None
+        self.arguments = ()
+
+
+class Work:
+    """A piece of work in flight, made by `Clock.begin`. `what` is for whoever looks for who holds
+    the clock. Any thread may use it."""
+
+    def __init__(self, clock: "Clock", number: int, what: str) -> None:
+        self.number = number
+        self.what = what
+        self._clock = clock
+        self._is_over = False
+        # Whether somebody else has taken it over who knows the clock.
+        self.is_shared = False
+        self._suspensions: set[object] = set()
+
+    def end(self) -> None:
+        """The work is done; ending it again changes nothing."""
+        with self._clock.changing():
+            self._is_over = True
+            self._clock.works.pop(self.number, None)
+            self._clock.weigh(self)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Inside, the work waits on purpose, and time may pass."""
+        suspension = self.suspend()
+        try:
+            yield
+        finally:
+            self.resume(suspension)
+
+    def suspend(self) -> object:
+        """Let time pass until `resume` is called with what this returns."""
+        suspension = object()
+        with self._clock.changing():
+            self._suspensions.add(suspension)
+            self._clock.weigh(self)
+        return suspension
+
+    def resume(self, suspension: object) -> None:
+        with self._clock.changing():
+            self._suspensions.discard(suspension)
+            self._clock.weigh(self)
+
+    def reclaim(self) -> None:
+        """End every suspension: whoever this work was handed to is not waited for any more."""
+        with self._clock.changing():
+            self._suspensions.clear()
+            self._clock.weigh(self)
+
+    @property
+    def is_held(self) -> bool:
+        return not self._is_over and not self._suspensions
+
+
+_current: ContextVar[Work | None] = ContextVar("the work that this thread does", default=None)
+
+
+def current_work() -> Work | None:
+    """The work that this thread or coroutine does."""
+    return _current.get()
+
+
+@contextmanager
+def doing(work: Work | None) -> Iterator[None]:
+    """This thread or coroutine does `work` inside the block."""
+    token = _current.set(work)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def finishing(work: Work) -> Iterator[None]:
+    """As `doing`; the work is over with the block."""
+    try:
+        with doing(work):
+            yield
+    finally:
+        work.end()
+
+
+class Clock:
+    """Virtual seconds since `start`, `speed` of them per real second.
+
+    `stepped=True`: time passes only in `advance`, `until` and `awaited`. `hold=n`: no timer fires
+    while more than n pieces of work are in flight, and time passes at its speed meanwhile.
+    `attach` and what says so belong to the event loop given to `attach`; all else may be called
+    from any thread.
+    """
+
+    def __init__(
+        self,
+        speed: float = 1.0,
+        *,
+        stepped: bool = False,
+        hold: int | None = None,
+        start: datetime | None = None,
+    ):
+        if not (speed > 0 and math.isfinite(speed)):
+            raise ValueError(f"speed must be a positive number, not {speed!r}")
+        self.speed = speed
+        self.stepped = stepped
+        self.hold = hold
+        self.start = start or datetime.now(UTC)
+        # A real moment, the virtual one it stands for, and virtual seconds in a real one from
+        # there on: one tuple, as threads read it.
+        self._anchor = (time.monotonic(), 0.0, speed)
+        self._pinned: float | None = None
+        self._horizon = math.inf
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = -1
+        self._wakeup: asyncio.Handle | None = None
+        self._wakeup_due = math.inf
+        # Every piece of work that is not over, by its number; and those that hold the clock.
+        self.works: dict[int, Work] = {}
+        self._held: dict[int, Work] = {}
+        self._numbers = itertools.count(1)
+        self._came_and_went = 0
+        self._settled_at = -1
+        self._latest = 0.0
+        self._reading = threading.Lock()
+        self._changing = threading.RLock()
+        self._idle: asyncio.Event | None = None
+        self._stirred: asyncio.Event | None = None
+        self._stepping: asyncio.Lock | None = None
+        self._waiters = 0
+        self._driver: asyncio.Task[None] | None = None
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The virtual moment, UTC and timezone-aware."""
+        return self.start + timedelta(seconds=self.seconds())
+
+    def seconds(self) -> float:
+        """Virtual seconds since `start`; never goes back, whichever threads ask."""
+        read = self._read()
+        # The loop may have moved its anchor, horizon and pin between two of the looks at them.
+        with self._reading:
+            self._latest = max(self._latest, read)
+            return self._latest
+
+    def _read(self) -> float:
+        pinned = self._pinned  # read once: this may be another thread
+        if pinned is not None:
+            return pinned
+        if self.stepped:
+            return self._anchor[1]
+        return min(self._flowing(), self._horizon)
+
+    def at(self, seconds: float) -> datetime:
+        """The moment that lies `seconds` after `start`."""
+        return self.start + timedelta(seconds=seconds)
+
+    def _flowing(self) -> float:
+        real, virtual, rate = self._anchor
+        return virtual + (time.monotonic() - real) * rate
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def begin(self, what: str) -> Work:
+        """New work, which holds the clock until it is suspended or over."""
+        with self.changing():
+            work = Work(self, next(self._numbers), what)
+            self.works[work.number] = work
+            self.weigh(work)
+        return work
+
+    def take_over(self, header: str | None) -> Work | None:
+        """Take over the work that a request with this WORK_HEADER belongs to."""
+        work = self.works.get(int(header)) if header and header.isdecimal() else None
+        if work:
+            work.is_shared = True
+        return work
+
+    @contextmanager
+    def busy(self, what: str = "a webhook") -> Iterator[Work]:
+        """Work that is in flight inside the block. It is nobody's current work: a coroutine that
+        is spawned inside would inherit it."""
+        work = self.begin(what)
+        try:
+            yield work
+        finally:
+            work.end()
+
+    def start_thread(self, what: str, target: Callable[..., Any], *arguments: Any) -> None:
+        """Run `target` on a thread of its own, as work of its own from this moment on."""
+        work = self.begin(what)
+
+        def run() -> None:
+            with finishing(work):
+                target(*arguments)
+
+        threading.Thread(target=run, name=what, daemon=True).start()
+
+    def changing(self) -> threading.RLock:  # type: ignore[valid-type]
+        """For `Work` alone: what holds the clock changes inside."""
+        return self._changing
+
+    def weigh(self, work: Work) -> None:
+        """For `Work` alone: note whether `work` holds the clock by now."""
+        before = len(self._held)
+        if work.is_held:
+            self._held[work.number] = work
+        else:
+            self._held.pop(work.number, None)
+        after = len(self._held)
+        self._came_and_went += 1
+        if after != before and not (before and after):
+            self._in_loop(self._note_idleness)
+        if after < before and self.hold is not None and after <= self.hold:
+            self._in_loop(self._arm)
+
+    def _note_idleness(self) -> None:
+        with self._changing:
+            if self._idle is None:
+                return
+            if self._held:
+                self._idle.clear()
+            else:
+                self._idle.set()
+            if not self.stepped and self._pinned is None and self._rate() != self._anchor[2]:
+                self._stand_at(self.seconds())
+        self._arm()
+
+    def _rate(self) -> float:
+        """Virtual seconds in a real one, by now."""
+        is_slowed = self._held and self.hold is None
+        return min(self.speed, 1.0) if is_slowed else self.speed
+
+    def _in_loop(self, note: Callable[[], None]) -> None:
+        """Run `note` in the event loop: now, if this is its thread, else as soon as it can."""
+        if self._loop is None or self._loop.is_closed():
+            return
+        if threading.get_ident() == self._loop_thread:
+            note()
+        else:
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                self._loop.call_soon_threadsafe(note)
+
+    def holders(self) -> list[str]:
+        """What holds the clock, for a person to read."""
+        with self._changing:
+            return [work.what for work in self._held.values()]
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind the clock to the running event loop that fires its timers."""
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._idle, self._stirred = asyncio.Event(), asyncio.Event()
+        self._stepping = asyncio.Lock()
+        self._note_idleness()
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
+        """Call back in the event loop after `delay` virtual seconds."""
+        timer = Timer(self.seconds() + max(0.0, delay), callback, arguments)
+        with self._changing:
+            heapq.heappush(self._heap, (timer.due, next(self._count), timer))
+            self._horizon = min(self._horizon, timer.due)
+        self._in_loop(self._stir)
+        return timer
+
+    def _stir(self) -> None:
+        if self._stirred is not None:
+            self._stirred.set()
+        self._arm()
+
+    async def sleep(self, delay: float) -> None:
+        """Wait `delay` virtual seconds, in the event loop."""
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        timer = self.call_later(delay, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so many virtual seconds, on any other thread. The current work is suspended."""
+        Signal(self).wait(seconds)
+
+    def call_within(self, seconds: float, call: Callable[[], Result]) -> Result:
+        """What `call` returns or raises. It holds the clock unless it hands its work on, and gets
+        `seconds` of virtual time. Raises TimeoutError after them; `call` goes on unheard."""
+        work, done = current_work(), threading.Event()
+        results: list[Result] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            with doing(work):
+                try:
+                    results.append(call())
+                except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                    errors.append(error)
+            done.set()
+
+        def give_up() -> None:
+            if not done.is_set():
+                if work:
+                    work.reclaim()
+                done.set()
+
+        timer = self.call_later(seconds, give_up)
+        threading.Thread(target=run, name="a bounded call", daemon=True).start()
+        done.wait()
+        timer.cancel()
+        if errors:
+            raise errors[0]
+        if not results:
+            raise TimeoutError(f"not within {seconds} virtual seconds")
+        return results[0]
+
+    @property
+    def pending(self) -> int:
+        """How many timers are set (a cancelled one counts until its moment has come)."""
+        return len(self._heap)
+
+    def quiet(self) -> float:
+        """Virtual seconds until the next timer fires; infinite without one."""
+        return self._heap[0][0] - self.seconds() if self._head() else math.inf
+
+    # -- steering ------------------------------------------------------------------------------
+
+    async def advance(self, seconds: float) -> None:
+        """Step a stepped clock forward, firing each timer at its own moment and in order; in the
+        event loop. Raises ValueError on a clock that runs by itself."""
+        if not self.stepped:
+            raise ValueError("only a stepped clock can be advanced")
+        target = self.seconds() + seconds
+        await self._settle()
+        while await self._step(target):
+            pass
+        self._stand_at(max(target, self.seconds()))
+        self._head()
+
+    async def _step(self, limit: float) -> bool:
+        """Wait for the work in flight, then fire the next timer, and wait for what it sets off.
+        False if there is no timer up to the moment `limit`. Raises ClockStalled."""
+        assert self._stepping is not None, "attach() comes first"
+        async with self._stepping:
+            if self._held or self._came_and_went != self._settled_at:
+                await self._settle()
+            with self._changing:
+                if self._head() is None or self._heap[0][0] > limit:
+                    return False
+                due, _, timer = heapq.heappop(self._heap)
+                self._stand_at(max(self.seconds(), due))
+            _fire(timer)
+            await self._settle()
+            return True
+
+    def settle(self) -> None:
+        """Wait until no work is in flight, and let no time pass. Raises ClockStalled."""
+        self._run(self._settle())
+
+    def until(
+        self,
+        condition: Callable[[], Result],
+        within: float,
+        sign: Callable[[], Any] | None = None,
+    ) -> Result:
+        """The first true value of `condition`, at the moment at which it becomes true.
+
+        within: virtual seconds. sign: something that is cheap to read and changes whenever the
+        condition may have changed; without it, the condition is tried after each timer.
+        Raises NotInTime and ClockStalled.
+        """
+        end = self.seconds() + within
+        if self.stepped:
+            self.settle()
+        while not (value := condition()):
+            if self.seconds() >= end:
+                raise NotInTime(f"not within {within:g} virtual seconds: {condition}")
+            if self.stepped:
+                self._run(self._step_until(end, sign))
+            else:
+                time.sleep(_LOOK_SECONDS)
+        return value
+
+    async def _step_until(self, end: float, sign: Callable[[], Any] | None) -> None:
+        """Step until the sign has changed, at least one timer, and at most to the moment `end`."""
+        await self._settle()
+        before = sign() if sign else None
+        while await self._step(end):
+            if sign is None or sign() != before:
+                return
+        self._stand_at(max(end, self.seconds()))
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Somebody waits inside the block for what takes time: a stepped clock lets it pass."""
+        with self._changing:
+            self._waiters += 1
+        self._in_loop(self._drive)
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._waiters -= 1
+            self._in_loop(self._stir)
+
+    def _drive(self) -> None:
+        self._stir()
+        if self.stepped and self._waiters and (self._driver is None or self._driver.done()):
+            assert self._loop is not None
+            self._driver = self._loop.create_task(self._pass_time())
+
+    async def _pass_time(self) -> None:
+        assert self._stirred is not None, "attach() comes first"
+        while self._waiters and self.stepped:
+            self._stirred.clear()
+            try:
+                await self._settle()
+                # An `until` on another thread may step the clock as well: one timer at a time.
+                fired = await self._step(math.inf)
+            except ClockStalled as stalled:
+                print(stalled, file=sys.stderr, flush=True)
+                continue
+            if not fired:
+                await self._stirred.wait()
+
+    def set_speed(self, speed: float) -> None:
+        """Run `speed` times faster than real from this moment on; 0 makes the clock stepped."""
+        if speed < 0 or not math.isfinite(speed):
+            raise ValueError(f"speed must be zero or a positive number, not {speed!r}")
+        now = self.seconds()
+        self.stepped = speed == 0
+        if speed:
+            self.speed = speed
+        self._stand_at(now)
+        self._disarm()
+        self._arm()
+
+    def clear(self) -> None:
+        """Forget every timer; those who wait for one are not woken."""
+        with self._changing:
+            self._heap.clear()
+            self._horizon = math.inf
+        self._disarm()
+
+    async def _settle(self) -> None:
+        assert self._idle is not None, "attach() comes first"
+        quiet_since = -1
+        while self._held or quiet_since != self._came_and_went:
+            await self._become_idle()
+            # A webhook may come and go within these rounds: what its answer wakes needs as many.
+            quiet_since = self._came_and_went
+            for _ in range(_SETTLING_ROUNDS):
+                await asyncio.sleep(0)
+        self._settled_at = quiet_since
+
+    async def _become_idle(self) -> None:
+        assert self._idle is not None
+        while self._held:
+            seen = self._came_and_went
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self._idle.wait()
+            except TimeoutError:
+                if self._held and seen == self._came_and_went:
+                    faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
+                    raise ClockStalled(
+                        f"nothing has happened for {STALLED_SECONDS:g} s, and the clock waits for: "
+                        + "; ".join(self.holders())
+                    ) from None
+            # The event is set or cleared in the loop, a moment after the work that it tells of.
+            await asyncio.sleep(0)
+
+    def _run(self, steps: Any) -> Any:
+        """Run a coroutine in the event loop from another thread."""
+        assert self._loop is not None, "attach() comes first"
+        return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
+
+    # -- the pump ------------------------------------------------------------------------------
+
+    def _head(self) -> Timer | None:
+        with self._changing:
+            while self._heap and self._heap[0][2].callback is None:
+                heapq.heappop(self._heap)
+            self._horizon = self._heap[0][0] if self._heap else math.inf
+            return self._heap[0][2] if self._heap else None
+
+    def _disarm(self) -> None:
+        if self._wakeup:
+            self._wakeup.cancel()
+        self._wakeup = None
+        self._wakeup_due = math.inf
+
+    def _arm(self) -> None:
+        if self.stepped or self._loop is None or self._pinned is not None:
+            return
+        if self._is_holding():
+            return
+        if self._horizon == math.inf:
+            return
+        due = time.monotonic() + (self._horizon - self._flowing()) / self._anchor[2]
+        if due >= self._wakeup_due:
+            return
+        self._disarm()
+        self._wakeup_due = due
+        delay = due - time.monotonic()
+        if delay > 0:
+            self._wakeup = self._loop.call_later(delay, self._pump)
+        else:
+            self._wakeup = self._loop.call_soon(self._pump)
+
+    def _is_holding(self) -> bool:
+        return self.hold is not None and len(self._held) > self.hold
+
+    def _pump(self) -> None:
+        self._wakeup = None
+        self._wakeup_due = math.inf
+        if self.stepped or self._is_holding():
+            return
+        with self._changing:
+            timer = self._head()
+            is_due = timer is not None and timer.due <= self._flowing()
+            if is_due:
+                heapq.heappop(self._heap)
+        if timer is not None and is_due:
+            self._lose_time(timer.due)
+            self._pinned = timer.due
+            self._head()
+            _fire(timer)
+            # Coroutines woken by this timer run before the next one: asyncio is first in,
+            # first out, and their wake-ups were queued before this.
+            assert self._loop is not None
+            self._loop.call_soon(self._unpin)
+        else:
+            self._arm()
+
+    def _lose_time(self, due: float) -> None:
+        rate = self._anchor[2]
+        late = (self._flowing() - due) / rate
+        if late > _TOLERANCE:
+            self._stand_at(due + _TOLERANCE * rate)
+
+    def _stand_at(self, virtual: float) -> None:
+        self._anchor = (time.monotonic(), virtual, self._rate())
+
+    def _unpin(self) -> None:
+        self._pinned = None
+        self._note_idleness()
+
+
+@contextmanager
+def running(clock: Clock) -> Iterator[None]:
+    """The clock has an event loop of its own inside the block, where no simulator lends it one."""
+    ready, stop = threading.Event(), asyncio.Event()
+
+    async def main() -> None:
+        clock.attach(asyncio.get_running_loop())
+        ready.set()
+        await stop.wait()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+class Signal:
+    """threading.Event in virtual time. Who waits lets time pass; who sets it has them at work
+    again before `set` returns, so that no time passes in between."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._waiting: list[_Waiter] = []
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    isSet = is_set  # noqa: N815 - as threading spells it
+
+    def set(self) -> None:
+        with self._lock:
+            self._is_set = True
+            for waiter in self._waiting:
+                waiter.wake()
+            self._waiting.clear()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it is set, at once or within `timeout` virtual seconds."""
+        with self._lock:
+            if self._is_set:
+                return True
+            work = current_work()
+            waiter = _Waiter(work)
+            self._waiting.append(waiter)
+            timer = None
+            if timeout is not None:
+                timer = self._clock.call_later(timeout, self._give_up, waiter)
+            waiter.suspend()
+        # Nobody steps the clock for a thread that does no work of it: it has to do so itself.
+        with contextlib.nullcontext() if work else self._clock.awaited():
+            waiter.woken.wait()
+        if timer is not None:
+            timer.cancel()
+        return waiter.is_told
+
+    def _give_up(self, waiter: "_Waiter") -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                waiter.wake(is_told=False)
+
+
+class _Waiter:
+    """One thread in `Signal.wait`."""
+
+    def __init__(self, work: Work | None) -> None:
+        self.woken = threading.Event()
+        self.is_told = False
+        self._work = work
+        self._suspension: object = None
+
+    def suspend(self) -> None:
+        if self._work:
+            self._suspension = self._work.suspend()
+
+    def wake(self, *, is_told: bool = True) -> None:
+        self.is_told = is_told
+        if self._work:
+            self._work.resume(self._suspension)
+        self.woken.set()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fire(timer: Timer) -> None:
+    callback, arguments = timer.callback, timer.arguments
+    timer.cancel()
+    if callback is not None:
+        callback(*arguments)
