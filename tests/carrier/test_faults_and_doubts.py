@@ -1,6 +1,5 @@
 """Everything that can be made to go wrong, and every doubt, both ways."""
 
-import time
 from typing import Any
 
 import pytest

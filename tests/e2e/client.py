@@ -1,19 +1,17 @@
-"""A client of the API, over HTTP, that waits for conditions and never for time."""
+"""A client of the API, over HTTP, that waits for conditions and never for real time."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import requests
 
-from tests.local.stack import CALLER_ID
+from tests.local.stack import CALLER_ID, LocalStack
 
 PATH = "/voice/call/callback"
 SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},
     "leg_B": {"to": "1000125", "from": "1000123"},
 }
-DEADLINE_SECONDS = 30
 
 
 def between(a: str, b: str, **fields: Any) -> dict[str, Any]:
@@ -28,8 +26,9 @@ def _leg(to: str) -> dict[str, Any]:
 class Client:
     """`key` is an API key as `Authorization: Bearer` takes it."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self.url, self.key = url, key
+    def __init__(self, stack: LocalStack, key: str) -> None:
+        self.url, self.key = stack.url, key
+        self.until, self.clock = stack.until, stack.clock
         self._http = requests.Session()
         self._http.headers["Authorization"] = f"Bearer {key}"
 
@@ -37,19 +36,19 @@ class Client:
         self._http.close()
 
     def post(self, body: Any, **headers: str) -> requests.Response:
-        return self._http.post(self.url + PATH, json=body, headers=headers, timeout=30)
+        return self._http.post(self.url + PATH, json=body, headers=headers)
 
     def post_raw(self, body: bytes) -> requests.Response:
-        return self._http.post(self.url + PATH, data=body, timeout=30)
+        return self._http.post(self.url + PATH, data=body)
 
     def get(self, callback_id: str) -> requests.Response:
-        return self._http.get(f"{self.url}{PATH}/{callback_id}", timeout=30)
+        return self._http.get(f"{self.url}{PATH}/{callback_id}")
 
     def list(self, **query: Any) -> requests.Response:
-        return self._http.get(self.url + PATH, params=query, timeout=30)
+        return self._http.get(self.url + PATH, params=query)
 
     def delete(self, callback_id: str) -> requests.Response:
-        return self._http.delete(f"{self.url}{PATH}/{callback_id}", timeout=30)
+        return self._http.delete(f"{self.url}{PATH}/{callback_id}")
 
     def accepted(self, body: dict[str, Any]) -> str:
         """The id of a callback that was accepted."""
@@ -60,14 +59,16 @@ class Client:
     def record_when(
         self, callback_id: str, condition: Callable[[dict[str, Any]], bool]
     ) -> dict[str, Any]:
-        """The record as soon as the condition holds; fails with the record after a deadline."""
-        give_up = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            record: dict[str, Any] = self.get(callback_id).json()
-            if condition(record):
-                return record
-            assert time.monotonic() < give_up, record
-            time.sleep(0.02)
+        """The record as soon as the condition holds; fails after ten virtual minutes."""
+        record: dict[str, Any] = {}
+
+        def holds() -> bool:
+            record.clear()
+            record.update(self.get(callback_id).json())
+            return condition(record)
+
+        self.until(holds)
+        return record
 
     def ended(self, body: dict[str, Any]) -> dict[str, Any]:
         return self.record_when(self.accepted(body), has_ended)

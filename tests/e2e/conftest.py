@@ -1,4 +1,5 @@
-"""One local stack for all end-to-end tests, twenty times faster than the clock on the wall.
+"""One local stack for all end-to-end tests. Its clock stands still while something is being done,
+and moves on only while a test waits for something to happen.
 
 It ends with the last of them: there is room for one stack in a process.
 """
@@ -10,10 +11,9 @@ import pytest
 from tests.e2e.client import Client
 from tests.e2e.commands import name
 from tests.e2e.observer import Observer
+from tests.local.clock import Clock
 from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
-
-SPEED = 20
 
 
 @pytest.fixture(scope="package")
@@ -25,7 +25,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="package")
 def running(receiver: Receiver) -> Iterator[LocalStack]:
-    with LocalStack(speed=SPEED, environ={}, receiver=receiver) as stack:
+    with LocalStack(clock=Clock(stepped=True), environ={}, receiver=receiver) as stack:
         yield stack
 
 
@@ -38,7 +38,7 @@ def stack(running: LocalStack) -> Iterator[Observer]:
 
 @pytest.fixture
 def client(running: LocalStack) -> Iterator[Client]:
-    client = Client(running.url, running.key)
+    client = Client(running, running.key)
     yield client
     client.close()
 
@@ -53,6 +53,6 @@ def tenant(running: LocalStack) -> str:
 
 @pytest.fixture
 def one(running: LocalStack, tenant: str) -> Iterator[Client]:
-    client = Client(running.url, running.make_key(tenant))
+    client = Client(running, running.make_key(tenant))
     yield client
     client.close()

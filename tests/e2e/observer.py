@@ -23,7 +23,7 @@ class Observer:
 
     def _sim(self, method: str, path: str, **options: Any) -> Any:
         url = f"{self._stack.carrier_url}/sim/{path}"
-        answer = self._http.request(method, url, timeout=30, **options)
+        answer = self._http.request(method, url, **options)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

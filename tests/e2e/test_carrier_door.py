@@ -31,9 +31,7 @@ def send(stack, path, fields, *, token=None, signature=None, signed_path=None, *
     if signature is None:
         signature = RequestValidator(token or stack.auth_token).compute_signature(url, fields)
     headers = {"X-Twilio-Signature": signature} if signature else {}
-    return requests.post(
-        stack.url + path, data=options.get("data", fields), headers=headers, timeout=30
-    )
+    return requests.post(stack.url + path, data=options.get("data", fields), headers=headers)
 
 
 def status_path(record, leg="A", attempt=1):
@@ -76,7 +74,7 @@ def test_a_genuine_event_replayed_on_the_other_leg_is_403(stack, ringing):
 
 @pytest.mark.parametrize("path", ["/carrier/conference/x", "/carrier/wait/x", "/carrier/fallback"])
 def test_every_door_of_the_carrier_wants_its_signature(stack, path):
-    assert requests.post(stack.url + path, data={"a": "b"}, timeout=30).status_code == 403
+    assert requests.post(stack.url + path, data={"a": "b"}).status_code == 403
 
 
 def test_a_call_that_no_callback_knows_is_hung_up(stack):

@@ -1,12 +1,10 @@
 """A number is forgotten over HTTP, by a tenant or by the operator, with the schedule that is
 deployed."""
 
-import time
-
 import pytest
 import requests
 
-from tests.e2e.client import DEADLINE_SECONDS, Client, between, has_ended
+from tests.e2e.client import Client, between, has_ended
 from tests.e2e.commands import admin, done, name
 
 ERASURE = "/voice/erasure"
@@ -16,7 +14,7 @@ ERASURE = "/voice/erasure"
 def leaving(running):
     """(a tenant, a client of its)."""
     tenant = name()
-    client = Client(running.url, running.make_tenant(tenant))
+    client = Client(running, running.make_tenant(tenant))
     yield tenant, client
     client.close()
 
@@ -24,14 +22,7 @@ def leaving(running):
 def call(client, method, path="", **options):
     headers = {"Authorization": f"Bearer {client.key}"}
     url = f"{client.url}{ERASURE}{path}"
-    return requests.request(method, url, headers=headers, timeout=30, **options)
-
-
-def until_done(look):
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while not look():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    return requests.request(method, url, headers=headers, **options)
 
 
 def test_a_number_is_forgotten_here_and_at_the_carrier(running, leaving):
@@ -44,7 +35,7 @@ def test_a_number_is_forgotten_here_and_at_the_carrier(running, leaving):
     assert asked.status_code == 202
     assert asked.headers["Location"] == f"{ERASURE}/{asked.json()['erasure_id']}"
     place = f"/{asked.json()['erasure_id']}"
-    until_done(lambda: call(client, "GET", place).json()["status"] == "done")
+    running.until(lambda: call(client, "GET", place).json()["status"] == "done")
     evidence = call(client, "GET", place).json()
     assert (evidence["callbacks_erased"], evidence["carrier_records_erased"]) == (1, 2)
     assert client.get(record["callback_id"]).status_code == 404
@@ -70,7 +61,7 @@ def test_what_is_no_number_is_refused_and_leaves_no_trace(stack, leaving):
 
 def test_only_a_key_for_it_erases(running, stack, leaving):
     tenant, _ = leaving
-    writer = Client(running.url, running.make_key(tenant, "callbacks:read", "callbacks:write"))
+    writer = Client(running, running.make_key(tenant, "callbacks:read", "callbacks:write"))
     stored = stack.rows()
     answer = call(writer, "POST", json={"number": "+14155550118"})
     assert (answer.status_code, answer.json()["scope"]) == (403, "callbacks:erase")
@@ -81,7 +72,7 @@ def test_only_a_key_for_it_erases(running, stack, leaving):
 
 def test_who_may_erase_may_see_what_came_of_it_and_nothing_else(running, leaving):
     tenant, _ = leaving
-    eraser = Client(running.url, running.make_key(tenant, "callbacks:erase"))
+    eraser = Client(running, running.make_key(tenant, "callbacks:erase"))
     asked = call(eraser, "POST", json={"number": "+14155550118"})
     assert asked.status_code == 202
     place = asked.headers["Location"].removeprefix(ERASURE)
@@ -89,7 +80,7 @@ def test_who_may_erase_may_see_what_came_of_it_and_nothing_else(running, leaving
     assert len(call(eraser, "GET").json()["erasures"]) == 1
     assert (eraser.list().status_code, eraser.list().json()["scope"]) == (403, "callbacks:read")
     eraser.close()
-    writer = Client(running.url, running.make_key(tenant, "callbacks:write"))
+    writer = Client(running, running.make_key(tenant, "callbacks:write"))
     for path in ("", place):
         refused = call(writer, "GET", path)
         assert (refused.status_code, refused.json()["scope"]) == (403, "callbacks:read")
@@ -97,12 +88,11 @@ def test_who_may_erase_may_see_what_came_of_it_and_nothing_else(running, leaving
 
 
 def test_the_operator_erases_a_number_that_no_shell_remembers(running, leaving):
-    """Its clock is the one on the wall, so that what is called here comes after it."""
     tenant, _ = leaving
     number = "+14155550119"
     said = admin(running, "erase-number", tenant, said=f"{number}\n")
     assert (said.returncode, said.stderr) == (0, "")
-    until_done(lambda: "not done" not in done(running, "list-erasures", tenant))
+    running.until(lambda: "not done" not in done(running, "list-erasures", tenant))
     (line,) = done(running, "list-erasures", tenant).splitlines()
     assert line.startswith(said.stdout.split()[0])
     assert "  0 callbacks here, 0 calls at the carrier  done 20" in line
@@ -120,7 +110,7 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     endpoint = f"{client.url}/voice/webhook/endpoint"
     headers = {"Authorization": f"Bearer {client.key}"}
     told = {"url": "https://client.example/told"}
-    assert requests.put(endpoint, json=told, headers=headers, timeout=30).status_code == 201
+    assert requests.put(endpoint, json=told, headers=headers).status_code == 201
     for typed in ("", "yes\n", f"{tenant}x\n"):
         refused = admin(running, "erase-tenant", tenant, said=typed)
         said = f"That is not {tenant}: nothing is forgotten.\n"
@@ -128,7 +118,7 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     assert client.list().status_code == 200
     assert done(running, "list-erasures", tenant) == ""
     done(running, "erase-tenant", tenant, said=f"{tenant}\n")
-    until_done(lambda: "not done" not in done(running, "list-erasures", tenant))
+    running.until(lambda: "not done" not in done(running, "list-erasures", tenant))
     assert "  2 callbacks here" in done(running, "list-erasures", tenant)
     assert done(running, "list-numbers", tenant) == ""
     assert client.list().status_code == 403
@@ -136,6 +126,6 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     left = {item["pk"]["S"].partition("#")[0] for item in items if tenant in str(item)}
     assert left == {"APIKEY", "ERASURE", "ERASURES", "LIMIT", "TENANT-SETTINGS", "TENANTS"}
     assert "allowed_regions=GB,US\n" in done(running, "show-policy", tenant)
-    again = Client(running.url, running.make_key(tenant))
+    again = Client(running, running.make_key(tenant))
     assert again.list().json()["callbacks"] == []
     again.close()

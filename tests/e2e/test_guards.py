@@ -1,13 +1,12 @@
 """What a tenant may do, set by the operator's command and felt at the client's door."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from tests.e2e.client import DEADLINE_SECONDS, PATH, Client
+from tests.e2e.client import PATH, Client
 from tests.e2e.commands import admin, done
 from tests.local.stack import GENEROUS
 
@@ -21,13 +20,12 @@ def client(one: Client) -> Client:
 
 def until(client: Client, condition: Callable[[requests.Response], bool]) -> requests.Response:
     """The first dry run of which the condition holds."""
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        answer = dry_run(client)
-        if condition(answer):
-            return answer
-        assert time.monotonic() < give_up, answer.text
-        time.sleep(0.02)
+
+    def answers() -> list[requests.Response]:
+        ran = dry_run(client)
+        return [ran] if condition(ran) else []
+
+    return client.clock.until(answers, within=600)[0]
 
 
 def dry_run(client: Client, value: str = "true", **query: str) -> requests.Response:
@@ -36,7 +34,6 @@ def dry_run(client: Client, value: str = "true", **query: str) -> requests.Respo
         params={"dry_run": value, **query},
         json=PARTIES,
         headers={"Authorization": f"Bearer {client.key}"},
-        timeout=30,
     )
 
 

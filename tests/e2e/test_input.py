@@ -44,7 +44,7 @@ class Everything:
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {**self._bearer, **options.pop("headers", {})}
-        return requests.request(method, self._url + path, headers=headers, timeout=30, **options)
+        return requests.request(method, self._url + path, headers=headers, **options)
 
     def send(self, door: str, **options: Any) -> requests.Response:
         return self.ask(DOORS[door][0], door, **options)

@@ -4,7 +4,6 @@ import json
 import re
 import secrets
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from callback import sms_grammar
-from tests.e2e.client import DEADLINE_SECONDS, Client, has_ended, leg_is
+from tests.e2e.client import Client, has_ended, leg_is
 from tests.e2e.commands import admin, done, name
 from tests.local.stack import LocalStack
 
@@ -30,7 +29,7 @@ class Line:
 
     def __init__(self, stack: LocalStack, **takes: str | bool) -> None:
         self.tenant = name()
-        self.client = Client(stack.url, stack.make_tenant(self.tenant))
+        self.client = Client(stack, stack.make_tenant(self.tenant))
         # Numbers of the range that is kept for fiction, and not one of a party above.
         self.number = next(_numbers)
         stack.make_number(self.number, self.tenant, **takes)
@@ -56,7 +55,7 @@ class Line:
             signed_url = self._url + more.pop("signed_path", path)
             signature = RequestValidator(token).compute_signature(signed_url, fields)
         headers = {"X-Twilio-Signature": signature} if signature else {}
-        return requests.post(url, data=more.pop("data", fields), headers=headers, timeout=30)
+        return requests.post(url, data=more.pop("data", fields), headers=headers)
 
     def callbacks(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.list(limit=100).json()["callbacks"]
@@ -64,13 +63,14 @@ class Line:
 
     def callback_when(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The newest callback, once there is one of which the condition holds."""
-        give_up = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            found = self.callbacks()
-            if found and condition(found[0]):
-                return found[0]
-            assert time.monotonic() < give_up, found
-            time.sleep(0.02)
+        found: list[dict[str, Any]] = []
+
+        def holds() -> bool:
+            found[:] = self.callbacks()
+            return bool(found) and condition(found[0])
+
+        self._stack.until(holds)
+        return found[0]
 
 
 _numbers = (f"+1{area}55501{n:02}" for area in ("212", "303", "512", "617") for n in range(100))
@@ -90,7 +90,7 @@ def test_a_text_that_somebody_sends_is_answered_and_its_sender_connected(running
     """All the way: the carrier brings the text, and sends the reply."""
     url = f"{running.carrier_url}/sim"
     requests.post(
-        f"{url}/inbound-sms", json={"to": line.number, "from": BRIEF, "body": "Call me"}, timeout=30
+        f"{url}/inbound-sms", json={"to": line.number, "from": BRIEF, "body": "Call me"}
     ).raise_for_status()
     record = line.callback_when(has_ended)
     assert (record["source"], record["outcome"]) == ("sms", "completed")
@@ -98,7 +98,7 @@ def test_a_text_that_somebody_sends_is_answered_and_its_sender_connected(running
     assert {record["leg_A"]["from"], record["leg_B"]["from"]} == {line.number}
     replies = [
         message["body"]
-        for message in requests.get(f"{url}/messages", timeout=30).json()
+        for message in requests.get(f"{url}/messages").json()
         if message["from"] == line.number
     ]
     assert replies == [sms_grammar.CALLING]
@@ -335,11 +335,9 @@ def test_a_number_that_nobody_has_is_answered_politely_and_starts_nothing(stack,
 
 def test_a_call_is_turned_away_unanswered_and_called_back_when_it_is_over(running, line):
     url = f"{running.carrier_url}/sim"
-    call = requests.post(
-        f"{url}/inbound-call", json={"to": line.number, "from": BRIEF}, timeout=30
-    ).json()
+    call = requests.post(f"{url}/inbound-call", json={"to": line.number, "from": BRIEF}).json()
     record = line.callback_when(has_ended)
-    ended = requests.get(f"{url}/calls/{call['sid']}", timeout=30).json()
+    ended = requests.get(f"{url}/calls/{call['sid']}").json()
     assert ended["status"] == "busy"
     assert (record["source"], record["outcome"]) == ("missed_call", "completed")
     assert (record["leg_A"]["to"], record["leg_B"]["to"]) == (BRIEF, "1000218")
@@ -350,14 +348,13 @@ def test_a_call_that_the_callers_network_says_is_false_is_not_called_back(runnin
     requests.post(
         f"{running.carrier_url}/sim/inbound-call",
         json={"to": line.number, "from": SILENT, "verstat": "TN-Validation-Failed-C"},
-        timeout=30,
     ).raise_for_status()
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while not any(
-        "not_verified" in said.text and line.tenant in said.text for said in stack.lines()
-    ):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    running.clock.until(
+        lambda: any(
+            "not_verified" in said.text and line.tenant in said.text for said in stack.lines()
+        ),
+        within=600,
+    )
     assert line.callbacks() == []
 
 
@@ -366,7 +363,7 @@ def test_a_call_that_the_callers_network_says_is_false_is_not_called_back(runnin
 
 def packet(line: Line, data: Any, **headers: str) -> requests.Response:
     headers = {"Authorization": f"Bearer {line.client.key}", **headers}
-    return requests.post(line.client.url + PACKET, data=data, headers=headers, timeout=30)
+    return requests.post(line.client.url + PACKET, data=data, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +429,7 @@ def test_a_packet_that_is_too_large_is_refused(line):
 
 def test_a_packet_wants_a_key_that_may_write(running, line):
     data = {"a": "1000203", "b": "1000218"}
-    assert requests.post(line.client.url + PACKET, data=data, timeout=30).status_code == 401
+    assert requests.post(line.client.url + PACKET, data=data).status_code == 401
     assert packet(line, data, Authorization="Bearer key_x.y").status_code == 403
     reader = running.make_key(line.tenant, "callbacks:read")
     answer = packet(line, data, Authorization=f"Bearer {reader}")
@@ -492,10 +489,10 @@ def test_an_event_that_is_refused_is_dropped_and_one_that_is_wrong_is_kept_by_it
     other = event({"tenant": line.tenant, **legs}, source="somebody.else")
     for each in (refused, wrong, other):
         running.bus.publish(each)
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while "trigger refused" not in stack.logged() or "trigger is not valid" not in stack.logged():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    running.clock.until(
+        lambda: "trigger refused" in stack.logged() and "trigger is not valid" in stack.logged(),
+        within=600,
+    )
 
     def kept(asked: dict[str, Any]) -> bool:
         key = f"TRIGGER#event_{asked['id']}"
@@ -504,9 +501,7 @@ def test_an_event_that_is_refused_is_dropped_and_one_that_is_wrong_is_kept_by_it
         )
         return "Item" in row
 
-    while kept(refused):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    running.until(lambda: not kept(refused))
     assert kept(wrong), "its message goes round until it is a dead letter"
     assert not kept(other)
     assert len(line.callbacks()) == 1

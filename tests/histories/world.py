@@ -142,6 +142,7 @@ class World:
         )
         listening = stack.enter_context(contextlib.closing(front.bound("127.0.0.1", 0)))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        stack.callback(self.clock.shut)
         self._joined_at: dict[str, datetime] = {}
         self._policies: list[PolicyStore] = []
         self._reset_at = self.clock.now()
@@ -157,7 +158,7 @@ class World:
         stack.enter_context(mock.patch.object(service_clock, "now", self.clock.now))
         self._define()
         self._load(stack)
-        door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
+        door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         stack.callback(door.close)
 

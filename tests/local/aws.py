@@ -5,11 +5,10 @@ import functools
 import io
 import json
 import logging
-import queue
 import socket
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
@@ -49,8 +48,9 @@ class EmbeddedAws:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # (table, record of its stream) of every write that no function was told of yet.
-        self.writes: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        # So many writes there were so far, and who hears of each: (table, record of its stream).
+        self.writes = 0
+        self.on_write: Callable[[str, dict[str, Any]], None] | None = None
         session = boto3.Session(
             aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
         )
@@ -86,7 +86,9 @@ class EmbeddedAws:
             self._create_state_machine(workflow)
 
     def wrote(self, table: str, record: dict[str, Any]) -> None:
-        self.writes.put((table, record))
+        self.writes += 1
+        if self.on_write is not None:
+            self.on_write(table, record)
 
     def _create_state_machine(self, workflow: Workflow) -> None:
         self.stepfunctions.create_state_machine(

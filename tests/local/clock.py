@@ -8,11 +8,11 @@ A clock runs in one of two ways.
 * **At a speed**, for people: `speed` virtual seconds in a real one. While work is in flight, time
   passes no faster than real time, so a fast clock does not overtake a slow handler.
 
-**Work** is whatever is being done at a moment: an invocation, a webhook, a stream record, a message,
-a request. Each piece of work is a `Work`. The sender holds it until the receiver has it: a thread
-that starts another one begins the other's work first, and an HTTP request carries the number of its
-work in the header WORK_HEADER. **Whatever waits on purpose** is a timer and not work: `pause`,
-`Signal.wait` and `Work.suspended` let time pass.
+**Work** is whatever is being done at a moment: an invocation, a webhook, a stream record, a
+message, a request. Each piece of work is a `Work`. The sender holds it until the receiver has it:
+a thread that starts another one begins the other's work first, and an HTTP request carries the
+number of its work in the header WORK_HEADER. **Whatever waits on purpose** is a timer and not work:
+`pause`, `Signal.wait` and `Work.suspended` let time pass.
 
 Time never overtakes a timer. On a busy machine timers fire late; `now()` then stays at the timer's
 due moment until it has fired, so a call that hangs up after 300 s lasts 300 s. Time lost like that
@@ -198,8 +198,13 @@ class Clock:
         self._idle: asyncio.Event | None = None
         self._stirred: asyncio.Event | None = None
         self._stepping: asyncio.Lock | None = None
+        # Called where the clock has stalled and nobody is there to be raised at.
+        self.on_stall: list[Callable[[], None]] = []
         self._waiters = 0
         self._driver: asyncio.Task[None] | None = None
+        # Those who wait for a moment on other threads: what ends each wait before its time.
+        self._pauses: dict[object, Callable[[], None]] = {}
+        self._is_shut = False
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -492,6 +497,8 @@ class Clock:
                 fired = await self._step(math.inf)
             except ClockStalled as stalled:
                 print(stalled, file=sys.stderr, flush=True)
+                for note in self.on_stall:
+                    note()
                 continue
             if not fired:
                 await self._stirred.wait()
@@ -507,6 +514,30 @@ class Clock:
         self._stand_at(now)
         self._disarm()
         self._arm()
+
+    def shut(self) -> None:
+        """The end: every wait for a moment is over, now and from now on, because no timer fires any
+        more. A thread that waited on would keep its process from ending."""
+        with self._changing:
+            self._is_shut = True
+            ends = list(self._pauses.values())
+        for end in ends:
+            end()
+
+    @contextmanager
+    def pausing(self, end: Callable[[], None]) -> Iterator[None]:
+        """For `Signal` alone: a thread waits for a moment inside, unless `end` is called before."""
+        pause = object()
+        with self._changing:
+            self._pauses[pause] = end
+            is_shut = self._is_shut
+        try:
+            if is_shut:
+                end()
+            yield
+        finally:
+            with self._changing:
+                del self._pauses[pause]
 
     def clear(self) -> None:
         """Forget every timer; those who wait for one are not woken."""
@@ -664,6 +695,30 @@ class Signal:
                 waiter.wake()
             self._waiting.clear()
 
+    def shut(self) -> None:
+        """The end: every wait for a moment is over, now and from now on, because no timer fires any
+        more. A thread that waited on would keep its process from ending."""
+        with self._changing:
+            self._is_shut = True
+            ends = list(self._pauses.values())
+        for end in ends:
+            end()
+
+    @contextmanager
+    def pausing(self, end: Callable[[], None]) -> Iterator[None]:
+        """For `Signal` alone: a thread waits for a moment inside, unless `end` is called before."""
+        pause = object()
+        with self._changing:
+            self._pauses[pause] = end
+            is_shut = self._is_shut
+        try:
+            if is_shut:
+                end()
+            yield
+        finally:
+            with self._changing:
+                del self._pauses[pause]
+
     def clear(self) -> None:
         with self._lock:
             self._is_set = False
@@ -682,9 +737,12 @@ class Signal:
             waiter.suspend()
         # Nobody steps the clock for a thread that does no work of it: it has to do so itself.
         with contextlib.nullcontext() if work else self._clock.awaited():
-            waiter.woken.wait()
-        if timer is not None:
-            timer.cancel()
+            if timer is None:
+                waiter.woken.wait()
+            else:
+                with self._clock.pausing(lambda: self._give_up(waiter)):
+                    waiter.woken.wait()
+                timer.cancel()
         return waiter.is_told
 
     def _give_up(self, waiter: "_Waiter") -> None:

@@ -5,6 +5,7 @@ moto's interpreter of the Amazon States Language is executed as it is. What is r
 
 * a Lambda task calls the function in this process; moto would make a client for each call;
 * timeouts, waits and retry intervals run in virtual time, and so do the history's timestamps;
+  each thread of an execution is work that the clock waits for, but while it waits itself;
 * each attempt of a task gets a token of its own; moto gives a retry the settled token of the
   attempt before;
 * a token is settled once; the second time, and after the task is over, it is TaskTimedOut; moto
@@ -25,7 +26,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 from unittest import mock
 
 from botocore.exceptions import ClientError
@@ -51,6 +52,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function import tim
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
     WaitFunction,
 )
+from moto.stepfunctions.parser.asl.eval import environment
 from moto.stepfunctions.parser.asl.eval.callback import callback
 from moto.stepfunctions.parser.asl.eval.callback.callback import (
     CallbackOutcome,
@@ -70,11 +72,12 @@ from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.parser.utils import TMP_THREADS
 from moto.stepfunctions.responses import StepFunctionResponse
 
+from tests.local.clock import Clock, Signal
 from tests.local.functions import Functions, UnknownFunction
 
-# Real seconds: a virtual wait looks at the clock no more and no less often than this.
-_SHORTEST_WAIT = 0.002
-_LONGEST_WAIT = 1.0
+# Virtual seconds by which a task's own wait for its token outlasts the task's timeout, which is
+# to be the first to say so.
+_OUTLASTING = 1.0
 
 _CallbackService = state_task_service_callback.StateTaskServiceCallback
 
@@ -84,14 +87,6 @@ class TaskTimedOut(AWSError):
 
     TYPE = "TaskTimedOut"
     STATUS = 400
-
-
-class Clock(Protocol):
-    """Virtual time: `speed` virtual seconds in a real one."""
-
-    speed: float
-
-    def now(self) -> datetime: ...
 
 
 @contextlib.contextmanager
@@ -117,7 +112,7 @@ def running(
             *_virtual_time(clock),
             *_tokens(),
             *_endings(clock, watch),
-            *_starts(watch),
+            *_starts(clock, watch),
         ):
             stack.enter_context(mock.patch.object(owner, name, replacement))
         try:
@@ -163,22 +158,28 @@ def _lambda_tasks(functions: Functions) -> Iterator[_Replacement]:
 
 
 def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
-    class Event(threading.Event):
-        """Waits in virtual time, however much later than real time that may run."""
+    class Event(Signal):
+        """What moto takes for threading.Event."""
 
-        def wait(self, timeout: float | None = None) -> bool:
-            if timeout is None:
-                return super().wait()
-            until = clock.now() + timedelta(seconds=timeout)
-            while not self.is_set() and (left := (until - clock.now()).total_seconds()) > 0:
-                super().wait(min(max(left / clock.speed, _SHORTEST_WAIT), _LONGEST_WAIT))
-            return self.is_set()
+        def __init__(self) -> None:
+            super().__init__(clock)
+
+    class Thread:
+        """What moto takes for threading.Thread; it joins none of these."""
+
+        def __init__(
+            self, target: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any
+        ) -> None:
+            self._start = lambda: clock.start_thread("a state of an execution", target, *args)
+
+        def start(self) -> None:
+            self._start()
 
     def wait(self: WaitFunction, env: Any) -> None:
         until = clock.now() + timedelta(seconds=self._get_wait_seconds(env=env))
         # Other states' ends wake this one too.
         while env.is_running() and (left := (until - clock.now()).total_seconds()) > 0:
-            env.program_state_event.wait(max(left / clock.speed, _SHORTEST_WAIT))
+            env.program_state_event.wait(left)
 
     class Now(datetime):
         """What a Wait until a timestamp measures from."""
@@ -187,13 +188,21 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
         def now(cls, tz: Any = None) -> datetime:
             return clock.now().replace(tzinfo=tz)
 
+    wait_for_token = callback.CallbackEndpoint.wait
+
+    def wait_longer(self: Any, timeout: float | None = None) -> Any:
+        return wait_for_token(self, None if timeout is None else timeout + _OUTLASTING)
+
     # Of these modules' events, the ones with a timeout are the timeouts of tasks and heartbeats.
-    names = {**vars(threading), "Event": Event}
+    names = {**vars(threading), "Event": Event, "Thread": Thread}
     yield execute_state, "threading", SimpleNamespace(**names)
+    yield execute_state, "Thread", Thread
+    yield environment, "threading", SimpleNamespace(**names)
     yield program, "threading", SimpleNamespace(**names)
     yield callback, "Event", Event
+    yield callback.CallbackEndpoint, "wait", wait_longer
     yield WaitFunction, "_eval_body", wait
-    yield retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: Event().wait(seconds))
+    yield retrier_decl, "time", SimpleNamespace(sleep=clock.pause)
     yield timestamp, "datetime", SimpleNamespace(datetime=Now)
     yield EventManager, "_get_current_timestamp", staticmethod(clock.now)
 
@@ -278,14 +287,15 @@ def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repl
             try:
                 EvalComponent.eval(self, env)
             finally:
+                has_run.set()
                 env.over.set()
 
-        worker = threading.Thread(target=run, daemon=True)
-        worker.start()
+        has_run = Signal(clock)
+        clock.start_thread("an execution's states", run)
         limit = self.timeout_seconds
         if not env.over.wait(limit.timeout_seconds if limit else None):
             env.set_timed_out()
-        if worker.is_alive() and not env.is_running():
+        if not has_run.is_set() and not env.is_running():
             _close_history(env)
 
     def stop(self: ExecutionWorker, stop_date: Any, error: str | None, cause: str | None) -> None:
@@ -321,7 +331,7 @@ def _close_history(env: Any) -> None:
     env.event_manager.add_event = lambda *_, **__: 0
 
 
-def _starts(watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
+def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
     starting = threading.Lock()
     start_once = StepFunctionsParserBackend.start_execution
     set_up = ExecutionWorker._get_evaluation_environment
@@ -340,11 +350,11 @@ def _starts(watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
     def begin(self: ExecutionWorker) -> None:
         # The environment is made here and not by the new thread, so that whoever sees the
         # execution can also see into it.
-        environment = set_up(self)
-        self.env = environment
-        self._get_evaluation_environment = lambda: environment
+        made = set_up(self)
+        self.env = made
+        self._get_evaluation_environment = lambda: made
         watch(self._execution_communication.execution)
-        threading.Thread(target=self._execution_logic, daemon=True).start()
+        clock.start_thread("an execution", self._execution_logic)
 
     def started(
         self: StepFunctionsParserBackend, status: ExecutionStatus | None = None

@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import sys
-import threading
 import uuid
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,7 @@ from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.backend.execution import Execution
 
 from tests.local import heard
-from tests.local.engine import Clock
+from tests.local.clock import Clock, Signal, Work, finishing
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, Rule
 
@@ -71,7 +70,7 @@ class Bus:
         self._functions = functions
         self._clock = clock
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "events")
-        self._is_closed = threading.Event()
+        self._is_closed = Signal(clock)
         # Events whose function failed to the last; in AWS they go to its dead-letter queue.
         self.dead_letters: list[dict[str, Any]] = []
 
@@ -84,13 +83,18 @@ class Bus:
             if pattern.matches_event(event):
                 for target in rule.targets:
                     payload = target.input or json.dumps(event)
-                    self._workers.submit(self._deliver, target.function, payload, event)
+                    work = self._clock.begin(f"an event for {target.function}")
+                    self._workers.submit(self._work_on, work, target.function, payload, event)
+
+    def _work_on(self, work: Work, name: str, payload: str, event: dict[str, Any]) -> None:
+        with finishing(work):
+            self._deliver(name, payload, event)
 
     def _deliver(self, name: str, payload: str, event: dict[str, Any]) -> None:
         retries = self._functions.find(name).definition.retries
         for attempt in range(retries + 1):
             if attempt > 0:
-                self._is_closed.wait(_RETRY_SECONDS[attempt - 1] / self._clock.speed)
+                self._is_closed.wait(_RETRY_SECONDS[attempt - 1])
             if self._is_closed.is_set():
                 return
             invocation = self._functions.invoke(name, payload.encode())

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -24,6 +23,7 @@ from multidict import CIMultiDict
 
 from tests.local import loopback
 from tests.local.carrier import noise
+from tests.local.clock import WORK_HEADER, Clock, Work, doing
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
 
@@ -259,7 +259,8 @@ def bound(host: str, port: int) -> socket.socket:
 class Front:
     """Serves `routes` on the socket `listening`, each request on a thread of its own.
 
-    `now` is the clock by which an authorizer's answers grow old.
+    By `clock` an authorizer's answers grow old. A request is work; that of somebody who does not
+    know the clock is waited for, so time may pass while its function pauses.
     """
 
     def __init__(
@@ -267,12 +268,13 @@ class Front:
         listening: socket.socket,
         routes: tuple[Route, ...],
         functions: Functions,
-        now: Callable[[], datetime],
+        clock: Clock,
     ) -> None:
         self._listening = listening
         self._routes = Routes(routes)
         self._functions = functions
-        self._now = now
+        self._clock = clock
+        self._now = clock.now
         # Until when an authorizer's answer counts, and the answer. Only the loop's thread uses it.
         self._remembered: dict[Any, tuple[datetime, dict[str, Any]]] = {}
         self._loop = asyncio.new_event_loop()
@@ -280,6 +282,7 @@ class Front:
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
         self._stop = asyncio.Event()
         self._ready = threading.Event()
+        self._stalled: asyncio.Event | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -298,7 +301,13 @@ class Front:
         finally:
             self._loop.close()
 
+    def _note_stall(self) -> None:
+        if self._stalled is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stalled.set)
+
     async def _serve(self) -> None:
+        self._stalled = asyncio.Event()
+        self._clock.on_stall.append(self._note_stall)
         # A body is handed over as it came, packed or not.
         server = web.Server(
             self._answer, access_log=None, auto_decompress=False, logger=noise.logger
@@ -311,6 +320,14 @@ class Front:
         await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        work = self._clock.take_over(request.headers.get(WORK_HEADER))
+        if work:
+            return await self._respond(request, work)
+        what = f"a request: {request.method} {request.raw_path.partition('?')[0]}"
+        with self._clock.busy(what) as own, self._clock.awaited():
+            return await self._respond(request, own)
+
+    async def _respond(self, request: web.BaseRequest, work: Work) -> web.StreamResponse:
         request_id = base64.b64encode(uuid.uuid4().bytes[:11]).decode()
         found = self._routes.find(request.method, request.raw_path.partition("?")[0])
         if found is None:
@@ -323,18 +340,18 @@ class Front:
             route,
             request.method,
             request.raw_path,
-            list(request.headers.items()),
+            [(name, text) for name, text in request.headers.items() if name != WORK_HEADER],
             body,
             request.remote or "127.0.0.1",
             parameters,
         )
         try:
-            await self._authorize(route, event)
+            await self._authorize(route, event, work)
         except Refused as refused:
             if refused.trouble:
                 print(f"{route.key} failed:\n{refused.trouble}", end="", file=sys.stderr)
             return _refusal(refused.status, refused.message, request_id)
-        invocation = await self._invoke(route.function, event)
+        invocation = await self._invoke(route.function, event, work)
         trouble = invocation.trace
         if invocation.error is None:
             try:
@@ -347,13 +364,25 @@ class Front:
         print(f"{route.key} failed in {route.function}:\n{trouble}", end="", file=sys.stderr)
         return _refusal(500, "Internal Server Error", request_id)
 
-    async def _invoke(self, function: str, event: dict[str, Any]) -> Invocation:
+    async def _invoke(self, function: str, event: dict[str, Any], work: Work) -> Invocation:
         payload = json.dumps(event).encode()
-        return await self._loop.run_in_executor(
-            self._workers, self._functions.invoke, function, payload
-        )
 
-    async def _authorize(self, route: Route, event: dict[str, Any]) -> None:
+        def invoke() -> Invocation:
+            with doing(work):
+                return self._functions.invoke(function, payload)
+
+        assert self._stalled is not None
+        stalled = asyncio.ensure_future(self._stalled.wait())
+        running = self._loop.run_in_executor(self._workers, invoke)
+        try:
+            await asyncio.wait({running, stalled}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stalled.cancel()
+        if not running.done():
+            return Invocation(b"", "Stalled", "the clock has stalled: see above\n")
+        return await running
+
+    async def _authorize(self, route: Route, event: dict[str, Any], work: Work) -> None:
         """Put the authorizer's context into the event, or raise Refused with what the gateway
         says (API Gateway Developer Guide, "Control access to HTTP APIs with Lambda authorizers").
         """
@@ -363,13 +392,13 @@ class Front:
         identity = identity_of(authorizer, event)
         if identity is None:
             raise Refused(401, "Unauthorized")
-        answer = await self._asked(authorizer, event, identity)
+        answer = await self._asked(authorizer, event, identity, work)
         if not answer["isAuthorized"]:
             raise Refused(403, "Forbidden")
         event["requestContext"]["authorizer"] = {"lambda": answer.get("context", {})}
 
     async def _asked(
-        self, authorizer: Authorizer, event: dict[str, Any], identity: list[str]
+        self, authorizer: Authorizer, event: dict[str, Any], identity: list[str], work: Work
     ) -> dict[str, Any]:
         """The authorizer's answer, or the one that is remembered: refusals are as well."""
         remembered_by = (authorizer, *identity)
@@ -378,7 +407,7 @@ class Front:
             return answer
         asked_at = self._now()
         question = authorizer_event_of(event, identity)
-        invocation = await self._invoke(authorizer.function, question)
+        invocation = await self._invoke(authorizer.function, question, work)
         if invocation.error is not None:
             raise Refused(500, "Internal Server Error", invocation.trace)
         answer = json.loads(invocation.payload)

@@ -62,22 +62,30 @@ class Context:
     aws_request_id: str
     log_group_name: str
     deadline: float
+    seconds: Callable[[], float]
     function_version: str = "$LATEST"
     log_stream_name: str = "local"
     identity: None = None
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Real milliseconds until Lambda would kill the invocation; it is not killed here."""
-        return max(0, int((self.deadline - time.monotonic()) * 1000))
+        """Milliseconds until Lambda would kill the invocation; it is not killed here."""
+        return max(0, int((self.deadline - self.seconds()) * 1000))
 
 
 class Function:
     """One function, ready to be invoked from any thread."""
 
-    def __init__(self, definition: FunctionDefinition, handler: Handler) -> None:
+    def __init__(
+        self,
+        definition: FunctionDefinition,
+        handler: Handler,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`seconds`: the clock by which an invocation has its time."""
         self.definition = definition
         self._handler = handler
+        self._seconds = seconds
 
     @property
     def module(self) -> Any:
@@ -113,7 +121,8 @@ class Function:
             memory_limit_in_mb=str(definition.memory),
             aws_request_id=request_id,
             log_group_name=f"/aws/lambda/{definition.name}",
-            deadline=time.monotonic() + definition.timeout,
+            deadline=self._seconds() + definition.timeout,
+            seconds=self._seconds,
         )
 
 
@@ -156,8 +165,13 @@ _load_number = itertools.count(1)
 
 
 @contextlib.contextmanager
-def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[Functions]:
-    """Import every handler, and forget the modules when the block ends.
+def loaded(
+    definitions: Iterable[FunctionDefinition],
+    aws_url: str,
+    seconds: Callable[[], float] = time.monotonic,
+) -> Iterator[Functions]:
+    """Import every handler, and forget the modules when the block ends. `seconds` is the clock by
+    which invocations have their time.
 
     Raises LoadError for a handler that cannot be imported, a missing variable included.
     """
@@ -175,7 +189,8 @@ def loaded(definitions: Iterable[FunctionDefinition], aws_url: str) -> Iterator[
             for definition in definitions:
                 name = f"local{number}_{definition.logical_id}"
                 names.append(name)
-                functions.append(Function(definition, _load(definition, name, aws_url, sqs)))
+                handler = _load(definition, name, aws_url, sqs)
+                functions.append(Function(definition, handler, seconds))
         yield Functions(functions)
     finally:
         for name in names:

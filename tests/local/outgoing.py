@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Any
 
 from tests.local import loopback
+from tests.local.clock import WORK_HEADER, Clock, current_work
 from tests.local.functions import Functions
 from tests.local.receiver import Receiver
 
@@ -24,14 +25,18 @@ Undelivered = Callable[[str, str, str], None]
 
 
 def stay_here(
-    functions: Functions, receiver: Receiver | None, undelivered: Undelivered | None = None
+    functions: Functions,
+    receiver: Receiver | None,
+    undelivered: Undelivered | None = None,
+    clock: Clock | None = None,
 ) -> None:
-    """From now on the functions send webhooks to the receiver, or find nobody."""
+    """From now on the functions send webhooks to the receiver, or find nobody. With a `clock`, what
+    they wait for an answer is virtual time."""
     rules = rules_for(receiver)
     for function in functions:
         module = function.module
         if hasattr(module, "sender"):
-            module.sender = sender_for(receiver, undelivered)
+            module.sender = sender_for(receiver, undelivered, clock)
         if hasattr(module, "webhook_rules"):
             module.webhook_rules = rules
 
@@ -43,14 +48,27 @@ def rules_for(receiver: Receiver | None) -> Any:
     return outbound.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
 
 
-def sender_for(receiver: Receiver | None, undelivered: Undelivered | None = None) -> Any:
+def sender_for(
+    receiver: Receiver | None,
+    undelivered: Undelivered | None = None,
+    clock: Clock | None = None,
+) -> Any:
     outbound = importlib.import_module("callback.outbound")
     told: deque[str] = deque(maxlen=_REMEMBERED)
 
     class Sender(outbound.Sender):  # type: ignore[misc, name-defined]
         def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
+            send = super().post
             try:
-                return super().post(url, body, headers)
+                if clock is None:
+                    return send(url, body, headers)
+                work = current_work()
+                if work:
+                    headers = {**headers, WORK_HEADER: str(work.number)}
+                try:
+                    return clock.call_within(outbound.SECONDS, lambda: send(url, body, headers))
+                except TimeoutError:
+                    raise outbound.Unreachable("timed_out") from None
             except (outbound.NotAllowed, outbound.Unreachable) as reason:
                 webhook_id = headers["webhook-id"]
                 if undelivered and webhook_id not in told:

@@ -3,17 +3,34 @@
 Its certificate is signed by an authority made up on the spot, which `trusting` trusts.
 """
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, Self
 
 import trustme
 
-# What an answer is: a status, a status with headers, or somebody who writes whatever he likes.
-Answer = int | tuple[int, Mapping[str, str]] | Callable[[BinaryIO], None]
+from tests.local.clock import WORK_HEADER, Clock
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The answer of a server that hangs until `is_over`: time passes by `clock` meanwhile."""
+
+    clock: Clock
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def keep(self, headers: Mapping[str, str]) -> None:
+        work = self.clock.take_over(headers.get(WORK_HEADER))
+        with work.suspended() if work else contextlib.nullcontext():
+            self.is_over.wait()
+
+
+# What an answer is: a status, a status with headers, a function that writes it, or none.
+Answer = int | tuple[int, Mapping[str, str]] | Callable[[BinaryIO], None] | Silence
 
 _TIMEOUT = 30.0  # real seconds for a request to come in whole
 
@@ -108,13 +125,15 @@ class Receiver:
         length = int(handler.headers.get("Content-Length", "0"))
         received = Received(
             handler.path,
-            {name.lower(): value for name, value in handler.headers.items()},
+            {n.lower(): text for n, text in handler.headers.items() if n != WORK_HEADER},
             handler.rfile.read(length),
         )
         with self._lock:
             self._received.append(received)
         answer = self.answers.get(handler.path, 204)
-        if callable(answer):
+        if isinstance(answer, Silence):
+            answer.keep(handler.headers)
+        elif callable(answer):
             answer(handler.wfile)
         else:
             status, headers = (answer, {}) if isinstance(answer, int) else answer

@@ -5,14 +5,12 @@ import importlib
 import os
 import re
 import secrets
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from unittest import mock
+from typing import Any, Self, TypeVar
 
 from tests.local import (
     aws,
@@ -24,16 +22,23 @@ from tests.local import (
     logs,
     loopback,
     outgoing,
+    pauses,
     template,
     triggers,
 )
-from tests.local.carrier import CarrierSimulator, Clock, Scripts, Settings, parameters
+from tests.local import (
+    clock as clocks,
+)
+from tests.local.carrier import CarrierSimulator, Scripts, Settings, parameters
+from tests.local.clock import Clock
 from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Where short extensions are rung; .example is nobody's.
 SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
+# Virtual seconds in which whatever is to happen to a callback has happened.
+PATIENCE = 600.0
 NUMBER = "+14155550100"  # the tenant's own at the carrier
 
 # A number that TENANT may show, and shows where a party's own is not to be shown.
@@ -51,6 +56,8 @@ GENEROUS = {
     "calling_window": "always",
 }
 
+Result = TypeVar("Result")
+
 # moto and the functions' modules are one per process, and so is a stack.
 _one_at_a_time = threading.Lock()
 
@@ -62,7 +69,8 @@ class CarrierNotRedirected(Exception):
 class LocalStack:
     """`with LocalStack(speed=10) as stack:` and the service answers at `stack.url`.
 
-    speed: virtual seconds in a real one; or give a `clock` of your own. Ports: 0 takes a free
+    speed: virtual seconds in a real one; or give a `clock` of your own, for tests a stepped one:
+    time then passes only in `until` and while a request is answered. Ports: 0 takes a free
     one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
     simulator's; `parameters` are the template's and come before what is set here. `on_log`
     hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
@@ -141,6 +149,7 @@ class LocalStack:
 
     def _start(self, exit_stack: contextlib.ExitStack) -> None:
         enter = exit_stack.enter_context
+        exit_stack.callback(self.clock.shut)
         # Ports first: a taken one should be said before anything is started.
         listening = enter(contextlib.closing(front.bound(*self._address)))
         host, port = listening.getsockname()[:2]
@@ -153,13 +162,15 @@ class LocalStack:
         self.aws = enter(aws.running())
         if self.carrier is not None:
             enter(loopback.only())
-        self.functions = enter(functions.loaded(self.template.functions, self.aws.url))
+        self.functions = enter(
+            functions.loaded(self.template.functions, self.aws.url, self.clock.seconds)
+        )
         if self.carrier is not None:
-            outgoing.stay_here(self.functions, self._receiver, self._on_undelivered)
+            outgoing.stay_here(
+                self.functions, self._receiver, self._on_undelivered, clock=self.clock
+            )
         # The service's timestamps and the carrier's agree.
-        service_clock = sys.modules.get("callback.clock")
-        if service_clock is not None:
-            enter(mock.patch.object(service_clock, "now", self.clock.now))
+        enter(pauses.virtual(self.clock))
         self.bus = events.Bus(self.template.rules, self.functions, self.clock)
         exit_stack.callback(self.bus.close)
         enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
@@ -171,7 +182,7 @@ class LocalStack:
         self.verify(TENANT, CALLER_ID)
         self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
         enter(triggers.running(self.template, self.functions, self.aws, self.clock))
-        door = front.Front(listening, self.template.routes, self.functions, self.clock.now)
+        door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         exit_stack.callback(door.close)
         if self.carrier is not None:
@@ -181,7 +192,9 @@ class LocalStack:
     def _start_carrier(self, exit_stack: contextlib.ExitStack) -> None:
         self.carrier = None
         self.carrier_url = self._chosen_carrier
-        if not self._chosen_carrier:
+        if self._chosen_carrier:
+            exit_stack.enter_context(clocks.running(self.clock))
+        else:
             self.carrier = CarrierSimulator(
                 self.account_sid,
                 self.auth_token,
@@ -293,6 +306,11 @@ class LocalStack:
     def billed_transitions(self, callback_id: str) -> int:
         """State transitions that AWS would bill for a callback so far."""
         return aws.billed_transitions(self.history(callback_id))
+
+    def until(self, condition: Callable[[], Result], within: float = PATIENCE) -> Result:
+        """The first true value of `condition`, which depends on the table alone, within so many
+        virtual seconds. Raises clock.NotInTime."""
+        return self.clock.until(condition, within, lambda: self.aws.writes)
 
     def invocations(self) -> dict[str, int]:
         """Lambda invocations so far, by logical id."""

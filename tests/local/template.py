@@ -60,6 +60,8 @@ _AUTHORIZER = {
 }
 _IDENTITY_SOURCE = re.compile(r"\$request\.header\.[A-Za-z0-9-]+|\$context\.routeKey")
 _RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
+# What SQS takes where a queue says nothing (CloudFormation, AWS::SQS::Queue).
+_VISIBILITY_SECONDS = 30
 _SECONDS_IN = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -164,12 +166,13 @@ class Schedule:
 @dataclass(frozen=True)
 class QueueSource:
     """A queue whose messages invoke a function, at most `batch_size` at once, in at most
-    `concurrency` invocations at a time."""
+    `concurrency` invocations at a time. `visibility` is seconds."""
 
     queue_url: str
     function: str
     batch_size: int
     concurrency: int = 1
+    visibility: int = _VISIBILITY_SECONDS
 
 
 @dataclass(frozen=True)
@@ -447,8 +450,14 @@ class _Resolver:
 
     def _queue_source(self, properties: dict[str, Any]) -> QueueSource:
         queue = self._resolve(properties["EventSourceArn"]).rpartition(":")[2]
+        (visibility,) = (
+            int(self._resolve(properties.get("VisibilityTimeout", _VISIBILITY_SECONDS)))
+            for logical_id, properties in self._of_type("AWS::SQS::Queue")
+            if self._name(logical_id) == queue
+        )
         return QueueSource(
             queue_url=queue_url(queue),
+            visibility=visibility,
             function=self._resolve(properties["FunctionName"]),
             batch_size=int(self._resolve(properties.get("BatchSize", 10))),
             concurrency=int(

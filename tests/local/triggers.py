@@ -4,80 +4,116 @@ writes of tables with a stream."""
 import concurrent.futures
 import contextlib
 import json
-import queue
 import sys
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 from unittest import mock
 
-from moto.core.utils import unix_time_millis
 from moto.events.models import EventPattern
-from moto.sqs.models import Message
+from moto.sqs import models as sqs_models
+from moto.sqs.models import Message, Queue, sqs_backends
 
 from tests.local.aws import EmbeddedAws
-from tests.local.engine import Clock
+from tests.local.clock import Clock, finishing
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-# Real seconds between two looks into a queue. Lambda polls all the time.
-_POLL_SECONDS = 0.1
-_STOP_SECONDS = 10.0
 # Lambda runs as many as it is allowed to; this machine has few processors.
 _MOST_AT_ONCE = 8
+# Lambda looks into a shard four times a second (AWS Lambda Developer Guide, "Using AWS Lambda with
+# Amazon DynamoDB"); what is written in between comes together.
+_STREAM_SECONDS = 0.25
 # Virtual seconds before a batch of writes is tried again; Lambda's own wait grows.
 _RETRY_SECONDS = 1.0
+# Virtual seconds after which a message is certain to be seen again: SQS counts milliseconds.
+_A_MOMENT = 0.001
 
 
 @contextlib.contextmanager
 def running(
     template: Template, functions: Functions, aws: EmbeddedAws, clock: Clock
 ) -> Iterator[None]:
-    """Every schedule, queue and stream of the template, while the block lasts. Schedules and the
-    delays of messages run in virtual time."""
-    stopping = threading.Event()
+    """Every schedule, queue and stream of the template, while the block lasts, in virtual time."""
+    with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(_Workers(clock))
+        for schedule in template.schedules:
+            stack.enter_context(contextlib.closing(_Ticks(schedule, functions, clock, workers)))
+        stack.enter_context(
+            mock.patch.object(sqs_models, "unix_time_millis", partial(_milliseconds, clock))
+        )
+        stack.enter_context(
+            _queues_watched(
+                {q.queue_url.rpartition("/")[2]: q for q in template.queue_sources},
+                functions,
+                clock,
+                workers,
+            )
+        )
+        streams = _Streams(template.stream_sources, functions, clock, workers)
+        aws.on_write = streams.add
+        stack.callback(setattr, aws, "on_write", None)
+        yield
 
-    def delay(self: Message, delay_seconds: float) -> None:
-        self.delayed_until = unix_time_millis() + 1000 * float(delay_seconds) / clock.speed
 
-    def every(seconds: float, work: Callable[[], None]) -> None:
-        while not stopping.wait(seconds):
-            work()
+def _milliseconds(clock: Clock) -> float:
+    return clock.now().timestamp() * 1000
 
-    works: list[tuple[float, Callable[[], None]]] = [
-        (s.seconds / clock.speed, _Tick(s, functions, clock)) for s in template.schedules
-    ]
-    polls = [_Poll(q, functions, aws.sqs) for q in template.queue_sources]
-    works += [(_POLL_SECONDS, poll) for poll in polls]
-    streams = _Streams(template.stream_sources, functions, aws, clock, stopping)
-    threads = [threading.Thread(target=every, args=work, daemon=True) for work in works]
-    threads.append(threading.Thread(target=streams.run, daemon=True))
-    with mock.patch.object(Message, "delay", delay):
-        for thread in threads:
-            thread.start()
+
+class _Workers:
+    """Threads for work that nobody waits for. After the block nothing new is begun."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pool = concurrent.futures.ThreadPoolExecutor(64, "triggers")
+        self._is_closed = False
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def start(self, what: str, task: Callable[..., None], *arguments: Any) -> None:
+        """Do it on a thread, as work of its own from this moment on."""
+        if self._is_closed:
+            return
+        work = self._clock.begin(what)
+
+        def run() -> None:
+            with finishing(work):
+                task(*arguments)
+
         try:
-            yield
-        finally:
-            stopping.set()
-            for thread in threads:
-                thread.join(_STOP_SECONDS)
-            for poll in polls:
-                poll.close()
+            self._pool.submit(run)
+        except RuntimeError:  # closed meanwhile
+            work.end()
 
 
-class _Tick:
-    """One firing of a schedule. Nobody repeats a failed one: the next does it again."""
+class _Ticks:
+    """The firings of a schedule. Nobody repeats a failed one: the next does it again."""
 
-    def __init__(self, schedule: Schedule, functions: Functions, clock: Clock) -> None:
+    def __init__(
+        self, schedule: Schedule, functions: Functions, clock: Clock, workers: _Workers
+    ) -> None:
         self._schedule = schedule
         self._functions = functions
         self._clock = clock
+        self._workers = workers
+        self._timer = clock.call_later(schedule.seconds, self._tick)
 
-    def __call__(self) -> None:
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._timer = self._clock.call_later(self._schedule.seconds, self._tick)
+        self._workers.start(f"the schedule {self._schedule.logical_id}", self._invoke)
+
+    def _invoke(self) -> None:
         rule = self._schedule.logical_id
         event = {
             "version": "0",
@@ -97,41 +133,80 @@ class _Tick:
                 print(f"{target.function} failed:\n{invocation.trace}", end="", file=sys.stderr)
 
 
-class _Poll:
-    """A look into a queue: what the function takes is deleted, the rest shows up again."""
+@contextlib.contextmanager
+def _queues_watched(
+    sources: dict[str, QueueSource], functions: Functions, clock: Clock, workers: _Workers
+) -> Iterator[None]:
+    """Messages of these queues, by name, invoke their functions inside the block."""
+    watched = {
+        name: _Messages(name, source, functions, clock, workers) for name, source in sources.items()
+    }
+    add = Queue.add_message
 
-    def __init__(self, source: QueueSource, functions: Functions, sqs: "SQSClient") -> None:
+    def add_and_look(self: Queue, message: Message) -> None:
+        if self.name not in watched:
+            add(self, message)
+            return
+        with watched[self.name].lock:  # moto deletes by making the list of messages anew
+            add(self, message)
+        watched[self.name].look_after(message.delayed_until - _milliseconds(clock))
+
+    with mock.patch.object(Queue, "add_message", add_and_look):
+        for messages in watched.values():
+            messages.look()
+        yield
+
+
+class _Messages:
+    """A queue: what the function takes is deleted, the rest shows up again."""
+
+    def __init__(
+        self,
+        name: str,
+        source: QueueSource,
+        functions: Functions,
+        clock: Clock,
+        workers: _Workers,
+    ) -> None:
+        self._name = name
         self._source = source
         self._functions = functions
-        self._sqs = sqs
-        at_once = min(source.concurrency, _MOST_AT_ONCE)
-        self._free = threading.Semaphore(at_once)
-        self._workers = concurrent.futures.ThreadPoolExecutor(at_once)
+        self._clock = clock
+        self._workers = workers
+        self._free = min(source.concurrency, _MOST_AT_ONCE)
+        self.lock = threading.RLock()
 
-    def __call__(self) -> None:
+    def look_after(self, milliseconds: float) -> None:
+        if milliseconds <= 0:
+            self.look()
+        else:
+            self._clock.call_later(milliseconds / 1000 + _A_MOMENT, self.look)
+
+    def look(self) -> None:
         """Take all that is there, unless as many invocations are running as may."""
-        while self._free.acquire(blocking=False):
-            answer = self._sqs.receive_message(
-                QueueUrl=self._source.queue_url,
-                MaxNumberOfMessages=min(10, self._source.batch_size),
-            )
-            messages = answer.get("Messages", [])
-            if not messages:
-                self._free.release()
-                return
-            self._workers.submit(self._invoke, messages)
+        with self.lock:
+            while self._free and (messages := self._take()):
+                self._free -= 1
+                self._workers.start(f"messages of {self._name}", self._work_on, messages)
 
-    def close(self) -> None:
-        """Once nobody looks any more: wait for what is running."""
-        self._workers.shutdown()
+    def _take(self) -> list[Message]:
+        backend = sqs_backends[ACCOUNT][REGION]
+        visibility = self._source.visibility
+        most = min(10, self._source.batch_size)
+        messages: list[Message] = backend.receive_message(self._name, most, 0, visibility)
+        if messages:
+            self._clock.call_later(visibility + _A_MOMENT, self.look)
+        return messages
 
-    def _invoke(self, messages: list[Any]) -> None:
+    def _work_on(self, messages: list[Message]) -> None:
         try:
             self._deliver(messages)
         finally:
-            self._free.release()
+            with self.lock:
+                self._free += 1
+                self.look()
 
-    def _deliver(self, messages: list[Any]) -> None:
+    def _deliver(self, messages: list[Message]) -> None:
         event = {"Records": [self._record(message) for message in messages]}
         invocation = self._functions.invoke(self._source.function, json.dumps(event).encode())
         if invocation.error:
@@ -139,77 +214,95 @@ class _Poll:
             return
         failures = (json.loads(invocation.payload) or {}).get("batchItemFailures", [])
         failed = {failure["itemIdentifier"] for failure in failures}
-        for message in messages:
-            if message["MessageId"] not in failed:
-                self._sqs.delete_message(
-                    QueueUrl=self._source.queue_url, ReceiptHandle=message["ReceiptHandle"]
-                )
+        with self.lock:
+            for message in messages:
+                if message.id not in failed:
+                    sqs_backends[ACCOUNT][REGION].delete_message(
+                        self._name, str(message.receipt_handle)
+                    )
 
-    def _record(self, message: Any) -> dict[str, Any]:
-        queue = self._source.queue_url.rpartition("/")[2]
+    def _record(self, message: Message) -> dict[str, Any]:
         return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message.get("Attributes", {}),
+            "messageId": message.id,
+            "receiptHandle": message.receipt_handle,
+            "body": message.body,
+            "attributes": {},
             "messageAttributes": {},
-            "md5OfBody": message["MD5OfBody"],
+            "md5OfBody": message.body_md5,
             "eventSource": "aws:sqs",
-            "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
+            "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self._name}",
             "awsRegion": REGION,
         }
 
 
 class _Streams:
-    """Writes of tables in their order; from the first that a function fails on they come again."""
+    """Writes of tables, to each source in their order."""
 
     def __init__(
         self,
         sources: tuple[StreamSource, ...],
         functions: Functions,
-        aws: EmbeddedAws,
         clock: Clock,
-        stopping: threading.Event,
+        workers: _Workers,
     ) -> None:
-        self._sources = [
-            (source, [EventPattern(None, pattern) for pattern in source.patterns])
-            for source in sources
-        ]
+        self._shards = [_Shard(source, functions, clock, workers) for source in sources]
+
+    def add(self, table: str, record: dict[str, Any]) -> None:
+        for shard in self._shards:
+            shard.add(table, record)
+
+
+class _Shard:
+    """What was written for one source; from the first record that its function fails on, all come
+    again."""
+
+    def __init__(
+        self, source: StreamSource, functions: Functions, clock: Clock, workers: _Workers
+    ) -> None:
+        self._source = source
+        self._patterns = [EventPattern(None, pattern) for pattern in source.patterns]
         self._functions = functions
-        self._writes = aws.writes
         self._clock = clock
-        self._stopping = stopping
+        self._workers = workers
+        self._records: deque[dict[str, Any]] = deque()
+        self._is_running = False
+        self._lock = threading.Lock()
 
-    def run(self) -> None:
-        while not self._stopping.wait(_POLL_SECONDS):
-            written = self._taken()
-            for source, patterns in self._sources:
-                records = [
-                    record
-                    for table, record in written
-                    if table == source.table
-                    and (not patterns or any(p.matches_event(record) for p in patterns))
-                ]
-                while records:
-                    count = self._invoked(source, records[: source.batch_size])
-                    records = records[count:]
-                    if not count and self._stopping.wait(_RETRY_SECONDS / self._clock.speed):
-                        return
+    def add(self, table: str, record: dict[str, Any]) -> None:
+        if table != self._source.table:
+            return
+        if self._patterns and not any(p.matches_event(record) for p in self._patterns):
+            return
+        with self._lock:
+            self._records.append(record)
+            if self._is_running:
+                return
+            self._is_running = True
+        self._clock.call_later(_STREAM_SECONDS, self._start)
 
-    def _taken(self) -> list[tuple[str, dict[str, Any]]]:
-        """All that was written meanwhile."""
-        written = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                written.append(self._writes.get_nowait())
-        return written
+    def _start(self) -> None:
+        self._workers.start(f"writes for {self._source.function}", self._run)
 
-    def _invoked(self, source: StreamSource, records: list[dict[str, Any]]) -> int:
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                records = list(self._records)[: self._source.batch_size]
+                if not records:
+                    self._is_running = False
+                    return
+            done = self._invoked(records)
+            with self._lock:
+                for _ in range(done):
+                    self._records.popleft()
+            if not done:
+                self._clock.pause(_RETRY_SECONDS)
+
+    def _invoked(self, records: list[dict[str, Any]]) -> int:
         """How many of the records are done with."""
         event = json.dumps({"Records": records}).encode()
-        invocation = self._functions.invoke(source.function, event)
+        invocation = self._functions.invoke(self._source.function, event)
         if invocation.error:
-            print(f"{source.function} failed:\n{invocation.trace}", end="", file=sys.stderr)
+            print(f"{self._source.function} failed:\n{invocation.trace}", end="", file=sys.stderr)
             return 0
         failures = (json.loads(invocation.payload) or {}).get("batchItemFailures", [])
         failed = {failure["itemIdentifier"] for failure in failures}

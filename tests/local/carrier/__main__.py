@@ -8,8 +8,9 @@ import signal
 import sys
 from typing import Any
 
-from . import parameters
 from tests.local.clock import Clock
+
+from . import parameters
 from .scenario import apply, read
 from .settings import Settings
 from .simulator import CarrierSimulator

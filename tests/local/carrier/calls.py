@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.local.clock import Timer
+
 from .dates import rfc2822
 from .scripts import Behaviour, user_part
 from .webhooks import Form, Jar, Outbox

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .calls import VERSTAT, Call, CallOptions, Source
 from tests.local.clock import Clock
+
+from .calls import VERSTAT, Call, CallOptions, Source
 from .conferences import Conference
 from .debugger import Debugger
 from .errors import refusal

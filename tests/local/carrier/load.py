@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.local.clock import Clock
+
 from .scripts import Behaviour, Scripts
 from .settings import Settings
 from .simulator import CarrierSimulator

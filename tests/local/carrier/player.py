@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
-from .calls import Call, Source
 from tests.local.clock import Clock
+
+from .calls import Call, Source
 from .conferences import EVENTS, JoinRefused, Terms
 from .dialing import Dialing
 from .recordings import RecordingTerms

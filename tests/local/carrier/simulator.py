@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from . import noise
 from tests.local.clock import Clock
+
+from . import noise
 from .exchange import Exchange, Listener
 from .rest import Rest
 from .scripts import Scripts

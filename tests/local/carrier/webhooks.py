@@ -328,9 +328,7 @@ class Webhooks:
             headers=headers,
             auth=auth,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=overrides.connect
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=overrides.connect),
         ) as response:
             if "Set-Cookie" in response.headers:
                 jar.keep(parts.netloc, response.headers.getall("Set-Cookie"))
