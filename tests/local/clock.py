@@ -415,14 +415,17 @@ class Clock:
         self._stand_at(max(target, self.seconds()))
         self._head()
 
-    async def _step(self, limit: float) -> bool:
+    async def _step(self, limit: float, *, if_awaited: bool = False) -> bool:
         """Wait for the work in flight, then fire the next timer, and wait for what it sets off.
-        False if there is no timer up to the moment `limit`. Raises ClockStalled."""
+        False if there is no timer up to the moment `limit`, or if nobody waits any more and it is
+        for them. Raises ClockStalled."""
         assert self._stepping is not None, "attach() comes first"
         async with self._stepping:
             if self._held or self._came_and_went != self._settled_at:
                 await self._settle()
             with self._changing:
+                if if_awaited and not self._waiters:
+                    return False
                 if self._head() is None or self._heap[0][0] > limit:
                     return False
                 due, _, timer = heapq.heappop(self._heap)
@@ -494,13 +497,13 @@ class Clock:
             try:
                 await self._settle()
                 # An `until` on another thread may step the clock as well: one timer at a time.
-                fired = await self._step(math.inf)
+                fired = await self._step(math.inf, if_awaited=True)
             except ClockStalled as stalled:
                 print(stalled, file=sys.stderr, flush=True)
                 for note in self.on_stall:
                     note()
                 continue
-            if not fired:
+            if not fired and self._waiters:
                 await self._stirred.wait()
 
     def set_speed(self, speed: float) -> None:
