@@ -474,15 +474,21 @@ class Clock:
     @contextmanager
     def awaited(self) -> Iterator[None]:
         """Somebody waits inside the block for what takes time: a stepped clock lets it pass."""
-        with self._changing:
-            self._waiters += 1
-        self._in_loop(self._drive)
+        self.begin_waiting()
         try:
             yield
         finally:
-            with self._changing:
-                self._waiters -= 1
-            self._in_loop(self._stir)
+            self.end_waiting()
+
+    def begin_waiting(self) -> None:
+        with self._changing:
+            self._waiters += 1
+        self._in_loop(self._drive)
+
+    def end_waiting(self) -> None:
+        with self._changing:
+            self._waiters -= 1
+        self._in_loop(self._stir)
 
     def _drive(self) -> None:
         self._stir()
@@ -731,21 +737,18 @@ class Signal:
         with self._lock:
             if self._is_set:
                 return True
-            work = current_work()
-            waiter = _Waiter(work)
+            waiter = _Waiter(self._clock, current_work())
             self._waiting.append(waiter)
             timer = None
             if timeout is not None:
                 timer = self._clock.call_later(timeout, self._give_up, waiter)
             waiter.suspend()
-        # Nobody steps the clock for a thread that does no work of it: it has to do so itself.
-        with contextlib.nullcontext() if work else self._clock.awaited():
-            if timer is None:
+        if timer is None:
+            waiter.woken.wait()
+        else:
+            with self._clock.pausing(lambda: self._give_up(waiter)):
                 waiter.woken.wait()
-            else:
-                with self._clock.pausing(lambda: self._give_up(waiter)):
-                    waiter.woken.wait()
-                timer.cancel()
+            timer.cancel()
         return waiter.is_told
 
     def _give_up(self, waiter: "_Waiter") -> None:
@@ -756,22 +759,27 @@ class Signal:
 
 
 class _Waiter:
-    """One thread in `Signal.wait`."""
+    """One thread in `Signal.wait`. Nobody but itself waits for a thread that does no work."""
 
-    def __init__(self, work: Work | None) -> None:
+    def __init__(self, clock: Clock, work: Work | None) -> None:
         self.woken = threading.Event()
         self.is_told = False
+        self._clock = clock
         self._work = work
         self._suspension: object = None
 
     def suspend(self) -> None:
         if self._work:
             self._suspension = self._work.suspend()
+        else:
+            self._clock.begin_waiting()
 
     def wake(self, *, is_told: bool = True) -> None:
         self.is_told = is_told
         if self._work:
             self._work.resume(self._suspension)
+        else:
+            self._clock.end_waiting()
         self.woken.set()
 
 

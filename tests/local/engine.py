@@ -353,7 +353,9 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
         made = set_up(self)
         self.env = made
         self._get_evaluation_environment = lambda: made
-        watch(self._execution_communication.execution)
+        execution = self._execution_communication.execution
+        execution.start_date = clock.now()
+        watch(execution)
         clock.start_thread("an execution", self._execution_logic)
 
     def started(

@@ -7,6 +7,7 @@ anything is that takes its time.
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -42,8 +43,16 @@ class Interruption:
         # up by itself.
         while not self._came:
             time.sleep(_WAKE_SECONDS)
+        # Ignored, not handled: Python gives handled ones their default at its own end. One that
+        # comes in this very moment makes it print that it ignores it (CPython, signalmodule.c).
+        sys.unraisablehook = _report_unless_late_signal
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         # Not a thread, which could hang as whatever it watches.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(STOPPING_SECONDS)
+
+
+def _report_unless_late_signal(unraisable: "sys.UnraisableHookArgs") -> None:
+    if "ignored due to race condition" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)

@@ -3,18 +3,19 @@
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.local import aws, engine, events
+from tests.local.clock import Clock, running
 from tests.local.functions import Function, Functions
 from tests.local.template import FunctionDefinition, Rule, RuleTarget, Template, Workflow
+
+Result = TypeVar("Result")
 
 TABLE = {
     "TableName": "things",
@@ -40,34 +41,12 @@ def definition_of(name: str, **changes: Any) -> FunctionDefinition:
     return FunctionDefinition(**{**values, **changes})
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0, pause: float = 0.005) -> Any:
-    """The first true value of `condition`; fails after so many real seconds without one."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(pause)
-    return value
-
-
-@dataclass
-class FastClock:
-    """A hundred virtual seconds in a real one."""
-
-    speed: float = 100.0
-    start: datetime = field(default_factory=lambda: datetime.now(UTC))
-    started: float = field(default_factory=time.monotonic)
-
-    def now(self) -> datetime:
-        elapsed = (time.monotonic() - self.started) * self.speed
-        return datetime.fromtimestamp(self.start.timestamp() + elapsed, UTC)
-
-
 @dataclass
 class Machine:
     """The embedded AWS with one state machine in it."""
 
     aws: aws.EmbeddedAws
-    clock: FastClock
+    clock: Clock
     functions: Functions
     bus: events.Bus
     arn: str
@@ -84,12 +63,18 @@ class Machine:
     def describe(self, execution: str) -> dict[str, Any]:
         return self.aws.stepfunctions.describe_execution(executionArn=execution)  # type: ignore[return-value]
 
-    def end(self, execution: str, seconds: float = 10.0) -> dict[str, Any]:
+    def until(self, condition: Callable[[], Result], within: float = 900.0) -> Result:
+        """The first true value of `condition`; fails after so many virtual seconds without one."""
+        return self.clock.until(condition, within)
+
+    def end(self, execution: str, within: float = 900.0) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
             description = self.describe(execution)
             return None if description["status"] == "RUNNING" else description
 
-        return until(ended, seconds)
+        description = self.until(ended, within)
+        assert description is not None
+        return description
 
     def kinds(self, execution: str) -> list[str]:
         return [event["type"] for event in self.aws.history(execution)]
@@ -108,7 +93,9 @@ def machine() -> Iterator[MachineMaker]:
             handlers: dict[str, Callable[..., Any]],
             rule_target: str | None = None,
         ) -> Machine:
-            clock = FastClock()
+            clock = Clock(stepped=True)
+            stack.callback(clock.shut)
+            stack.enter_context(running(clock))
             functions = Functions(
                 Function(definition_of(name), lambda event, _, handler=handler: handler(event))
                 for name, handler in handlers.items()

@@ -8,12 +8,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.local import front
+from tests.local.clock import Clock, running
 from tests.local.functions import Function, Functions
 from tests.local.template import Authorizer, Route
 from tests.local_stack.conftest import definition_of
@@ -39,7 +39,7 @@ class Door:
     """One connection to a front, kept alive."""
 
     def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
 
     def request(self, method: str, target: str, body: Any = None, headers: Any = ()) -> Any:
         self.connection.putrequest(method, target, skip_accept_encoding=True)
@@ -57,29 +57,13 @@ class Door:
         return json.loads(content)
 
 
-class Noon:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def move(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-ALWAYS_NOON = Noon()
-
-
 @contextlib.contextmanager
-def served(clock: Noon = ALWAYS_NOON, **handlers: Callable[[Any, Any], Any]) -> Iterator[Door]:
+def served(clock: Clock | None = None, **handlers: Callable[[Any, Any], Any]) -> Iterator[Door]:
     functions = Functions(
         Function(definition_of(name), handler) for name, handler in handlers.items()
     )
     listening = front.bound("127.0.0.1", 0)
-    server = front.Front(listening, ROUTES, functions, clock.now)
+    server = front.Front(listening, ROUTES, functions, clock or Clock(stepped=True))
     server.start()
     door = Door(listening.getsockname()[1])
     try:
@@ -244,7 +228,7 @@ def test_a_failing_handler_is_an_internal_error_with_its_traceback_printed(capsy
     ],
 )
 def test_what_is_no_http_is_answered_and_not_printed(echo, sent, caplog, capsys):
-    with socket.create_connection(("127.0.0.1", echo.connection.port), timeout=10) as stranger:
+    with socket.create_connection(("127.0.0.1", echo.connection.port)) as stranger:
         stranger.sendall(sent)
         assert stranger.recv(1000).startswith(b"HTTP/1.0 400 ")
     assert (caplog.records, capsys.readouterr().err) == ([], "")
@@ -257,7 +241,7 @@ def test_a_packed_body_arrives_as_it_was_sent(echo):
 
 def test_requests_are_answered_side_by_side():
     """Each handler returns only when all of them are running."""
-    together = threading.Barrier(50, timeout=10)
+    together = threading.Barrier(50)
 
     def meet(_: Any, __: Any) -> int:
         return together.wait() >= 0
@@ -297,13 +281,15 @@ def keeper() -> Keeper:
 
 
 @pytest.fixture
-def noon() -> Noon:
-    return Noon()
+def clock() -> Iterator[Clock]:
+    stepped = Clock(stepped=True)
+    with running(stepped):
+        yield stepped
 
 
 @pytest.fixture
-def kept(keeper: Keeper, noon: Noon) -> Iterator[Door]:
-    with served(noon, echo=lambda event, _: event, keeper=keeper) as door:
+def kept(keeper: Keeper, clock: Clock) -> Iterator[Door]:
+    with served(clock, echo=lambda event, _: event, keeper=keeper) as door:
         yield door
 
 
@@ -339,13 +325,13 @@ def test_who_is_not_authorized_is_forbidden_and_reaches_no_function(kept):
 
 
 @pytest.mark.parametrize(("word", "status"), [("open", 200), ("no", 403)])
-def test_an_answer_is_remembered_for_its_time_whatever_the_route(kept, keeper, noon, word, status):
+def test_an_answer_is_remembered_for_its_time_whatever_the_route(kept, keeper, clock, word, status):
     headers = [("Authorization", word)]
     for method in ("GET", "POST", "GET"):
-        noon.move(10)
+        clock.pause(10)
         assert kept.request(method, "/kept", headers=headers)[0] == status
     assert len(keeper.asked) == 1
-    noon.move(10)
+    clock.pause(10)
     assert kept.request("GET", "/kept", headers=headers)[0] == status
     assert len(keeper.asked) == 2
 

@@ -21,9 +21,9 @@ import requests
 
 from tests.local import arguments, demo, loopback
 from tests.local.__main__ import main
-from tests.local.carrier import Clock, Settings
+from tests.local.carrier import Settings
+from tests.local.clock import Clock
 from tests.local.stack import PROJECT, CarrierNotRedirected, LocalStack
-from tests.local_stack.conftest import until
 
 NEVER_ANSWERS = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000201"}}
 
@@ -84,9 +84,8 @@ def test_the_demo_tells_in_its_order_what_it_learns_late(capsys):
 
 
 def test_twenty_callbacks_at_once_are_carried_to_their_end():
-    clock = Clock(10, hold=True)
     settings = Settings(calls_per_second=1000)
-    with LocalStack(clock=clock, carrier_settings=settings) as stack:
+    with LocalStack(clock=Clock(stepped=True), carrier_settings=settings) as stack:
 
         def carry(_: int) -> str:
             with contextlib.closing(demo.Api(stack.url, stack.key)) as api:
@@ -102,7 +101,7 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
                     record = api.read(location)
                     return record if record["status"] == "ended" else None
 
-                return until(ended, seconds=60, pause=0.5)["outcome"]
+                return stack.until(ended)["outcome"]
 
         with ThreadPoolExecutor(20) as pool:
             assert set(pool.map(carry, range(20))) == {"completed"}
@@ -110,14 +109,15 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
 
 
 def test_a_stopped_execution_has_its_callback_closed_by_the_rule(api):
-    with LocalStack(10) as stack:
+    with LocalStack(clock=Clock(stepped=True)) as stack:
         client = api(stack.url, stack.key)
         _, location, answer = client.create(NEVER_ANSWERS)
         (workflow,) = stack.template.workflows
-        until(lambda: stack.invocations().get("PlaceLeg"))
+        stack.clock.settle()
+        assert stack.invocations()["PlaceLeg"] == 1
         arn = workflow.arn.replace(":stateMachine:", ":execution:")
         stack.aws.stepfunctions.stop_execution(executionArn=f"{arn}:{answer['callback_id']}")
-        until(lambda: client.read(location)["status"] == "ended")
+        stack.until(lambda: client.read(location)["status"] == "ended")
         assert stack.bus.dead_letters == []
 
 
@@ -156,7 +156,7 @@ def test_a_carrier_elsewhere_is_used_only_when_asked_for_and_in_real_time():
 
 def test_nothing_but_this_machine_can_be_reached_from_inside():
     with LocalStack(10), pytest.raises(loopback.NotLoopback, match=r"api\.twilio\.com"):
-        socket.create_connection(("api.twilio.com", 443), timeout=1)
+        socket.create_connection(("api.twilio.com", 443))
 
 
 def test_a_function_that_would_dial_through_another_carrier_keeps_the_stack_from_starting(
@@ -190,7 +190,8 @@ def test_nothing_is_left_behind():
     with LocalStack(10) as stack:
         port = int(stack.url.rpartition(":")[2])
     assert dict(os.environ) == before
-    until(lambda: set(threading.enumerate()) <= threads)
+    while not set(threading.enumerate()) <= threads:
+        time.sleep(0.01)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
@@ -205,13 +206,9 @@ def run(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    # A line that never comes is waited for by whoever reads.
-    given_up = threading.Timer(60, process.kill)
-    given_up.start()
     try:
         yield process
     finally:
-        given_up.cancel()
         process.kill()
         process.communicate()
 
@@ -242,7 +239,7 @@ def test_the_command_serves_until_interrupted_and_ends_well(number, api):
         status, _, _ = api(f"http://127.0.0.1:{port}", key[1]).create(demo.REQUEST)
         assert status == 202
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.endswith("stopping\n")
 
@@ -256,11 +253,10 @@ def test_signals_in_quick_succession_stop_it_once_and_well():
     """As a terminal, a timeout and an impatient hand send them together."""
     with command("--speed", "10") as process:
         read_until(process, "Ctrl-C stops it.\n")
-        give_up = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < give_up:
+        while process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=1)
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "stopping\n", "")
 
 
@@ -270,7 +266,7 @@ def test_interrupted_while_it_starts_it_ends_at_once_without_a_trace(module, sta
         read_until(process, "starting...\n")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (status, "", "")
 
 
@@ -287,7 +283,7 @@ print("stopping", flush=True)
 threading.Event().wait()
 """
     with run(sys.executable, "-c", hangs) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (-signal.SIGALRM, "stopping\n", "")
 
 
@@ -313,7 +309,6 @@ def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
         assert (ran.returncode, ran.stderr) == (0, "")
         assert "any_caller_id_extension=true\n" in ran.stdout
@@ -323,10 +318,10 @@ def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
         own = json.loads(body)["url"]
         name, key = authorization.split(": ")
         elsewhere = {"url": "https://client.example/told", "events": ["callback.accepted"]}
-        answer = requests.put(url, json=elsewhere, headers={name: key}, timeout=30)
+        answer = requests.put(url, json=elsewhere, headers={name: key})
         assert answer.status_code == 201
         accepted = f"{url.partition('/voice')[0]}{demo.PATH}"
-        answer = requests.post(accepted, json=demo.REQUEST, headers={name: key}, timeout=30)
+        answer = requests.post(accepted, json=demo.REQUEST, headers={name: key})
         assert answer.status_code == 202
         line = process.stdout.readline()
         assert re.fullmatch(
@@ -334,7 +329,7 @@ def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
             rf" here, webhooks go to {own} and nowhere else\n",
             line,
         )
-        answer = requests.put(url, data=body, headers={name: key}, timeout=30)
+        answer = requests.put(url, data=body, headers={name: key})
         assert answer.status_code == 200
         # It is tried again within seconds, and told of no more.
         arrived = f"webhook {line.split()[2]}: "
@@ -353,7 +348,7 @@ def taken_port() -> Iterator[int]:
 @pytest.mark.parametrize("option", ["--port", "--carrier-port"])
 def test_a_port_that_is_taken_is_one_line_and_a_failure(option, taken_port):
     with command(option, str(taken_port)) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate()
     said = f"tests.local: port {taken_port} of 127.0.0.1: Address already in use\n"
     assert (process.returncode, out, err) == (1, "starting...\n", said)
 

@@ -95,24 +95,33 @@ def test_every_embedded_aws_starts_empty(_):
         embedded.create(Template((), (), (TABLE,), {}, (), ()), {"/secret": {"a": "b"}})
 
 
-def told(embedded: aws.EmbeddedAws) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
-    """(event, old row, new row) of every write that a stream has told of."""
-    found = []
-    while not embedded.writes.empty():
-        table, record = embedded.writes.get()
+class Streaming:
+    """An embedded AWS whose table has a stream."""
+
+    def __init__(self, embedded: aws.EmbeddedAws) -> None:
+        self.dynamodb = embedded.dynamodb
+        self._told: list[tuple[str, dict[str, Any] | None, dict[str, Any]]] = []
+        embedded.on_write = self._add
+
+    def _add(self, table: str, record: dict[str, Any]) -> None:
         assert table == "things"
         change = record["dynamodb"]
-        found.append((record["eventName"], change.get("OldImage"), change.get("NewImage")))
-    return found
+        images = change.get("OldImage"), change.get("NewImage")
+        self._told.append((record["eventName"], *images))
+
+    def take(self) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
+        """(event, old row, new row) of every write since the last look."""
+        told, self._told = self._told, []
+        return told
 
 
 @pytest.fixture
-def streaming() -> Iterator[aws.EmbeddedAws]:
+def streaming() -> Iterator[Streaming]:
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     with aws.running() as embedded:
         table = {**TABLE, "StreamSpecification": stream}
         embedded.create(Template((), (), (table,), {}, (), ()), {})
-        yield embedded
+        yield Streaming(embedded)
 
 
 def test_a_stream_tells_what_a_row_was_and_what_it_became(streaming):
@@ -126,18 +135,18 @@ def test_a_stream_tells_what_a_row_was_and_what_it_became(streaming):
         ExpressionAttributeValues={":two": {"S": "2"}},
     )
     streaming.dynamodb.delete_item(TableName="things", Key={"pk": {"S": "leg"}})
-    assert told(streaming) == [("INSERT", None, one), ("MODIFY", one, two), ("REMOVE", two, None)]
+    assert streaming.take() == [("INSERT", None, one), ("MODIFY", one, two), ("REMOVE", two, None)]
 
 
 def test_a_stream_tells_of_a_transaction_once_it_is_certain_and_of_no_other(streaming):
     streaming.dynamodb.put_item(**put("taken"))
-    told(streaming)
+    streaming.take()
     with pytest.raises(streaming.dynamodb.exceptions.TransactionCanceledException):
         streaming.dynamodb.transact_write_items(
             TransactItems=[{"Put": put("new")}, {"Put": put("taken")}]
         )
-    assert told(streaming) == []
+    assert streaming.take() == []
     streaming.dynamodb.transact_write_items(
         TransactItems=[{"Put": put("new")}, {"Put": put("other")}]
     )
-    assert [new["pk"]["S"] for _, _, new in told(streaming)] == ["new", "other"]
+    assert [new["pk"]["S"] for _, _, new in streaming.take()] == ["new", "other"]

@@ -1,24 +1,15 @@
 """Schedules and queues invoke their functions, as EventBridge and Lambda would."""
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.local import demo
+from tests.local.clock import Clock
 from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
 from tests.local.template import queue_url
 
-DEADLINE_SECONDS = 15
 QUEUE = queue_url("local-SettleQueue")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def invisible(stack: LocalStack) -> str:
@@ -31,35 +22,38 @@ def invisible(stack: LocalStack) -> str:
 def finished_callback(stack: LocalStack) -> str:
     api = demo.Api(stack.url, stack.key)
     _, location, _ = api.create(demo.REQUEST)
-    until(lambda: api.read(location)["status"] == "ended")
+    stack.until(lambda: api.read(location)["status"] == "ended")
     api.close()
     return location.rpartition("/")[2]
 
 
 def test_reconcile_runs_every_virtual_minute() -> None:
-    with LocalStack(120, environ={}) as stack:
-        until(lambda: stack.invocations().get("Reconcile", 0) >= 2)
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
+        stack.clock.until(lambda: stack.invocations().get("Reconcile", 0) >= 2, within=600)
         assert any("reconciled" in line.text for line in stack.logs)
 
 
 def test_what_is_taken_from_the_queue_is_gone_and_what_fails_is_not() -> None:
     """An id that no callback has cannot be settled, so its message stays."""
-    with LocalStack(1, environ={}) as stack:
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
         stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody="no-such-callback")
-        until(lambda: stack.invocations().get("SettleCallback", 0) == 1)
-        until(lambda: invisible(stack) == "1")
+        stack.clock.until(lambda: stack.invocations().get("SettleCallback", 0) == 1, within=600)
+        stack.clock.until(lambda: invisible(stack) == "1", within=600)
 
 
 def test_a_settling_that_waits_in_the_queue_wakes_the_workflow() -> None:
-    with LocalStack(10, environ={}) as stack:
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
         callback_id = finished_callback(stack)
         stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody=callback_id)
-        until(lambda: stack.invocations().get("SettleCallback", 0) == 1)
-        until(lambda: invisible(stack) == "0")
+        stack.clock.until(lambda: stack.invocations().get("SettleCallback", 0) == 1, within=600)
+        stack.clock.until(lambda: invisible(stack) == "0", within=600)
 
 
 def test_a_write_that_its_function_failed_on_comes_again() -> None:
-    with Receiver() as receiver, LocalStack(20, environ={}, receiver=receiver) as stack:
+    with (
+        Receiver() as receiver,
+        LocalStack(clock=Clock(stepped=True), environ={}, receiver=receiver) as stack,
+    ):
         endpoint = json.dumps({"url": receiver.url, "events": ["callback.accepted"]})
         answer = stack.functions.invoke("local-webhook-api", _put(endpoint))
         assert answer.error is None
@@ -74,8 +68,8 @@ def test_a_write_that_its_function_failed_on_comes_again() -> None:
 
         bus.put = failing_twice
         finished_callback(stack)
-        until(lambda: len(receiver.received) >= 1)
-        until(lambda: calls[0] in calls[2:])
+        stack.clock.until(lambda: len(receiver.received) >= 1, within=600)
+        stack.clock.until(lambda: calls[0] in calls[2:], within=600)
 
 
 def _put(body: str) -> bytes:
@@ -90,9 +84,17 @@ def _put(body: str) -> bytes:
 
 
 def test_a_message_waits_in_virtual_time() -> None:
-    """Ten minutes at 600 times the speed are a second."""
-    with LocalStack(600, environ={}) as stack:
-        began = time.monotonic()
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
+        began = stack.clock.seconds()
         stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody="no-such", DelaySeconds=600)
-        until(lambda: stack.invocations().get("SettleCallback", 0) == 1)
-        assert time.monotonic() - began > 0.9
+        stack.clock.until(lambda: stack.invocations().get("SettleCallback", 0) == 1, within=900)
+        assert 600 <= stack.clock.seconds() - began < 601
+
+
+def test_a_message_whose_function_fails_comes_again_after_its_visibility_timeout() -> None:
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
+        began = stack.clock.seconds()
+        stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody="no-such")
+        stack.clock.until(lambda: stack.invocations().get("SettleCallback", 0) == 2, within=900)
+        (source,) = (q for q in stack.template.queue_sources if q.queue_url == QUEUE)
+        assert source.visibility <= stack.clock.seconds() - began < source.visibility + 1

@@ -1,0 +1,242 @@
+"""One clock for threads, requests and timers: it waits for the work in flight.
+
+What the simulator alone needs of it is in tests/carrier/test_clock.py.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from tests.local import clock as clocks
+from tests.local import demo
+from tests.local.clock import Clock, ClockStalled, NotInTime, Signal, doing, running
+from tests.local.receiver import Receiver, Silence
+from tests.local.stack import LocalStack
+
+CREATE = "POST .*/Calls.json"
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    stepped = Clock(stepped=True)
+    with running(stepped):
+        yield stepped
+        stepped.shut()
+
+
+def test_time_stands_still_while_work_is_in_flight(clock: Clock) -> None:
+    fired: list[float] = []
+    clock.call_later(5, lambda: fired.append(clock.seconds()))
+
+    def work() -> None:
+        time.sleep(0.3)
+        seen.append((clock.seconds(), list(fired)))
+
+    seen: list[Any] = []
+    clock.start_thread("a slow handler", work)
+    clock.pause(10)
+    assert seen == [(0, [])]
+    assert (fired, clock.seconds()) == ([5], 10)
+
+
+def test_who_pauses_lets_time_pass_and_is_at_work_again_before_more_of_it_does(
+    clock: Clock,
+) -> None:
+    seen: list[float] = []
+
+    def pausing() -> None:
+        for _ in range(3):
+            clock.pause(7)
+            time.sleep(0.05)
+            seen.append(clock.seconds())
+
+    clock.start_thread("a handler", pausing)
+    clock.until(lambda: len(seen) == 3, within=30)
+    assert seen == [7, 14, 21]
+
+
+def test_who_is_signalled_is_at_work_before_the_signaller_goes_on(clock: Clock) -> None:
+    signal, seen = Signal(clock), list[float]()
+
+    def wait() -> None:
+        assert signal.wait(100)
+        time.sleep(0.2)
+        seen.append(clock.seconds())
+
+    clock.start_thread("who waits", wait)
+    clock.call_later(3, signal.set)
+    clock.pause(50)
+    assert seen == [3]
+
+
+def test_a_wait_that_nobody_ends_is_over_in_virtual_time(clock: Clock) -> None:
+    assert Signal(clock).wait(86_400) is False
+    assert clock.seconds() == 86_400
+
+
+def test_work_that_is_handed_on_is_one_piece_of_work(clock: Clock) -> None:
+    """Whoever has it may suspend it, and only the end of it ends it."""
+    work = clock.begin("a request")
+    taken = clock.take_over(str(work.number))
+    assert taken is work
+    clock.call_later(4, lambda: None)
+    with work.suspended():
+        clock.pause(2)
+    assert clock.holders() == ["a request"]
+    work.end()
+    assert clock.holders() == []
+    assert clock.take_over(str(work.number)) is None
+
+
+def test_a_call_gets_virtual_time_and_no_more(clock: Clock) -> None:
+    forever, seen = threading.Event(), list[float]()
+
+    def hang() -> None:
+        work = clocks.current_work()
+        assert work is not None
+        with work.suspended():  # a peer that knows the clock, and does not answer
+            forever.wait()
+
+    def call() -> None:
+        with pytest.raises(TimeoutError):
+            clock.call_within(8, hang)
+        seen.append(clock.seconds())
+
+    clock.start_thread("a request", call)
+    clock.until(lambda: seen, within=20)
+    forever.set()
+    assert seen == [8]
+
+
+def test_a_condition_that_does_not_come_true_fails_after_virtual_time(clock: Clock) -> None:
+    with pytest.raises(NotInTime, match="not within 600 virtual seconds"):
+        clock.until(lambda: False, within=600)
+    assert clock.seconds() == 600
+
+
+def test_work_that_never_ends_is_named(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "STALLED_SECONDS", 0.2)
+    work = clock.begin("a handler that hangs")
+    with pytest.raises(ClockStalled, match="the clock waits for: a handler that hangs"):
+        clock.settle()
+    work.end()
+
+
+def test_a_fast_clock_is_no_faster_than_real_time_while_work_is_in_flight() -> None:
+    clock = Clock(1000)
+    with running(clock):
+        with clock.busy("a slow handler"):
+            time.sleep(0.01)  # until the loop knows
+            before, began = clock.seconds(), time.monotonic()
+            time.sleep(0.2)
+            passed, real = clock.seconds() - before, time.monotonic() - began
+        assert 0 < passed <= real + 0.05
+        clock.until(lambda: clock.seconds() > before + 100, within=200)
+
+
+# -- the whole stack ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def stack(receiver: Receiver) -> Iterator[LocalStack]:
+    with LocalStack(clock=Clock(stepped=True), environ={}, receiver=receiver) as running_stack:
+        yield running_stack
+
+
+def carried(stack: LocalStack) -> dict[str, Any]:
+    """The record of the demo's callback once it has ended, with times since it was created."""
+    api = demo.Api(stack.url, stack.key)
+    began = stack.clock.now()
+    status, location, _ = api.create({**demo.REQUEST, "allow_parallel": True})
+    assert status == 202
+    stack.until(lambda: api.read(location)["status"] == "ended")
+    record = api.read(location)
+    api.close()
+    record["took"] = (stack.clock.now() - began).total_seconds()
+    return record
+
+
+def test_a_handler_that_sleeps_in_real_time_changes_no_result(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = carried(stack)
+    for name in ("local-place-leg", "local-carrier-webhook"):
+        function = stack.functions.find(name)
+        handler = function._handler
+
+        def slow(event: Any, context: Any, handler: Any = handler) -> Any:
+            time.sleep(0.3)
+            return handler(event, context)
+
+        monkeypatch.setattr(function, "_handler", slow)
+    late = carried(stack)
+    for of_both in ("outcome", "cause", "bridged_seconds"):
+        assert late[of_both] == quick[of_both]
+    for leg in ("leg_A", "leg_B"):
+        assert late[leg]["seconds"] == quick[leg]["seconds"]
+    # One callback starts at another fraction of the carrier's second.
+    assert late["took"] == pytest.approx(quick["took"], abs=1)
+
+
+def test_a_carrier_that_does_not_answer_is_given_up_by_the_virtual_timeout_of_the_sdk(
+    stack: LocalStack,
+) -> None:
+    """The call is placed all the same, and taken over from its first webhook."""
+    assert stack.carrier is not None
+    fault = {"fault": "slow", "seconds": 30, "times": 1, "where": CREATE}
+    requests.post(f"{stack.carrier_url}/sim/faults", json=fault).raise_for_status()
+    began = stack.clock.seconds()
+    record = carried(stack)
+    assert (record["outcome"], record["leg_A"]["attempts"]) == ("completed", 1)
+    assert stack.carrier.exchange.placed == 2
+    assert stack.clock.seconds() - began < 60
+
+
+def test_an_endpoint_that_hangs_is_given_up_after_virtual_time_and_tried_again(
+    stack: LocalStack, receiver: Receiver
+) -> None:
+    body = {"url": receiver.url + "/hook", "events": ["callback.accepted"]}
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    requests.put(f"{stack.url}/voice/webhook/endpoint", json=body, headers=headers)
+    silence = Silence(stack.clock)
+    receiver.answers["/hook"] = silence
+    began = stack.clock.seconds()
+    api = demo.Api(stack.url, stack.key)
+    assert api.create(demo.REQUEST)[0] == 202
+    api.close()
+    stack.clock.until(lambda: len(receiver.at("/hook")) == 2, within=120)
+    silence.is_over.set()
+    first, second = receiver.at("/hook")
+    assert json.loads(first.body) == json.loads(second.body)
+    assert 15 <= stack.clock.seconds() - began < 60
+
+
+def test_a_request_waits_for_what_its_function_waits_for(stack: LocalStack) -> None:
+    function = stack.functions.find("local-callback-api")
+    handler = function._handler
+
+    def pausing(event: Any, context: Any) -> Any:
+        stack.clock.pause(5)
+        return handler(event, context)
+
+    function._handler = pausing
+    began = stack.clock.seconds()
+    api = demo.Api(stack.url, stack.key)
+    assert api.read(demo.PATH)["callbacks"] == []
+    api.close()
+    function._handler = handler
+    assert stack.clock.seconds() - began == 5
+    with doing(None):
+        stack.clock.pause(1)
+    assert stack.clock.seconds() - began == 6
