@@ -35,7 +35,6 @@ def rendered(url: str, profile: Path) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     return result.stdout

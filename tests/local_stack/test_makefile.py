@@ -38,7 +38,6 @@ def test_make_says_in_a_line_that_it_needs_another_python(tmp_path, target, scri
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert (
