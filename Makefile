@@ -1,4 +1,4 @@
-# Everything this project does, by name. `make` alone lists it.
+# Everything this project does, by name. `make` alone lists the targets.
 #
 #   PYTHON=python3.13     the interpreter .venv is made with, 3.11 or newer
 #   PORT, CARRIER_PORT    for `make run`: where to listen; free ports without them
@@ -28,21 +28,21 @@ REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 
 .PHONY: help demo run test check pytest format build deploy admin soak bench mutants schemathesis lock clean
 help:
-	@echo "make demo          one callback between two simulated parties, as it happens"
-	@echo "make run           the whole service on this machine until interrupted (PORT=, CARRIER_PORT=)"
-	@echo "make test          every check and every test"
-	@echo "make check         formatting, lint, types, template and workflow, each scanned"
+	@echo "make demo          show one callback between two simulated parties as it happens"
+	@echo "make run           run the whole service on this machine until Ctrl-C (PORT=, CARRIER_PORT=)"
+	@echo "make test          every check and every test, about 15 minutes"
+	@echo "make check         formatting, lint, types, and scans of the template and the workflow"
 	@echo "make pytest        the tests alone, or some of them (ARGS=tests/unit)"
-	@echo "make format        format the code, and mend what lint can"
-	@echo "make build         what is deployed: the functions and their layer"
+	@echo "make format        format the code, and fix what lint can fix"
+	@echo "make build         build what is deployed: the functions and their layer"
 	@echo "make deploy        build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
-	@echo "make admin         tenants, keys, numbers, policies, forgetting (ARGS='--help')"
-	@echo "make schemathesis  over 5,000 requests made up from the API's document, some minutes"
-	@echo "make bench         how soon the second party is called once the first is there, minutes"
-	@echo "make mutants       break the code in every small way and see which tests notice, minutes"
-	@echo "make soak          very many long histories (N=20000 STEPS=100 SEED=), 40 minutes"
-	@echo "make lock          look for newer versions within requirements.txt and pin them all"
-	@echo "make clean         remove all that was installed or built here"
+	@echo "make admin         manage tenants, keys, numbers, policies and erasures (ARGS='--help')"
+	@echo "make schemathesis  over 5,000 requests generated from the API's document, some minutes"
+	@echo "make bench         time from the first party's answer to the second party's call, some minutes"
+	@echo "make mutants       mutation testing: which small faults no test notices, some minutes"
+	@echo "make soak          many long random histories (N=20000 STEPS=100 SEED=), 40 minutes"
+	@echo "make lock          pin the newest versions that requirements.txt allows"
+	@echo "make clean         remove everything that was installed or built here"
 
 demo: $(INSTALLED)
 	@$(RUN) python -m tests.local.demo $(ARGS)
@@ -51,11 +51,21 @@ run: $(INSTALLED)
 	@$(RUN) python -m tests.local $(if $(PORT),--port $(PORT)) \
 		$(if $(CARRIER_PORT),--carrier-port $(CARRIER_PORT)) $(ARGS)
 
-test: check pytest
+# One part after another, even with -j, and none before it is certain that all of them can run.
+test:
+	@$(python_needed)
+	@$(PYTHON) tests/chromium.py
+	@echo "make test takes about 15 minutes on two idle cores:"
+	@echo "  1. install what it needs in $(VENV) and $(SCANNERS), the first time: two minutes"
+	@echo "  2. make check, formatting, lint, types and scanners: two minutes"
+	@echo "  3. make pytest, every test: the rest"
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory pytest
 
+# A file's tests stay together: those that share a stack, or a build, share it.
 pytest: $(INSTALLED)
-	@# A file's tests stay together: those that share a stack, or a build, share it.
-	$(RUN) python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(RUN) python -m pytest -p tests.progress --numprocesses 2 --dist loadfile \
+		--max-worker-restart 0 --durations 15 --durations-min 1 $(ARGS)
 
 # A quick run of it is among the tests.
 schemathesis: $(INSTALLED)
@@ -81,11 +91,8 @@ build: $(INSTALLED)
 deploy: build
 	$(RUN) SAM_CLI_TELEMETRY=0 sam deploy --config-env $(STACK) $(ARGS)
 
-# pip's own words go to a file: about a version that is not there it prints every other.
 define pip_install
-"$(1)/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
-	--no-warn-conflicts --root-user-action=ignore $(2) >"$(1)/pip.log" 2>&1 \
-	|| { echo "pip could not install $(2):" >&2; tail -n 20 "$(1)/pip.log" | cut -c 1-300 >&2; exit 1; }
+"$(1)/bin/python" tests/install.py "$(1)" $(2)
 endef
 
 # What does not even say that it is a Python of some version is none.
@@ -102,7 +109,7 @@ endef
 # Made anew when a requirement changes, so that nothing is in it which nobody asked for.
 $(INSTALLED): $(REQUIREMENTS)
 	@$(python_needed)
-	@echo "Installing into $(VENV), about a minute..."
+	@echo "Installing what tests/requirements.txt asks for into $(VENV), about a minute:"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
@@ -112,7 +119,7 @@ $(INSTALLED): $(REQUIREMENTS)
 
 $(SCANNERS)/installed: tests/scanners/requirements.txt tests/scanners/constraints.txt
 	@$(python_needed)
-	@echo "Installing the template's scanners into $(SCANNERS), about a minute..."
+	@echo "Installing the template's scanners into $(SCANNERS), about a minute:"
 	@rm -rf $(SCANNERS)
 	@$(PYTHON) -m venv $(SCANNERS)
 	@$(call pip_install,$(SCANNERS),--constraint tests/scanners/constraints.txt --requirement tests/scanners/requirements.txt)

@@ -1,31 +1,27 @@
 """Pages as a browser shows them."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import chromium
+
 
 def rendered(url: str, profile: Path) -> str:
     """The page's text after its scripts ran, in headless Chromium.
 
-    CARRIER_PAGE_TEST=without-browser skips; a missing browser is a failure otherwise.
+    Where it is left out on purpose the test is skipped; where it is missing the test fails.
     """
-    if os.environ.get("CARRIER_PAGE_TEST") == "without-browser":
-        pytest.skip("CARRIER_PAGE_TEST=without-browser")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.fail(
-            "pages are checked in headless Chromium, which is not installed: "
-            "`apt-get install chromium`, or set CARRIER_PAGE_TEST=without-browser to go without"
-        )
+    if chromium.is_left_out():
+        pytest.skip("=".join(chromium.WITHOUT))
+    program = chromium.find()
+    if program is None:
+        pytest.fail(chromium.ADVICE)
     result = subprocess.run(
         [
             *(
-                browser,
+                program,
                 "--headless=new",
                 "--no-sandbox",
                 "--disable-gpu",
@@ -35,7 +31,6 @@ def rendered(url: str, profile: Path) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     return result.stdout

@@ -100,13 +100,13 @@ def measured(
         def one(_: int) -> dict[str, float]:
             key = {"Authorization": f"Bearer {stack.key}"}
             url = f"{stack.url}/voice/call/callback"
-            answer = requests.post(url, json=BODY, headers=key, timeout=30)
+            answer = requests.post(url, json=BODY, headers=key)
             answer.raise_for_status()
             callback_id = answer.json()["callback_id"]
             try:
                 return moments.of(callback_id)
             except NotMeasured as error:
-                record = requests.get(f"{stack.url}/voice/call/callback/{callback_id}", timeout=30)
+                record = requests.get(f"{stack.url}/voice/call/callback/{callback_id}")
                 raise NotMeasured(f"{error} of {record.text}; {_deadline(speed)}") from error
 
         with ThreadPoolExecutor(parallel) as clients:

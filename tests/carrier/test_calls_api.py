@@ -165,7 +165,6 @@ def test_the_next_page_is_relative_and_carries_a_token(
     body = requests.get(
         f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json?PageSize=2",
         auth=(ACCOUNT, TOKEN),
-        timeout=5,
     ).json()
     path = f"/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
     assert body["next_page_uri"] == f"{path}?PageSize=2&Page=1&PageToken=PA{sids[1]}"
@@ -210,7 +209,7 @@ def test_wrong_credentials_are_20003(simulator: CarrierSimulator) -> None:
     assert (caught.value.status, caught.value.code) == (401, 20003)
     url = f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
     messages = [
-        requests.get(url, auth=auth, timeout=5).json()["message"]
+        requests.get(url, auth=auth).json()["message"]
         for auth in (None, ("somebody", TOKEN), (ACCOUNT, "wrong"), ("AC" + "f" * 32, TOKEN))
     ]
     assert messages == [
@@ -224,22 +223,20 @@ def test_wrong_credentials_are_20003(simulator: CarrierSimulator) -> None:
 def test_an_api_key_is_as_good_as_the_token(simulator: CarrierSimulator) -> None:
     key = "SK" + "e" * 32
     scenario = {"api_keys": {key: "secret"}}
-    requests.post(simulator.url + "/sim/scenario", json=scenario, timeout=5).raise_for_status()
+    requests.post(simulator.url + "/sim/scenario", json=scenario).raise_for_status()
     client = Client(key, "secret", ACCOUNT)
     client.api.base_url = simulator.url
     assert client.calls.create(to=SOMEBODY, from_=OURS, twiml=PAUSE).status == "queued"
     client.http_client.session.close()
     url = f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
-    assert requests.get(url, auth=(key, "wrong"), timeout=5).status_code == 401
+    assert requests.get(url, auth=(key, "wrong")).status_code == 401
 
 
 def test_another_account_s_path_and_an_unknown_one_are_20404(
     simulator: CarrierSimulator,
 ) -> None:
     for path in (f"Accounts/AC{'f' * 32}/Calls.json", f"Accounts/{ACCOUNT}/calls.json", "Nothing"):
-        answer = requests.get(
-            f"{simulator.url}/2010-04-01/{path}", auth=(ACCOUNT, TOKEN), timeout=5
-        )
+        answer = requests.get(f"{simulator.url}/2010-04-01/{path}", auth=(ACCOUNT, TOKEN))
         assert (answer.status_code, answer.json()["code"]) == (404, 20404)
         assert answer.json()["message"] == (
             f"The requested resource /2010-04-01/{path} was not found"
@@ -247,7 +244,6 @@ def test_another_account_s_path_and_an_unknown_one_are_20404(
     answer = requests.put(
         f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json",
         auth=(ACCOUNT, TOKEN),
-        timeout=5,
     )
     assert (answer.status_code, answer.json()["code"]) == (405, 20004)
 
@@ -356,7 +352,6 @@ def test_every_documented_parameter_of_a_create_is_accepted(
         f"{simulator.url}/2010-04-01/Accounts/{ACCOUNT}/Calls.json",
         data=good | {"Unheard": "of"},
         auth=(ACCOUNT, TOKEN),
-        timeout=5,
     )
     assert answer.status_code == 201, answer.text
     assert answer.headers["Twilio-Request-Id"].startswith("RQ")
@@ -371,7 +366,6 @@ def test_the_application_beats_the_url_and_the_url_beats_the_twiml(
     requests.post(
         simulator.url + "/sim/scenario",
         json={"applications": {sid: {"voice_url": application.url + "/application"}}},
-        timeout=5,
     ).raise_for_status()
     url = application.url + "/url"
     client.calls.create(to=SOMEBODY, from_=OURS, url=url, twiml=PAUSE)

@@ -18,7 +18,7 @@ ALL = ["initiated", "ringing", "answered", "completed"]
 
 
 def fault(simulator: CarrierSimulator, **rule: Any) -> None:
-    answer = requests.post(simulator.url + "/sim/faults", json=rule, timeout=5)
+    answer = requests.post(simulator.url + "/sim/faults", json=rule)
     assert answer.status_code == 201, answer.text
 
 
@@ -212,18 +212,16 @@ def test_a_fault_nobody_knows_is_refused(simulator: CarrierSimulator) -> None:
         {"fault": "drop", "to": "("},
         {"fault": "drop", "chance": 7},
     ):
-        answer = requests.post(simulator.url + "/sim/faults", json=rule, timeout=5)
+        answer = requests.post(simulator.url + "/sim/faults", json=rule)
         assert answer.status_code == 400, rule
-    requests.delete(simulator.url + "/sim/faults", timeout=5).raise_for_status()
+    requests.delete(simulator.url + "/sim/faults").raise_for_status()
 
 
 # -- doubts ------------------------------------------------------------------------------------
 
 
 def doubt(simulator: CarrierSimulator, name: str, value: Any) -> None:
-    requests.patch(
-        simulator.url + "/sim/settings", json={name: value}, timeout=5
-    ).raise_for_status()
+    requests.patch(simulator.url + "/sim/settings", json={name: value}).raise_for_status()
 
 
 @pytest.mark.parametrize("value", DOUBTS["answered_callback"])
@@ -345,7 +343,7 @@ def test_doubt_failure_sip_code(
 ) -> None:
     doubt(simulator, "failure_sip_code", value)
     requests.put(
-        simulator.url + "/sim/behaviours/1000777", json={"outcome": "failed"}, timeout=5
+        simulator.url + "/sim/behaviours/1000777", json={"outcome": "failed"}
     ).raise_for_status()
     create(client, "sip:1000777@d.example", status_callback=application.url + "/status")
     simulator.advance(5)
@@ -418,6 +416,6 @@ def test_each_doubt_has_its_test() -> None:
 
 def test_a_switch_refuses_what_it_does_not_know(simulator: CarrierSimulator) -> None:
     for change in ({"busy_sip_code": 1}, {"nothing": 1}, {"calls_per_second": 0}):
-        answer = requests.patch(simulator.url + "/sim/settings", json=change, timeout=5)
+        answer = requests.patch(simulator.url + "/sim/settings", json=change)
         assert answer.status_code == 400, change
     assert simulator.exchange.settings.busy_sip_code == 486

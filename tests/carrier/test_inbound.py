@@ -17,7 +17,7 @@ CALLER = "+14155552671"
 
 
 def sim(simulator: CarrierSimulator, path: str, body: dict[str, Any], method: str = "POST") -> Any:
-    answer = requests.request(method, simulator.url + "/sim/" + path, json=body, timeout=5)
+    answer = requests.request(method, simulator.url + "/sim/" + path, json=body)
     answer.raise_for_status()
     return answer.json()
 
@@ -102,9 +102,7 @@ def test_an_inbound_caller_presses_keys_and_hangs_up(
     sim(simulator, f"calls/{sid}/digits", {"digits": "12#"})
     simulator.advance(1)
     assert application.at("/digits")[0]["Digits"] == "12"
-    answer = requests.post(
-        f"{simulator.url}/sim/calls/{sid}/digits", json={"digits": "1"}, timeout=5
-    )
+    answer = requests.post(f"{simulator.url}/sim/calls/{sid}/digits", json={"digits": "1"})
     assert answer.status_code == 409
     sim(simulator, f"calls/{sid}/hangup", {})
     assert client.calls(sid).fetch().status == "completed"
@@ -137,9 +135,7 @@ def test_with_answer_on_bridge_the_caller_hears_ringback_until_somebody_answers(
 def test_an_inbound_call_without_a_document_is_refused_by_the_simulator(
     simulator: CarrierSimulator,
 ) -> None:
-    answer = requests.post(
-        simulator.url + "/sim/inbound-call", json={"to": OURS, "from": CALLER}, timeout=5
-    )
+    answer = requests.post(simulator.url + "/sim/inbound-call", json={"to": OURS, "from": CALLER})
     assert (answer.status_code, "no voice URL" in answer.json()["error"]) == (400, True)
 
 
@@ -249,9 +245,9 @@ def test_a_call_is_recorded_and_its_sound_is_a_real_wav_of_that_length(
     last = application.at("/status")[-1]
     assert (last["RecordingSid"], last["RecordingDuration"]) == (recording.sid, "7")
     url = seen[1]["RecordingUrl"]
-    assert requests.get(url, timeout=5).status_code == 401
+    assert requests.get(url).status_code == 401
     for ending in ("", ".wav"):
-        sound = requests.get(url + ending, auth=(ACCOUNT, TOKEN), timeout=5)
+        sound = requests.get(url + ending, auth=(ACCOUNT, TOKEN))
         assert sound.headers["Content-Type"] == "audio/x-wav"
         with wave.open(io.BytesIO(sound.content)) as opened:
             assert opened.getnframes() / opened.getframerate() == 7.0

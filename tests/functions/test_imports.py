@@ -48,6 +48,5 @@ def test_the_path_of_a_webhook_or_a_key_does_not_import(function, doing, module)
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr or f"{module} is imported"

@@ -46,7 +46,6 @@ def logged(name: str) -> list[dict[str, str]]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     return [json.loads(line) for line in said.stdout.splitlines()]
 

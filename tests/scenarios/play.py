@@ -125,7 +125,7 @@ class Play:
         url = self.world.url + path
         signature = RequestValidator(AUTH_TOKEN).compute_signature(url, fields)
         headers = {"X-Twilio-Signature": signature}
-        return requests.post(url, data=fields, headers=headers, timeout=30)
+        return requests.post(url, data=fields, headers=headers)
 
     # -- trouble ---------------------------------------------------------------------------------
 

@@ -223,7 +223,6 @@ def test_a_webhook_whose_names_run_into_their_values_is_refused_and_writes_nothi
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Twilio-Signature": signature_of(url, genuine),
         },
-        timeout=30,
     )
     assert rows(play) == before
     assert answer.status_code == 403

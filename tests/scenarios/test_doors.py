@@ -84,7 +84,6 @@ def test_a_forged_webhook_is_refused_and_writes_nothing_at_all(ringing, forgery,
         url,
         data=body.encode(),
         headers={"Content-Type": content_type, "X-Twilio-Signature": signature},
-        timeout=30,
     )
     assert rows(play) == before
     assert answer.status_code == 403
@@ -110,7 +109,6 @@ def test_a_genuine_webhook_is_genuine_at_its_own_url_only(ringing, path):
         play.world.url + path.format(id=callback_id),
         data=genuine,
         headers={"X-Twilio-Signature": signature},
-        timeout=30,
     )
     assert answer.status_code == 403
     assert rows(play) == before

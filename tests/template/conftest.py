@@ -36,7 +36,6 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

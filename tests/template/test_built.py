@@ -128,7 +128,6 @@ class World:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         *logged, _ = done.stdout.splitlines()

@@ -51,7 +51,6 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

@@ -116,7 +116,6 @@ def test_a_test_during_which_one_is_heard_fails_and_says_where_but_not_which(tmp
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
     assert ran.returncode == 1
     assert "3 passed, 2 errors" in ran.stdout, ran.stdout
