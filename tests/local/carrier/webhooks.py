@@ -221,23 +221,25 @@ class Webhooks:
         return answer
 
     def _spent(self, began: float, really: float, work: Work) -> float:
-        """Seconds since then: virtual ones for an application that knows the clock, and real ones
-        for any other, which a standing clock would wait for without end."""
-        virtual = self.exchange.clock.seconds() - began
-        return virtual if work.is_shared else max(virtual, time.monotonic() - really)
+        """Seconds since then: virtual ones for an application that knows the clock. Any other
+        answers in real time, whether the clock stands still or runs a thousand times faster."""
+        if work.is_shared:
+            return self.exchange.clock.seconds() - began
+        return time.monotonic() - really
 
     @contextlib.asynccontextmanager
     async def _timeout(self, seconds: float, work: Work) -> AsyncIterator[None]:
         """As asyncio.timeout, by the rule of `_spent`. A work that is given up is ours again."""
         loop = asyncio.get_running_loop()
 
-        def expire() -> None:
-            work.reclaim()
-            running.reschedule(loop.time())
+        def expire(*, is_virtual: bool) -> None:
+            if work.is_shared is is_virtual:
+                work.reclaim()
+                running.reschedule(loop.time())
 
         async with asyncio.timeout(None) as running:
-            timer = self.exchange.clock.call_later(seconds, expire)
-            handle = loop.call_later(seconds, lambda: None if work.is_shared else expire())
+            timer = self.exchange.clock.call_later(seconds, lambda: expire(is_virtual=True))
+            handle = loop.call_later(seconds, lambda: expire(is_virtual=False))
             try:
                 yield
             finally:
