@@ -22,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import yaml
 from twilio.rest import Client
 from werkzeug import Response
 
@@ -298,6 +299,17 @@ def dialing() -> Callback:
 
 def over() -> Callback:
     return replace(planned(), close_reason=CloseReason.CANCELED)
+
+
+def aliases(path: Path) -> list[str]:
+    events = yaml.parse(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    return [event.anchor for event in events if isinstance(event, yaml.AliasEvent)]
+
+
+def test_the_build_writes_every_alias_out(build: Path) -> None:
+    """CloudFormation takes no aliases (User Guide, "CloudFormation template format")."""
+    assert "public-url" in aliases(document.TEMPLATE)
+    assert aliases(build / "template.yaml") == []
 
 
 def test_every_event_is_answered_by_a_test() -> None:

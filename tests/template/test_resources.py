@@ -539,19 +539,24 @@ def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if
         counted.setdefault(json.dumps([count["MetricNamespace"], count["MetricName"]]), set()).add(
             filter_["LogGroupName"]["Ref"]
         )
+    logs_with = {
+        "CallsHeldInCarrierQueue": {"CarrierWebhookLogs", "ReconcileLogs"},
+        "WebhookDeliveriesFailed": {"NotifyClientLogs"},
+    }
     watched = {}
     for alarm in of_type(deployed, "AWS::CloudWatch::Alarm").values():
         if alarm["Namespace"] == "AWS/SQS":
             continue
         metric = json.dumps([alarm["Namespace"], alarm["MetricName"]])
         watched[metric] = counted[metric]
+        assert watched[metric] == logs_with[alarm["MetricName"]]
         assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
         assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
         given, topic, _ = alarm["AlarmActions"]["Fn::If"]
         assert (given, topic) == ("AlarmTopicIsGiven", [{"Ref": "AlarmTopicArn"}])
 
-    assert list(watched.values()) == [{"CarrierWebhookLogs", "ReconcileLogs"}, {"NotifyClientLogs"}]
+    assert len(watched) == len(logs_with)
     assert watched.keys() == counted.keys()
 
 
