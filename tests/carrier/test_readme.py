@@ -1,5 +1,6 @@
 """What the simulator's README tells is what it does."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_every_route_is_in_the_table_of_its_api() -> None:
 )
 def test_every_fault_and_every_switch_is_named(names: list[str]) -> None:
     assert [name for name in names if f"`{name}`" not in API] == []
+
+
+def test_every_value_of_a_switch_is_named_the_likeliest_first() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", API, re.MULTILINE)
+    values = {
+        name: ", ".join(v if isinstance(v, str) else json.dumps(v) for v in known)
+        for name, known in DOUBTS.items()
+    }
+    assert dict(rows) == values
 
 
 def test_every_part_of_a_scenario_is_named() -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.histories.world import SeenCall, World
 
-# What the called parties do, by the simulator's table (README, the carrier simulator).
+# What the called parties do, by the simulator's table (tests/local/carrier/README.md).
 PARTIES = {
     "stays": "1000201",
     "busy": "1000202",

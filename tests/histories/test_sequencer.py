@@ -12,7 +12,7 @@ from tests.template import document
 from tests.unit.build import NOON
 
 DIALING = ["CallFirstParty", "CallSecondParty"]
-WAITS = [1, 2, 4, 8, 8]  # seconds; README, "What can go wrong", 7
+WAITS = [1, 2, 4, 8, 8]  # seconds; tests/README.md, "What can go wrong", 7
 
 
 @pytest.fixture(scope="module")

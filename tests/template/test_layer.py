@@ -125,6 +125,17 @@ def test_our_own_package_is_complete(folder: Path) -> None:
     assert (folder / table).read_bytes() == (LAYER / table).read_bytes()
 
 
+def test_documentation_does_not_ship(folder: Path) -> None:
+    assert list((LAYER / "callback").rglob("*.md"))
+    assert list((folder / "callback").rglob("*.md")) == []
+    assert [path for path in (folder / "callback").rglob("*") if not any_file(path)] == []
+
+
+def any_file(path: Path) -> bool:
+    """Whether it is a file, or a folder with one in it."""
+    return path.is_file() or any(each.is_file() for each in path.rglob("*"))
+
+
 def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
     def folders(path: str) -> set[str]:
         return {p.name for p in (folder / path).iterdir() if p.is_dir()} - {"__pycache__"}

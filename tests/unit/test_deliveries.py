@@ -31,7 +31,7 @@ def test_a_delivery_is_kept_for_a_week_after_it_is_due_however_long_it_is_put_of
 
 
 def test_who_is_put_off_every_time_is_tried_for_nine_days_and_a_little_more(delivery):
-    """README tells clients, and whoever erases."""
+    """As webhooks/README.md and privacy/README.md say."""
     while delivery.status is DeliveryStatus.PENDING:
         tried_last = delivery.due_at
         delivery = deliveries.refused(delivery, "http_503", tried_last, LONGEST_WAIT)

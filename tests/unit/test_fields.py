@@ -1,4 +1,6 @@
-"""A new field is everywhere it belongs: stored, asked for, shown. See README, "Change it".
+"""A new field is everywhere it belongs: stored, asked for, shown.
+
+See "How to change it" in the package's README.
 
 What is tried is made from the fields themselves, so a field that is added is tried by itself.
 """
