@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, settings, triggers
+from callback import aws, responses, settings, triggers
 from callback.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.intake import Intake
@@ -30,7 +30,7 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppressed = SuppressionList(client, table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, client, credentials, pepper, workflow, responses)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

@@ -11,14 +11,15 @@ from callback import (
     http,
     lookup,
     outbound,
+    posting,
     rehearsal,
+    responses,
     schema,
     settings,
-    views,
 )
 from callback.credentials import CredentialStore
 from callback.discretion import discreet
-from callback.intake import Intake
+from callback.intake import Intake, Requested
 from callback.models import Source
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
@@ -35,7 +36,7 @@ workflow = Workflow(
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, client, credentials, pepper, workflow, responses)
 
 
 def create(event: http.Event) -> http.Answer:
@@ -47,28 +48,26 @@ def create(event: http.Event) -> http.Answer:
         sip_domain=SETTINGS.sip_domain,
         rules=webhook_rules,
     )
+    requested = Requested(tenant, Source.API, request)
     key = intake.key_of(
-        tenant,
-        request,
+        requested,
         http.header(event, "idempotency-key"),
         required=SETTINGS.require_idempotency_key == "true",
     )
     if query.dry_run:
-        return rehearsal.of(intake, tenant, request)
-    return intake.post(tenant, Source.API, request, key)
+        return responses.rehearsed(rehearsal.rehearse(intake, requested))
+    return responses.posted(posting.post(intake, requested, key))
 
 
 def show(event: http.Event) -> http.Answer:
     callback = lookup.get(intake.store, http.tenant(event), http.path(event, "callback_id"))
-    return http.json_reply(200, views.of(callback))
+    return responses.shown(callback)
 
 
 def show_many(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
     page = lookup.page(intake.store, tenant, schema.parse_list(http.query(event)))
-    return http.json_reply(
-        200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
-    )
+    return responses.listed(page)
 
 
 def cancel(event: http.Event) -> http.Answer:
@@ -78,7 +77,7 @@ def cancel(event: http.Event) -> http.Answer:
         tenant=http.tenant(event),
         callback_id=http.path(event, "callback_id"),
     )
-    return http.json_reply(202, views.of(callback))
+    return responses.canceled(callback)
 
 
 ROUTES = {

@@ -8,10 +8,20 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_door, http, missed_call, schema, settings, twiml
+from callback import (
+    aws,
+    carrier_door,
+    http,
+    missed_call,
+    posting,
+    responses,
+    schema,
+    settings,
+    twiml,
+)
 from callback.credentials import CredentialStore
 from callback.discretion import discreet
-from callback.intake import Intake
+from callback.intake import Intake, Requested
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
@@ -39,7 +49,7 @@ workflow = Workflow(
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, client, credentials, pepper, workflow, responses)
 sms = SmsTrigger(numbers, suppressed, once, intake)
 
 
@@ -62,14 +72,9 @@ def packet(event: http.Event) -> http.Answer:
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
-    answer = intake.take(
-        tenant,
-        Source.PACKET,
-        request,
-        packet_id,
-        key_required=SETTINGS.require_idempotency_key == "true",
-    )
-    return http.compact(answer)
+    requested = Requested(tenant, Source.PACKET, request)
+    key = intake.key_of(requested, packet_id, required=SETTINGS.require_idempotency_key == "true")
+    return responses.posted_packet(posting.post(intake, requested, key))
 
 
 ROUTES = {

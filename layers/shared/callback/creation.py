@@ -5,10 +5,11 @@ import uuid
 from datetime import timedelta
 
 from callback import clock, closing, placement
-from callback.admission import Admission, Admitted
+from callback.admission import Admitted
 from callback.dialer import Dialer
 from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
+from callback.intake import Intake
 from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook
 from callback.policy import PolicyStore
 from callback.schema import CallbackRequest, LegRequest
@@ -16,16 +17,14 @@ from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 
-def admit(
-    store: CallbackStore, admission: Admission, callback: Callback, key: Key | None = None
-) -> Admitted:
+def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitted:
     """Raises the refusals of `admission`; but KeyUsed for a key that was used: a repetition gets
     its first answer, whatever the rules say by now. Writes nothing."""
     try:
-        return admission.admit(callback)
+        return intake.admission.admit(callback)
     except CallbackError:
         if key:
-            store.refuse_used(callback, key)
+            intake.store.refuse_used(callback, key)
         raise
 
 

@@ -2,9 +2,9 @@
 
 from aws_lambda_powertools import Logger
 
-from callback import schema
+from callback import posting, schema
 from callback.errors import CallbackError, RequestInProgress
-from callback.intake import Intake
+from callback.intake import Intake, Requested
 from callback.suppression import SuppressionList
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerStore
@@ -41,11 +41,12 @@ def accept(
         triggers.forget(trigger_id)
         return
     try:
-        answer = intake.take(request.tenant, trigger.source, request, trigger_id)
+        requested = Requested(request.tenant, trigger.source, request)
+        callback_id = posting.take(intake, requested, trigger_id)
     except CallbackError as refused:
         if refused.status >= 500 or isinstance(refused, RequestInProgress):
             raise
         logger.warning("trigger refused", source=trigger.source, code=refused.code)
     else:
-        logger.info("trigger accepted", source=trigger.source, status=answer["statusCode"])
+        logger.info("trigger accepted", source=trigger.source, callback_id=callback_id)
     triggers.forget(trigger_id)
