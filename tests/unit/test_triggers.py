@@ -1,17 +1,18 @@
 """What waits to be accepted is accepted once, dropped when refused, kept when not understood."""
 
 import json
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from callback import errors, posting, responses, triggers
+from callback import errors, posting, responses
 from callback.admission import Admission
+from callback.destinations import DialPlan
 from callback.intake import Intake
 from callback.models import Source
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
+from callback.triggers import QueuedTriggers
 from tests.unit.build import callback
 
 ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
@@ -41,12 +42,12 @@ def posted(monkeypatch):
 
 @pytest.fixture
 def accept(client, stored):
-    place = {"home_region": "US", "sip_domain": "pbx.example"}
-    admission = Admission(client, "callbacks", None, **place)
-    intake = Intake(*(None, None, None), admission, responses, **place, retention=timedelta(30))
+    admission = Admission(client, "callbacks", None, DialPlan("US", "pbx.example"))
+    intake = Intake(None, admission, responses, retention_days=30)
     suppressed = SimpleNamespace(contains=lambda tenant, to: (tenant, to) == ("acme", "1000999"))
     tenants = TenantStore(client, "callbacks")
-    return lambda: triggers.accept(stored, tenants, suppressed, intake, TRIGGER)
+    queued = QueuedTriggers(stored, tenants, suppressed, intake)
+    return lambda: queued.accept(TRIGGER)
 
 
 class Messages:

@@ -2,23 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
 
 from callback import idempotency
 from callback.admission import Admission
-from callback.dialer import Dialer
+from callback.control import CallControl
+from callback.destinations import DialPlan
 from callback.idempotency import Key, Responses
 from callback.models import Source
 from callback.schema import CallbackRequest
-from callback.settings import AcceptSettings
 from callback.store import CallbackStore
-from callback.workflow import Workflow
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-    from callback.credentials import CredentialStore
-    from callback.tenants import Pepper
 
 
 @dataclass(frozen=True)
@@ -32,39 +24,25 @@ class Requested:
 
 @dataclass(frozen=True)
 class Intake:
-    """What it takes to accept a callback. `home_region` and `sip_domain` are the deployment's,
-    `retention` is how long a callback is kept, `responses` is the API's rendering."""
+    """What it takes to accept a callback. `responses` is the API's rendering, `retention_days` is
+    how long a callback is kept."""
 
-    store: CallbackStore
-    dialer: Dialer
-    workflow: Workflow
+    control: CallControl
     admission: Admission
     responses: Responses
-    home_region: str
-    sip_domain: str
-    retention: timedelta
+    retention_days: int
 
-    @classmethod
-    def of(
-        cls,
-        settings: AcceptSettings,
-        client: "DynamoDBClient",
-        credentials: "CredentialStore",
-        pepper: "Pepper",
-        workflow: Workflow,
-        responses: Responses,
-    ) -> Self:
-        """A function's own, once per cold start."""
-        place = {"home_region": settings.home_region, "sip_domain": settings.sip_domain}
-        return cls(
-            CallbackStore(client, settings.table_name, sip_domain=settings.sip_domain),
-            Dialer.of(settings, credentials),
-            workflow,
-            Admission(client, settings.table_name, pepper, **place),
-            responses,
-            **place,
-            retention=timedelta(days=int(settings.retention_days)),
-        )
+    @property
+    def store(self) -> CallbackStore:
+        return self.control.store
+
+    @property
+    def dial_plan(self) -> DialPlan:
+        return self.admission.dial_plan
+
+    @property
+    def retention(self) -> timedelta:
+        return timedelta(days=self.retention_days)
 
     def key_of(
         self, requested: Requested, text: str | None, *, required: bool = False

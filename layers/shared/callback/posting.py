@@ -34,7 +34,7 @@ class Repeated:
 def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
     """Accept a callback once for each key.
 
-    Raises the refusals of `creation.admit` and `creation.create`. CarrierRejected is kept for a
+    Raises the refusals of `creation.admit` and `CallControl.create`. CarrierRejected is kept for a
     repetition like an acceptance, and has the rates among its headers. After any other
     refusal nothing is kept, and the same key may be sent again.
     """
@@ -46,15 +46,7 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     def create() -> Callback:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        return creation.create(
-            intake.store,
-            intake.dialer,
-            intake.workflow,
-            intake.admission.policies,
-            admitted,
-            allow_parallel=requested.request.allow_parallel,
-            key=key,
-        )
+        return intake.control.create(admitted, key, allow_parallel=requested.request.allow_parallel)
 
     if key is None:
         return Accepted(create(), rates)
@@ -66,15 +58,7 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
         if answer := idempotency.answer_given(key, used, clock.now()):
             return Repeated(used.callback_id, answer, intake.responses.is_refusal(answer))
         unfinished = intake.store.get(used.callback_id)
-        return keep.result_of(
-            lambda: creation.complete(
-                intake.store,
-                intake.dialer,
-                intake.workflow,
-                intake.admission.policies,
-                unfinished,
-            )
-        )
+        return keep.result_of(lambda: intake.control.complete(unfinished))
 
 
 def take(intake: Intake, requested: Requested, trigger_id: str) -> str:

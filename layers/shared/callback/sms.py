@@ -126,7 +126,7 @@ class SmsTrigger:
 
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
-        home = numbering.region(texter.number.number) or self.intake.home_region
+        home = numbering.region(texter.number.number) or self.intake.dial_plan.home_region
         digits = "".join(filter(str.isdecimal, written))
         # However it is dialed: 911, or +1 911.
         if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
@@ -150,8 +150,8 @@ class SmsTrigger:
         try:
             request = schema.parse_callback(
                 json.dumps(body).encode(),
-                home_region=self.intake.home_region,
-                sip_domain=self.intake.sip_domain,
+                home_region=self.intake.dial_plan.home_region,
+                sip_domain=self.intake.dial_plan.sip_domain,
             )
             requested = Requested(number.tenant, Source.SMS, request)
             posting.take(self.intake, requested, f"sms_{texter.message_sid}")
@@ -185,7 +185,7 @@ class SmsTrigger:
         try:
             cancellation.cancel(
                 self.intake.store,
-                self.intake.workflow,
+                self.intake.control.workflow,
                 tenant=callback.tenant,
                 callback_id=callback.callback_id,
             )
