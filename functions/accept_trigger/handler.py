@@ -11,13 +11,19 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, settings, triggers
+from callback import aws, responses, settings
+from callback.admission import Admission
+from callback.control import CallControl
 from callback.credentials import CredentialStore
+from callback.destinations import DialPlan
+from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.intake import Intake
+from callback.store import CallbackStore
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
+from callback.triggers import QueuedTriggers
 from callback.workflow import Workflow
 
 SETTINGS = settings.AcceptTrigger.read()
@@ -30,12 +36,18 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppressed = SuppressionList(client, table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+dialer = Dialer.of(SETTINGS, credentials)
+dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
+admission = Admission(client, table, pepper, dial_plan)
+control = CallControl(store, dialer, workflow, admission.policies)
+intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
+queued = QueuedTriggers(waiting, tenants, suppressed, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def accept(record: SQSRecord) -> None:
-    triggers.accept(waiting, tenants, suppressed, intake, record.body)
+    queued.accept(record.body)
 
 
 @discreet

@@ -11,15 +11,21 @@ from callback import (
     http,
     lookup,
     outbound,
+    posting,
     rehearsal,
+    responses,
     schema,
     settings,
-    views,
 )
+from callback.admission import Admission
+from callback.control import CallControl
 from callback.credentials import CredentialStore
+from callback.destinations import DialPlan
+from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.intake import Intake
+from callback.intake import Intake, Requested
 from callback.models import Source
+from callback.store import CallbackStore
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
@@ -35,7 +41,12 @@ workflow = Workflow(
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+store = CallbackStore(client, SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
+dialer = Dialer.of(SETTINGS, credentials)
+dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
+admission = Admission(client, SETTINGS.table_name, pepper, dial_plan)
+control = CallControl(store, dialer, workflow, admission.policies)
+intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 
 def create(event: http.Event) -> http.Answer:
@@ -47,38 +58,36 @@ def create(event: http.Event) -> http.Answer:
         sip_domain=SETTINGS.sip_domain,
         rules=webhook_rules,
     )
+    requested = Requested(tenant, Source.API, request)
     key = intake.key_of(
-        tenant,
-        request,
+        requested,
         http.header(event, "idempotency-key"),
         required=SETTINGS.require_idempotency_key == "true",
     )
     if query.dry_run:
-        return rehearsal.of(intake, tenant, request)
-    return intake.post(tenant, Source.API, request, key)
+        return responses.rehearsed(rehearsal.rehearse(intake, requested))
+    return responses.posted(posting.post(intake, requested, key))
 
 
 def show(event: http.Event) -> http.Answer:
-    callback = lookup.get(intake.store, http.tenant(event), http.path(event, "callback_id"))
-    return http.json_reply(200, views.of(callback))
+    callback = lookup.get(store, http.tenant(event), http.path(event, "callback_id"))
+    return responses.shown(callback)
 
 
 def show_many(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    page = lookup.page(intake.store, tenant, schema.parse_list(http.query(event)))
-    return http.json_reply(
-        200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
-    )
+    page = lookup.page(store, tenant, schema.parse_list(http.query(event)))
+    return responses.listed(page)
 
 
 def cancel(event: http.Event) -> http.Answer:
     callback = cancellation.cancel(
-        intake.store,
+        store,
         workflow,
         tenant=http.tenant(event),
         callback_id=http.path(event, "callback_id"),
     )
-    return http.json_reply(202, views.of(callback))
+    return responses.canceled(callback)
 
 
 ROUTES = {

@@ -26,21 +26,23 @@ def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
     return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
-def leg_of(event: http.Event) -> tuple[str, LegName, int]:
+def leg_of(event: http.Event) -> carrier_events.DialedLeg:
     """The ids that we put into the URL when we dialed; the signature vouches for them."""
     path = http.path
-    return path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
+    return carrier_events.DialedLeg(
+        path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
+    )
 
 
 def answered(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    document = carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL)
+    document = carrier_events.answered(store, leg_of(event), form, public_url=PUBLIC_URL)
     return http.twiml_reply(document)
 
 
 def status_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    carrier_events.status_changed(store, workflow, *leg_of(event), form)
+    carrier_events.status_changed(store, workflow, leg_of(event), form)
     return http.no_content()
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, closing, settings, workflow
+from callback import aws, settings, workflow
+from callback.calls import Calls
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
@@ -16,6 +17,7 @@ logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
+calls = Calls(store, dialer)
 
 
 @discreet
@@ -23,4 +25,4 @@ dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: the execution's state, or EventBridge's word that an execution died."""
     callback_id, reason = workflow.closing_of(event)
-    closing.close_if_kept(store, dialer, callback_id, reason)
+    calls.close_if_kept(callback_id, reason)

@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
+from callback.calls import Calls
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
@@ -31,7 +32,7 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:
         return bool(context.get_remaining_time_in_millis() < MILLISECONDS_FOR_ONE)
 
-    tally = Eraser(erasures, store, dialer, workflow, out_of_time).run()
+    tally = Eraser(erasures, Calls(store, dialer), workflow, out_of_time).run()
     if tally.open:
         logger.info(
             "erased",

@@ -14,10 +14,11 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from callback import aws, notifying, settings
+from callback import aws, settings
 from callback.deliveries import DeliveryQueue, DeliveryStore
 from callback.discretion import discreet
 from callback.endpoints import EndpointStore
+from callback.notifying import Notifier
 from callback.outbound import Sender
 
 SETTINGS = settings.NotifyClient.read()
@@ -31,7 +32,8 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 def notify(record: SQSRecord) -> None:
     message = json.loads(record.body)
-    notifying.notify(endpoints, deliveries, queue, sender, message["tenant"], message["message_id"])
+    notifier = Notifier(endpoints, deliveries, queue, sender)
+    notifier.notify(message["tenant"], message["message_id"])
 
 
 @discreet

@@ -6,7 +6,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, settings, steps
+from callback import aws, settings
+from callback.control import CallControl
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
@@ -22,6 +23,7 @@ policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer.of(SETTINGS, credentials)
+control = CallControl(store, dialer, workflow, policies)
 
 
 @discreet
@@ -35,4 +37,4 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
         datetime.fromisoformat(event["entered_at"]),
         event["retry"],
     )
-    steps.begin(store, dialer, policies, workflow, event["callback_id"], task)
+    control.begin_step(event["callback_id"], task)

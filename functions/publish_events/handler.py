@@ -10,11 +10,11 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
-from callback import aws, publishing, settings
+from callback import aws, settings
 from callback.deliveries import DeliveryQueue, DeliveryStore
 from callback.discretion import discreet
 from callback.endpoints import EndpointStore
-from callback.publishing import EventBus
+from callback.publishing import EventBus, Publisher
 from callback.store import from_image
 
 SETTINGS = settings.PublishEvents.read()
@@ -23,6 +23,7 @@ endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
 deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 bus = EventBus(aws.events(), SETTINGS.event_bus_name)
+publisher = Publisher(endpoints, deliveries, queue, bus)
 processor = BatchProcessor(
     event_type=EventType.DynamoDBStreams, raise_on_entire_batch_failure=False
 )
@@ -31,7 +32,7 @@ processor = BatchProcessor(
 def publish(record: DynamoDBRecord) -> None:
     change = record.raw_event["dynamodb"]
     old = from_image(change["OldImage"]) if "OldImage" in change else None
-    publishing.publish(endpoints, deliveries, queue, bus, old, from_image(change["NewImage"]))
+    publisher.publish(old, from_image(change["NewImage"]))
 
 
 @discreet

@@ -5,10 +5,12 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, reconcile, settings
+from callback import aws, settings
+from callback.calls import Calls
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
+from callback.reconcile import Reconciliation
 from callback.store import CallbackStore
 from callback.workflow import Workflow
 
@@ -23,5 +25,5 @@ dialer = Dialer.of(SETTINGS, credentials)
 @discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    tally = reconcile.run(store, dialer, workflow)
+    tally = Reconciliation(Calls(store, dialer), workflow).run()
     logger.info("reconciled", open=tally.open, mended=tally.mended, unasked=tally.unasked)

@@ -8,15 +8,30 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_door, http, missed_call, schema, settings, twiml
+from callback import (
+    aws,
+    carrier_door,
+    http,
+    posting,
+    responses,
+    schema,
+    settings,
+    twiml,
+)
+from callback.admission import Admission
+from callback.control import CallControl
 from callback.credentials import CredentialStore
+from callback.destinations import DialPlan
+from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.intake import Intake
+from callback.intake import Intake, Requested
+from callback.missed_call import MissedCallTrigger
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
 from callback.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.sms import SmsTrigger
+from callback.store import CallbackStore
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper
 from callback.trigger_queue import TriggerQueue, TriggerStore
@@ -39,8 +54,14 @@ workflow = Workflow(
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+dialer = Dialer.of(SETTINGS, credentials)
+dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
+admission = Admission(client, table, pepper, dial_plan)
+control = CallControl(store, dialer, workflow, admission.policies)
+intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
 sms = SmsTrigger(numbers, suppressed, once, intake)
+missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
 
 
 def verified(event: http.Event, shapes: Shapes) -> Form:
@@ -52,8 +73,7 @@ def text(event: http.Event) -> http.Answer:
 
 
 def call(event: http.Event) -> http.Answer:
-    form = verified(event, OF_AN_INBOUND_CALL)
-    missed_call.arrived(numbers, suppressed, once, queue, form, home_region=SETTINGS.home_region)
+    missed_call.arrived(verified(event, OF_AN_INBOUND_CALL))
     return http.twiml_reply(twiml.reject_as_busy())
 
 
@@ -62,14 +82,9 @@ def packet(event: http.Event) -> http.Answer:
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
     )
-    answer = intake.take(
-        tenant,
-        Source.PACKET,
-        request,
-        packet_id,
-        key_required=SETTINGS.require_idempotency_key == "true",
-    )
-    return http.compact(answer)
+    requested = Requested(tenant, Source.PACKET, request)
+    key = intake.key_of(requested, packet_id, required=SETTINGS.require_idempotency_key == "true")
+    return responses.posted_packet(posting.post(intake, requested, key))
 
 
 ROUTES = {

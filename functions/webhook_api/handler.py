@@ -49,7 +49,8 @@ def test(event: http.Event) -> http.Answer:
 def failed(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
     request = webhook_schema.parse_failed(http.query(event))
-    return http.json_reply(200, webhooks.failed(deliveries, tenant, request))
+    page = deliveries.failed(tenant, request.limit, request.cursor)
+    return http.json_reply(200, webhooks.failed_view(page))
 
 
 def replay(event: http.Event) -> http.Answer:

@@ -82,11 +82,12 @@ def test_a_crash_whose_message_quotes_a_number_names_nobody(
 ):
     """Lambda would write the message into the log, the trace and the answer."""
 
-    def crashed(*_args, request, **_fields):
+    def crashed(_intake, requested, _key):
+        to = requested.request.leg_a.to
         try:
-            int(request.leg_a.to[1:] + " is not a number")
+            int(to[1:] + " is not a number")
         except ValueError as error:
-            raise crash(f"{request.leg_a.to} cannot be called") from error
+            raise crash(f"{to} cannot be called") from error
 
     monkeypatch.setattr(posting, "post", crashed)
     answer = client.post(between(RINGS, TALKS))

@@ -29,7 +29,6 @@ from callback import numbers, tenants, trigger_queue
 from callback.admission import Admission
 from callback.credentials import Credentials
 from callback.dialer import Dialer
-from callback.intake import Intake
 from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
@@ -81,10 +80,8 @@ class FixedCredentials:
 
 
 def _with_parts(values: Iterable[Any]) -> list[Any]:
-    """And what the intakes among them have, and the stores that the rules have for their own."""
+    """And the stores that the rules among them have for their own."""
     found = list(values)
-    intakes = [each for each in found if isinstance(each, Intake)]
-    found += [part for each in intakes for part in vars(each).values()]
     rules = [each for each in found if isinstance(each, Admission)]
     return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
 

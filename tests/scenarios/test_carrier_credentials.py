@@ -8,7 +8,6 @@ import pytest
 
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
-from callback.intake import Intake
 from tests.histories.world import AUTH_TOKEN
 from tests.local import heard
 from tests.scenarios.play import Play
@@ -29,8 +28,8 @@ def sandboxes() -> dict[str, Any]:
 
 
 def dialer_of(module) -> Dialer | None:
-    found = [value for value in vars(module).values() if isinstance(value, Dialer | Intake)]
-    return getattr(found[0], "dialer", found[0]) if found else None
+    found = [value for value in vars(module).values() if isinstance(value, Dialer)]
+    return found[0] if found else None
 
 
 @pytest.fixture

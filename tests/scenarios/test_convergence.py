@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from callback import http, reconcile
+from callback import http
 from callback.errors import StoreContended
+from callback.reconcile import Reconciliation
 from tests.scenarios.play import PHASES, Play, raising
 from tests.scenarios.test_doors import rows, signature_of
 from tests.scenarios.trouble import (
@@ -161,21 +162,21 @@ def test_two_who_were_rung_at_once_talk_undisturbed_though_every_event_is_lost(p
 
 
 def test_a_callback_that_others_keep_writing_does_not_keep_the_rest_open(play: Play, monkeypatch):
-    mend = reconcile._mend
+    mend = Reconciliation._mend
     play.world.carrier_fault("drop", where=EVENTS)
     other = play.accepted("1000202", "1000125")
     play.let(2)  # the newest is looked at first
     contended = play.accepted("1000202", "1000218", allow_parallel=True)
 
-    def refused_for_one(store, carrier, workflow, callback):
+    def refused_for_one(run, callback):
         if callback.callback_id == contended:
             raise StoreContended("Others were first.")
-        mend(store, carrier, workflow, callback)
+        mend(run, callback)
 
-    monkeypatch.setattr(reconcile, "_mend", refused_for_one)
+    monkeypatch.setattr(Reconciliation, "_mend", refused_for_one)
     play.until(lambda: play.has_ended(other), within=75)
     assert not play.has_ended(contended)
-    monkeypatch.setattr(reconcile, "_mend", mend)
+    monkeypatch.setattr(Reconciliation, "_mend", mend)
     play.until(lambda: play.has_ended(contended), within=90)
 
 

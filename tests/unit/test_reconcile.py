@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from callback import clock, closing, reconcile, transitions
+from callback import clock, transitions
+from callback.calls import Calls
 from callback.errors import CarrierUnavailable
 from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Step
+from callback.reconcile import Reconciliation
 from callback.store import CallbackStore
 from tests.unit.build import (
     NOON,
@@ -91,7 +93,7 @@ def test_a_conversation_that_began_after_its_row_was_read_goes_on(store, time):
     busy = replace(ended(LegOutcome.BUSY, 40, A), call_sid=ANOTHERS)
     live = {SIDS[A]: "in-progress", SIDS[B]: "ringing"}
     carrier = Carrier(live, {ANOTHERS: busy}, b_picks_up)
-    reconcile.run(store, carrier, Executions())
+    Reconciliation(Calls(store, carrier), Executions()).run()
     assert store.get("cb-2").leg_a.outcome is LegOutcome.BUSY
     assert carrier.ended == []
     assert store.get("cb-1").leg_b.status is LegStatus.JOINED
@@ -108,7 +110,7 @@ def test_a_call_that_rings_too_long_is_hung_up_unless_it_was_answered(
     store.add(b_rings())
     time[0] = at(90)
     carrier = Carrier({SIDS[A]: "in-progress", SIDS[B]: "ringing"}, {SIDS[B]: event(now, 60, B)})
-    reconcile.run(store, carrier, Executions())
+    Reconciliation(Calls(store, carrier), Executions()).run()
     assert carrier.ended == hung_up
     assert store.get("cb-1").leg_b.status == becomes
 
@@ -119,6 +121,6 @@ def test_both_parties_calls_are_ended_though_one_cannot_be(store):
         {}, {SIDS[A]: CarrierUnavailable("No."), SIDS[B]: ended(LegOutcome.COMPLETED, 30, B)}
     )
     with pytest.raises(CarrierUnavailable):
-        closing.close(store, carrier, "cb-1", CloseReason.CANCELED)
+        Calls(store, carrier).close("cb-1", CloseReason.CANCELED)
     assert carrier.ended == [SIDS[A], SIDS[B]]
     assert [leg.status for leg in store.get("cb-1").legs] == [LegStatus.JOINED, LegStatus.ENDED]

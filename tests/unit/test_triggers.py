@@ -1,17 +1,19 @@
 """What waits to be accepted is accepted once, dropped when refused, kept when not understood."""
 
 import json
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from callback import errors, posting, triggers
+from callback import errors, posting, responses
 from callback.admission import Admission
+from callback.destinations import DialPlan
 from callback.intake import Intake
 from callback.models import Source
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
+from callback.triggers import QueuedTriggers
+from tests.unit.build import callback
 
 ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
 TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"
@@ -25,14 +27,14 @@ def stored(client):
 
 @pytest.fixture
 def posted(monkeypatch):
-    """What reached the API's own create; its answer may be set, or an error to raise."""
-    seen = SimpleNamespace(requests=[], answer={"statusCode": 202}, error=None)
+    """What reached the API's own create; an error to raise may be set."""
+    seen = SimpleNamespace(requests=[], error=None)
 
-    def post(*_, **request):
-        seen.requests.append(request)
+    def post(_intake, requested, key):
+        seen.requests.append((requested, key))
         if seen.error:
             raise seen.error
-        return seen.answer
+        return posting.Accepted(callback(), {})
 
     monkeypatch.setattr(posting, "post", post)
     return seen
@@ -40,12 +42,12 @@ def posted(monkeypatch):
 
 @pytest.fixture
 def accept(client, stored):
-    place = {"home_region": "US", "sip_domain": "pbx.example"}
-    admission = Admission(client, "callbacks", None, **place)
-    intake = Intake(*(None, None, None), admission, **place, retention=timedelta(30))
+    admission = Admission(client, "callbacks", None, DialPlan("US", "pbx.example"))
+    intake = Intake(None, admission, responses, retention_days=30)
     suppressed = SimpleNamespace(contains=lambda tenant, to: (tenant, to) == ("acme", "1000999"))
     tenants = TenantStore(client, "callbacks")
-    return lambda: triggers.accept(stored, tenants, suppressed, intake, TRIGGER)
+    queued = QueuedTriggers(stored, tenants, suppressed, intake)
+    return lambda: queued.accept(TRIGGER)
 
 
 class Messages:
@@ -78,8 +80,8 @@ def test_it_is_asked_for_as_its_tenant_under_its_own_id_and_forgotten(stored, po
     left(stored, ASKED)
     accept()
     accept()
-    (request,) = posted.requests
-    assert (request["tenant"], request["source"], request["key"].text) == (
+    ((requested, key),) = posted.requests
+    assert (requested.tenant, requested.source, key.text) == (
         "acme",
         Source.EVENT,
         TRIGGER,

@@ -26,7 +26,7 @@ from callback import (
     rows,
 )
 from callback.counters import Condition, Counter
-from callback.destinations import Destination, Telephone
+from callback.destinations import Destination, DialPlan, Telephone
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_text
 from callback.numbers import TenantNumber
@@ -52,8 +52,7 @@ class Party:
     destination: Destination
     per_minute: int
     seconds: int  # that the carrier lets the call last, at most
-    hashed: str  # what stands for the number where it must not be named
-    hashed_prefix: str
+    hashed: dict[str, str]  # what stands for its "number" and "prefix", which must not be named
 
     @property
     def numbers(self) -> list[str]:
@@ -79,24 +78,17 @@ class Admitted:
 
 
 class Admission:
-    """`home_region` and `sip_domain` are the deployment's."""
+    """`dial_plan` is the deployment's."""
 
     def __init__(
-        self,
-        client: "DynamoDBClient",
-        table_name: str,
-        pepper: Pepper,
-        *,
-        home_region: str,
-        sip_domain: str,
+        self, client: "DynamoDBClient", table_name: str, pepper: Pepper, dial_plan: DialPlan
     ) -> None:
         self._client = client
         self._table = table_name
         self.policies = PolicyStore(client, table_name)
         self._suppression = SuppressionList(client, table_name, pepper)
         self._prices = prices.read()
-        self._home_region = home_region
-        self._sip_domain = sip_domain
+        self.dial_plan = dial_plan
 
     def admit(self, planned: Callback) -> Admitted:
         """What becomes of a callback that nobody has stored. Writes nothing.
@@ -104,14 +96,14 @@ class Admission:
         Raises the refusal of the first of RULES that says no.
         """
         case = Case(
-            planned,
-            self.policies.standing(planned.tenant),
-            (self._party(planned, LegName.A), self._party(planned, LegName.B)),
-            self._home_region,
-            self._sip_domain,
-            self._prices.currency,
-            self._suppression,
-            self._read,
+            planned=planned,
+            standing=self.policies.standing(planned.tenant),
+            parties=(self._party(planned, LegName.A), self._party(planned, LegName.B)),
+            home_region=self.dial_plan.home_region,
+            sip_domain=self.dial_plan.sip_domain,
+            currency=self._prices.currency,
+            suppression=self._suppression,
+            read=self._read,
         )
         for rule in RULES:
             try:
@@ -125,7 +117,7 @@ class Admission:
         """Whether an E.164 number is of a region and a type that the tenant calls."""
         policy = self.policies.standing(tenant).policy
         telephone = destinations.telephone(number)
-        allowed = policy.regions(self._home_region)
+        allowed = policy.regions(self.dial_plan.home_region)
         return telephone.region in allowed and telephone.type in policy.allowed_types
 
     def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
@@ -133,15 +125,17 @@ class Admission:
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
-        destination = destinations.of(leg.to, self._home_region)
+        destination = destinations.of(leg.to, self.dial_plan.home_region)
         return Party(
             name,
             leg,
             destination,
             per_minute=self._dearest(destination),
             seconds=int(plan.time_limit(planned, name).total_seconds()),
-            hashed=self._suppression.hashed(destination.number),
-            hashed_prefix=self._suppression.hashed(destination.number[:-_LAST_DIGITS]),
+            hashed={
+                "number": self._suppression.hashed(destination.number),
+                "prefix": self._suppression.hashed(destination.number[:-_LAST_DIGITS]),
+            },
         )
 
     def _dearest(self, destination: Destination) -> int:
@@ -153,31 +147,30 @@ class Admission:
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """A callback to be decided about, and what is known of it; read at the first rule that asks."""
 
-    def __init__(
-        self,
-        planned: Callback,
-        standing: Standing,
-        parties: tuple[Party, Party],
-        home_region: str,
-        sip_domain: str,
-        currency: str,
-        suppression: SuppressionList,
-        read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]],
-    ) -> None:
-        self.planned = planned
-        self.tenant = planned.tenant
-        self.now = planned.created_at
-        self.standing = standing
-        self.policy: Policy = standing.policy
-        self.parties = parties
-        self.home_region = home_region
-        self.sip_domain = sip_domain
-        self.currency = currency
-        self._suppression = suppression
-        self._read = read
+    planned: Callback
+    standing: Standing
+    parties: tuple[Party, Party]
+    home_region: str
+    sip_domain: str
+    currency: str
+    suppression: SuppressionList
+    read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]]
+
+    @property
+    def tenant(self) -> str:
+        return self.planned.tenant
+
+    @property
+    def now(self) -> datetime:
+        return self.planned.created_at
+
+    @property
+    def policy(self) -> Policy:
+        return self.standing.policy
 
     @cached_property
     def known(self) -> dict[rows.Key, rows.Row]:
@@ -187,7 +180,7 @@ class Case:
         keys += [counter.key for counter in self._countable()]
         if self.planned.webhook:
             keys.append(endpoints.key(self.tenant))
-        return self._read(keys)
+        return self.read(keys)
 
     def telephones(self) -> Iterator[tuple[Party, Telephone]]:
         """Each that may ring, and for whom."""
@@ -214,7 +207,7 @@ class Case:
     def suppressed_as(self, party: Party) -> list[rows.Key]:
         """However it is written, and as each telephone that it may reach."""
         to = party.leg.to
-        return self._suppression.keys(
+        return self.suppression.keys(
             self.tenant,
             to,
             addresses.dial_target(to, self.sip_domain),
@@ -303,21 +296,9 @@ class Case:
         yield from self._rates("tenant", self.policy.calls_per_tenant, errors.TooManyCallbacks)
         for party in self.parties:
             if party.destination.is_telephone:
-                number, prefix = party.hashed, party.hashed_prefix
-                yield from self._rates(
-                    "number",
-                    self.policy.calls_per_number,
-                    errors.TooManyCallsToNumber,
-                    number,
-                    party,
-                )
-                yield from self._rates(
-                    "prefix",
-                    self.policy.calls_per_prefix,
-                    errors.TooManyCallsToPrefix,
-                    prefix,
-                    party,
-                )
+                numbers, prefixes = self.policy.calls_per_number, self.policy.calls_per_prefix
+                yield from self._rates("number", numbers, errors.TooManyCallsToNumber, party)
+                yield from self._rates("prefix", prefixes, errors.TooManyCallsToPrefix, party)
         yield self._spend()
 
     def _rates(
@@ -325,9 +306,9 @@ class Case:
         name: str,
         rates: tuple[Rate, ...],
         refusal: type[CallbackError],
-        whose: str = "",
         party: Party | None = None,
     ) -> Iterator["_Counter"]:
+        whose = party.hashed[name] if party else ""
         for rate in rates:
             _, ends = counters.window(rate, self.now)
             seconds = _seconds_until(ends, self.now)

@@ -7,6 +7,7 @@ delivery may have died between the write and the settling.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -25,16 +26,20 @@ _LEFT_THE_QUEUE = "initiated"
 _SIP_CODE = re.compile(r"[1-6][0-9]{2}")
 
 
+@dataclass(frozen=True)
+class DialedLeg:
+    """What the URL of an event names: the callback's leg, and which attempt to dial it."""
+
+    callback_id: str
+    name: LegName
+    attempt: int
+
+
 def answered(
-    store: CallbackStore,
-    callback_id: str,
-    name: LegName,
-    attempt: int,
-    form: Mapping[str, str],
-    *,
-    public_url: str,
+    store: CallbackStore, leg: DialedLeg, form: Mapping[str, str], *, public_url: str
 ) -> str:
     """The fence. TwiML that joins this call to the room, or hangs it up."""
+    callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     try:
         callback, admitted = store.change(
             callback_id,
@@ -57,14 +62,10 @@ def answered(
 
 
 def status_changed(
-    store: CallbackStore,
-    workflow: Workflow,
-    callback_id: str,
-    name: LegName,
-    attempt: int,
-    form: Mapping[str, str],
+    store: CallbackStore, workflow: Workflow, leg: DialedLeg, form: Mapping[str, str]
 ) -> None:
     """A call progress event of one leg (Twilio docs, call-resource, StatusCallback)."""
+    callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     event = _progress(form)
     if event.status is None:
         logger.error("carrier sent an unknown CallStatus", callback_id=callback_id, word=event.word)

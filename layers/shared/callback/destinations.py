@@ -19,6 +19,15 @@ _UNKNOWN_ZONE = "Etc/Unknown"
 
 
 @dataclass(frozen=True)
+class DialPlan:
+    """How the deployment reads and dials what is written: `home_region` (ISO 3166) is the country
+    of national numbers, `sip_domain` the PBX's; empty: extensions cannot be dialed."""
+
+    home_region: str
+    sip_domain: str
+
+
+@dataclass(frozen=True)
 class Telephone:
     """`number`: E.164. `region` and `type` None: no country has this code."""
 

@@ -16,12 +16,11 @@ from datetime import timedelta
 
 from aws_lambda_powertools import Logger
 
-from callback import clock, closing, transitions
-from callback.dialer import Dialer
+from callback import clock, transitions
+from callback.calls import Calls
 from callback.erasures import Erasure, ErasureStore
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import CallbackStatus, CloseReason
-from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 logger = Logger(child=True)
@@ -52,8 +51,7 @@ class Eraser:
     """`out_of_time` says when to leave the rest to the next run."""
 
     erasures: ErasureStore
-    store: CallbackStore
-    dialer: Dialer
+    calls: Calls
     workflow: Workflow
     out_of_time: Callable[[], bool]
 
@@ -77,7 +75,7 @@ class Eraser:
         began, left = clock.now(), False
         address = self.erasures.address(erasure)
         until = (erasure.requested_at if address else began) + _CLOCKS_DIFFER
-        for position in self.store.listed(erasure.tenant, address, until):
+        for position in self.calls.store.listed(erasure.tenant, address, until):
             if self.out_of_time():
                 return False
             if self._erase_callback(erasure, address, position):
@@ -90,31 +88,31 @@ class Eraser:
         return True
 
     def _erase_callback(self, erasure: Erasure, address: str | None, position: str) -> bool:
-        held = self.store.holding(erasure.tenant, position, address)
+        held = self.calls.store.holding(erasure.tenant, position, address)
         callback = held.callback
         if callback and not self._is_over(callback.callback_id):
             return False
         if callback:  # as it stands after it was ended
-            held = self.store.holding(erasure.tenant, position, address)
+            held = self.calls.store.holding(erasure.tenant, position, address)
             callback = held.callback
         legs = callback.legs if callback else ()
         call_sids = [leg.call_sid for leg in legs if leg.call_sid]
-        return self.store.erase(held, self.erasures.counting(erasure, call_sids))
+        return self.calls.store.erase(held, self.erasures.counting(erasure, call_sids))
 
     def _is_over(self, callback_id: str) -> bool:
         """Ended, after this if need be, with no execution waiting for it, and holding nothing of
         its tenant's limits: what is deleted could never give it back."""
         try:
-            callback = self.store.get(callback_id)
+            callback = self.calls.store.get(callback_id)
             if callback.status is not CallbackStatus.ENDED:
-                callback = closing.close(self.store, self.dialer, callback_id, CloseReason.CANCELED)
+                callback = self.calls.close(callback_id, CloseReason.CANCELED)
             if transitions.over(callback):
                 self.workflow.settle(callback)
         except CallbackNotFound:  # it has expired: nobody is on the line any more
             return True
         except (CarrierUnavailable, StoreContended):  # the next run asks again
             return False
-        return callback.status is CallbackStatus.ENDED and self.store.release(callback)
+        return callback.status is CallbackStatus.ENDED and self.calls.store.release(callback)
 
     def _erase_the_carriers(self, erasure: Erasure, tally: Tally) -> bool:
         """Whether the carrier has records left."""
@@ -132,6 +130,6 @@ class Eraser:
 
     def _deleted_at_carrier(self, call_sid: str) -> bool:
         try:
-            return self.dialer.delete_record(call_sid)
+            return self.calls.carrier.delete_record(call_sid)
         except CarrierUnavailable:
             return False

@@ -1,4 +1,7 @@
-"""HTTP API v2 events in, answers out. The only module that knows problem+json (RFC 9457)."""
+"""HTTP API v2 events in, answers out. The only module that knows problem+json (RFC 9457).
+
+Only entry points import this: a use case returns a result or raises a refusal.
+"""
 
 import base64
 import json
@@ -7,9 +10,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from callback import views
 from callback.errors import CallbackError, InvalidRequest, ScopeMissing
-from callback.models import Callback, Scope
+from callback.models import Scope
 
 logger = Logger(child=True)
 
@@ -56,7 +58,7 @@ def problem(error: CallbackError) -> Answer:
     }
     headers = dict(error.headers)
     if "callback_id" in error.members:
-        headers |= _location(error.members["callback_id"])
+        headers |= location(error.members["callback_id"])
     return _reply(error.status, json.dumps(body), "application/problem+json", headers)
 
 
@@ -64,28 +66,9 @@ def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) ->
     return _reply(status, json.dumps(body), "application/json", headers)
 
 
-def accepted(callback: Callback) -> Answer:
-    return json_reply(202, views.of(callback), _location(callback.callback_id))
-
-
-def compact(reply: Answer) -> Answer:
-    """Of an accepted callback the id alone; a problem as it is."""
-    if reply["statusCode"] != 202:
-        return reply
-    return reply | {"body": json.dumps({"callback_id": json.loads(reply["body"])["callback_id"]})}
-
-
-def _location(callback_id: str) -> dict[str, str]:
+def location(callback_id: str) -> dict[str, str]:
+    """The header that says where the callback is read."""
     return {"Location": f"/voice/call/callback/{callback_id}"}
-
-
-def with_headers(reply: Answer, headers: Mapping[str, str]) -> Answer:
-    return reply | {"headers": {**reply["headers"], **headers}}
-
-
-def replayed(reply: Answer) -> Answer:
-    """An answer given before, byte for byte, marked as such."""
-    return reply | {"headers": {**reply["headers"], "Idempotent-Replayed": "true"}}
 
 
 def twiml_reply(document: str) -> Answer:

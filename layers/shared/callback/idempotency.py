@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from callback.errors import (
     IdempotencyKeyMissing,
@@ -21,6 +21,8 @@ from callback.errors import (
 )
 
 if TYPE_CHECKING:  # the webhook path must not pay for the validation library
+    from callback.errors import CallbackError
+    from callback.models import Callback
     from callback.schema import CallbackRequest
 
 LIFETIME = timedelta(hours=24)
@@ -33,6 +35,7 @@ KEY_PATTERN = f'{_TEXT}|"{_TEXT}"'
 _KEY = re.compile(KEY_PATTERN)
 KEY_RULE = "Send 16 to 255 letters, digits, '-' or '_', such as a UUID."
 
+# A response of the API, which alone reads it (see `Responses`).
 Answer = dict[str, Any]
 
 
@@ -52,6 +55,19 @@ class Used:
     callback_id: str
     stored_at: datetime
     answer: Answer | None
+
+
+class Responses(Protocol):
+    """The API's rendering of what became of a request, kept for a repetition.
+
+    It promises to repeat a response byte for byte, so it is what renders it and reads it again.
+    """
+
+    def accepted(self, callback: "Callback") -> Answer: ...
+
+    def refused(self, refusal: "CallbackError") -> Answer: ...
+
+    def is_refusal(self, answer: Answer) -> bool: ...
 
 
 class KeyUsed(Exception):

@@ -2,93 +2,53 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
 
-from callback import http, idempotency, posting
+from callback import idempotency
 from callback.admission import Admission
-from callback.dialer import Dialer
-from callback.idempotency import Key
+from callback.control import CallControl
+from callback.destinations import DialPlan
+from callback.idempotency import Key, Responses
 from callback.models import Source
 from callback.schema import CallbackRequest
-from callback.settings import AcceptSettings
 from callback.store import CallbackStore
-from callback.workflow import Workflow
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
-    from callback.credentials import CredentialStore
-    from callback.tenants import Pepper
+@dataclass(frozen=True)
+class Requested:
+    """A tenant's request for a callback, and the way it came."""
+
+    tenant: str
+    source: Source
+    request: CallbackRequest
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What it takes to accept a callback. `home_region` and `sip_domain` are the deployment's,
-    `retention` is how long a callback is kept."""
+    """What it takes to accept a callback. `responses` is the API's rendering, `retention_days` is
+    how long a callback is kept."""
 
-    store: CallbackStore
-    dialer: Dialer
-    workflow: Workflow
+    control: CallControl
     admission: Admission
-    home_region: str
-    sip_domain: str
-    retention: timedelta
+    responses: Responses
+    retention_days: int
 
-    @classmethod
-    def of(
-        cls,
-        settings: AcceptSettings,
-        client: "DynamoDBClient",
-        credentials: "CredentialStore",
-        pepper: "Pepper",
-        workflow: Workflow,
-    ) -> Self:
-        """A function's own, once per cold start."""
-        place = {"home_region": settings.home_region, "sip_domain": settings.sip_domain}
-        return cls(
-            CallbackStore(client, settings.table_name, sip_domain=settings.sip_domain),
-            Dialer.of(settings, credentials),
-            workflow,
-            Admission(client, settings.table_name, pepper, **place),
-            **place,
-            retention=timedelta(days=int(settings.retention_days)),
-        )
+    @property
+    def store(self) -> CallbackStore:
+        return self.control.store
+
+    @property
+    def dial_plan(self) -> DialPlan:
+        return self.admission.dial_plan
+
+    @property
+    def retention(self) -> timedelta:
+        return timedelta(days=self.retention_days)
 
     def key_of(
-        self, tenant: str, request: CallbackRequest, text: str | None, *, required: bool
+        self, requested: Requested, text: str | None, *, required: bool = False
     ) -> Key | None:
         """`required`: of every tenant. Raises what `idempotency.key_of` does."""
-        policy = self.admission.policies.standing(tenant).policy
+        policy = self.admission.policies.standing(requested.tenant).policy
         return idempotency.key_of(
-            text, request, required=required or policy.require_idempotency_key
-        )
-
-    def post(
-        self, tenant: str, source: Source, request: CallbackRequest, key: Key | None
-    ) -> http.Answer:
-        """As `posting.post`, and raises what it does."""
-        return posting.post(
-            self.store,
-            self.dialer,
-            self.workflow,
-            self.admission,
-            tenant=tenant,
-            request=request,
-            retention=self.retention,
-            key=key,
-            source=source,
-        )
-
-    def take(
-        self,
-        tenant: str,
-        source: Source,
-        request: CallbackRequest,
-        key: str | None,
-        *,
-        key_required: bool = False,
-    ) -> http.Answer:
-        """`post` with the key that came with the request: a trigger's own id."""
-        return self.post(
-            tenant, source, request, self.key_of(tenant, request, key, required=key_required)
+            text, requested.request, required=required or policy.require_idempotency_key
         )

@@ -6,6 +6,7 @@ country, not withheld, not known to be false, not one of our own, and once a day
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from aws_lambda_powertools import Logger
@@ -46,46 +47,52 @@ _EVERY = timedelta(hours=24)
 _LINE_IS_FREE_AFTER_SECONDS = 5
 
 
-def arrived(
-    numbers: NumberStore,
-    suppressed: SuppressionList,
-    once: Once,
-    queue: TriggerQueue,
-    form: Mapping[str, str],
-    *,
-    home_region: str,
-) -> None:
-    """Ask for a callback to who is calling, or log why not. `form`: Twilio's, of an inbound call.
+@dataclass(frozen=True)
+class MissedCallTrigger:
+    numbers: NumberStore
+    suppressed: SuppressionList
+    once: Once
+    queue: TriggerQueue
+    home_region: str
 
-    Durable once this returns. The same call again changes nothing.
-    """
-    number = numbers.get(form.get("To", ""))
-    if number is None or not number.owned or number.missed_call_to is None:
-        logger.warning("a call to a number that calls nobody back")
-        return
-    caller = form.get("From", "")
-    refused = _refused(number, caller, form.get("StirVerstat", ""), home_region)
-    if refused is None and numbers.get(caller):
-        refused = "our_own"
-    if refused is None and suppressed.contains(number.tenant, caller):
-        refused = "suppressed"
-    if refused is None and not once.may(
-        number.tenant, "missed_call", caller, _EVERY, by=form["CallSid"]
-    ):
-        refused = "called_back_lately"
-    if refused:
-        logger.warning("missed call not called back", reason=refused, tenant=number.tenant)
-        return
-    queue.put(
-        f"call_{form['CallSid']}",
-        Source.MISSED_CALL,
-        {
-            "tenant": number.tenant,
-            "leg_A": {"to": caller, "from": number.number},
-            "leg_B": {"to": number.missed_call_to, "from": number.number},
-        },
-        after_seconds=_LINE_IS_FREE_AFTER_SECONDS,
-    )
+    def arrived(self, form: Mapping[str, str]) -> None:
+        """Ask for a callback to who is calling, or log why not. `form`: Twilio's, of an inbound
+        call.
+
+        Durable once this returns. The same call again changes nothing.
+        """
+        number = self.numbers.get(form.get("To", ""))
+        if number is None or not number.owned or number.missed_call_to is None:
+            logger.warning("a call to a number that calls nobody back")
+            return
+        caller = form.get("From", "")
+        refused = _refused(number, caller, form.get("StirVerstat", ""), self.home_region)
+        refused = refused or self._refused_by_what_we_know(number, caller, form["CallSid"])
+        if refused:
+            logger.warning("missed call not called back", reason=refused, tenant=number.tenant)
+            return
+        self.queue.put(
+            f"call_{form['CallSid']}",
+            Source.MISSED_CALL,
+            {
+                "tenant": number.tenant,
+                "leg_A": {"to": caller, "from": number.number},
+                "leg_B": {"to": number.missed_call_to, "from": number.number},
+            },
+            after_seconds=_LINE_IS_FREE_AFTER_SECONDS,
+        )
+
+    def _refused_by_what_we_know(
+        self, number: TenantNumber, caller: str, call_sid: str
+    ) -> str | None:
+        """Why this caller is not called back, as our rows tell."""
+        if self.numbers.get(caller):
+            return "our_own"
+        if self.suppressed.contains(number.tenant, caller):
+            return "suppressed"
+        if not self.once.may(number.tenant, "missed_call", caller, _EVERY, by=call_sid):
+            return "called_back_lately"
+        return None
 
 
 def _refused(number: TenantNumber, caller: str, verstat: str, home_region: str) -> str | None:

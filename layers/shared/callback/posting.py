@@ -1,69 +1,95 @@
-"""POST: one callback and one answer, however often the request comes."""
+"""POST: one callback and one response, however often the request comes."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
 
-from callback import clock, creation, http, idempotency
-from callback.admission import Admission
-from callback.dialer import Dialer
+from callback import clock, creation, idempotency
 from callback.errors import CarrierRejected
-from callback.idempotency import Key, KeyUsed
-from callback.models import Callback, Source
-from callback.schema import CallbackRequest
-from callback.store import CallbackStore
-from callback.workflow import Workflow
+from callback.idempotency import Answer, Key, KeyUsed
+from callback.intake import Intake, Requested
+from callback.models import Callback
 
 
-def post(
-    store: CallbackStore,
-    dialer: Dialer,
-    workflow: Workflow,
-    admission: Admission,
-    *,
-    tenant: str,
-    request: CallbackRequest,
-    retention: timedelta,
-    key: Key | None,
-    source: Source = Source.API,
-) -> http.Answer:
-    """The answer to this request: the first one's, byte for byte, where the key was used.
+@dataclass(frozen=True)
+class Accepted:
+    """`rates` are headers: how much of the tenant's rates is left."""
 
-    A refusal by the carrier is an answer like any other; a request that was not taken at all
-    (see `creation.admit` and `creation.create`) leaves no trace and may be sent again with the
-    same key. What is left of the tenant's rates is told with each new answer, and not repeated.
+    callback: Callback
+    rates: dict[str, str]
+
+    @property
+    def callback_id(self) -> str:
+        return self.callback.callback_id
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The key was used before: `answer` is the response to the first request, as kept."""
+
+    callback_id: str
+    answer: Answer
+    is_refusal: bool
+
+
+def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
+    """Accept a callback once for each key.
+
+    Raises the refusals of `creation.admit` and `CallControl.create`. CarrierRejected is kept for a
+    repetition like an acceptance, and has the rates among its headers. After any other
+    refusal nothing is kept, and the same key may be sent again.
     """
-    callback = creation.planned(tenant, request, retention, source)
-    policies, rates = admission.policies, dict[str, str]()
+    callback = creation.planned(
+        requested.tenant, requested.request, intake.retention, requested.source
+    )
+    rates = dict[str, str]()
 
     def create() -> Callback:
-        admitted = creation.admit(store, admission, callback, key)
+        admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        return creation.create(
-            store,
-            dialer,
-            workflow,
-            policies,
-            admitted,
-            allow_parallel=request.allow_parallel,
-            key=key,
-        )
+        return intake.control.create(admitted, key, allow_parallel=requested.request.allow_parallel)
 
     if key is None:
-        return http.with_headers(http.accepted(create()), rates)
+        return Accepted(create(), rates)
+    keep = _Keeper(intake, requested.tenant, key, rates)
     try:
-        answer = _answer(create)
+        return keep.result_of(create)
     except KeyUsed as seen:
-        given = idempotency.answer_given(key, seen.used, clock.now())
-        if given:
-            return http.replayed(given)
-        unfinished = store.get(seen.used.callback_id)
-        answer = _answer(lambda: creation.complete(store, dialer, workflow, policies, unfinished))
-    store.remember_answer(tenant, key, answer)
-    return http.with_headers(answer, rates)
+        used = seen.used
+        if answer := idempotency.answer_given(key, used, clock.now()):
+            return Repeated(used.callback_id, answer, intake.responses.is_refusal(answer))
+        unfinished = intake.store.get(used.callback_id)
+        return keep.result_of(lambda: intake.control.complete(unfinished))
 
 
-def _answer(work: Callable[[], Callback]) -> http.Answer:
-    try:
-        return http.accepted(work())
-    except CarrierRejected as refused:
-        return http.problem(refused)
+def take(intake: Intake, requested: Requested, trigger_id: str) -> str:
+    """The id of the callback that a trigger asks for, once for each `trigger_id`.
+
+    Raises what `post` and `idempotency.key_of` do, and CarrierRejected each time.
+    """
+    posted = post(intake, requested, intake.key_of(requested, trigger_id))
+    if isinstance(posted, Repeated) and posted.is_refusal:
+        raise CarrierRejected("The carrier refused the call.", callback_id=posted.callback_id)
+    return posted.callback_id
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Keeps the response to the first request with a key, but not the rates of that moment."""
+
+    intake: Intake
+    tenant: str
+    key: Key
+    rates: dict[str, str]
+
+    def result_of(self, work: Callable[[], Callback]) -> Accepted:
+        try:
+            callback = work()
+        except CarrierRejected as refused:
+            self._remember(self.intake.responses.refused(refused))
+            refused.headers |= self.rates
+            raise
+        self._remember(self.intake.responses.accepted(callback))
+        return Accepted(callback, self.rates)
+
+    def _remember(self, answer: Answer) -> None:
+        self.intake.store.remember_answer(self.tenant, self.key, answer)

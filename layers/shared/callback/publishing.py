@@ -5,6 +5,7 @@ harm, and on the bus the same event has the same id.
 """
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callback import deliveries, events
@@ -51,35 +52,34 @@ class EventBus:
             raise NotPublished(code)
 
 
-def publish(
-    endpoints: EndpointStore,
-    store: DeliveryStore,
-    queue: DeliveryQueue,
-    bus: EventBus,
-    old: Callback | None,
-    new: Callback,
-) -> None:
-    """Raises NotPublished, and botocore's errors: nothing is lost if it is then run again."""
-    happened = events.of(old, new)
-    if not happened:
-        return
-    for delivery in _wanted(endpoints, new, happened):
-        store.add(delivery)
-        queue.put(delivery)
-    bus.put(new.tenant, happened)
+@dataclass(frozen=True)
+class Publisher:
+    endpoints: EndpointStore
+    deliveries: DeliveryStore
+    queue: DeliveryQueue
+    bus: EventBus
 
+    def publish(self, old: Callback | None, new: Callback) -> None:
+        """Raises NotPublished, and botocore's errors: nothing is lost if it is then run again."""
+        happened = events.of(old, new)
+        if not happened:
+            return
+        for delivery in self._wanted(new, happened):
+            self.deliveries.add(delivery)
+            self.queue.put(delivery)
+        self.bus.put(new.tenant, happened)
 
-def _wanted(endpoints: EndpointStore, callback: Callback, happened: list[Event]) -> list[Delivery]:
-    """A callback's own URL comes before its tenant's endpoint."""
-    if callback.webhook:
-        url, wanted = callback.webhook.url, callback.webhook.events
-    else:
-        endpoint = endpoints.find(callback.tenant)
-        if endpoint is None or endpoint.disabled_at:
-            return []
-        url, wanted = None, list(endpoint.events)
-    return [
-        deliveries.of_event(callback.tenant, event, url)
-        for event in happened
-        if events.selected(event.type, wanted)
-    ]
+    def _wanted(self, callback: Callback, happened: list[Event]) -> list[Delivery]:
+        """A callback's own URL comes before its tenant's endpoint."""
+        if callback.webhook:
+            url, wanted = callback.webhook.url, callback.webhook.events
+        else:
+            endpoint = self.endpoints.find(callback.tenant)
+            if endpoint is None or endpoint.disabled_at:
+                return []
+            url, wanted = None, list(endpoint.events)
+        return [
+            deliveries.of_event(callback.tenant, event, url)
+            for event in happened
+            if events.selected(event.type, wanted)
+        ]

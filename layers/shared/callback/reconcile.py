@@ -11,8 +11,8 @@ from functools import cached_property, partial
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, closing, placement, plan, transitions
-from callback.dialer import Dialer
+from callback import carrier_queue, clock, plan, transitions
+from callback.calls import Calls, still_to_dial
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import (
     Callback,
@@ -23,7 +23,6 @@ from callback.models import (
     LegOutcome,
     LegStatus,
 )
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
 
@@ -43,17 +42,6 @@ _KNOWN_AFTER_ITS_END = timedelta(minutes=5)
 _SLACK = timedelta(minutes=5)
 
 
-class _Carrier:
-    """What the carrier says, asked for at most once a run where one answer serves all."""
-
-    def __init__(self, dialer: Dialer) -> None:
-        self.dialer = dialer
-
-    @cached_property
-    def live(self) -> dict[str, str]:
-        return self.dialer.live_calls()
-
-
 @dataclass
 class Tally:
     """How many callbacks a run looked at, looked into, and could not ask the carrier about."""
@@ -63,125 +51,125 @@ class Tally:
     unasked: int = 0
 
 
-def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
-    """Look at every open callback once."""
-    carrier, tally = _Carrier(dialer), Tally()
-    for callback in store.open():
-        if callback.status is CallbackStatus.ENDED:
-            if store.release(callback) and _is_long_ago(callback):
-                store.forget_open(callback)
-            continue
-        tally.open += 1
-        if callback.waiting is None or _quiet(callback):
-            tally.mended += 1
-            try:
-                # A page of them is read at once, and those before may have taken a minute.
-                _mend(store, carrier, workflow, store.get(callback.callback_id))
-            except (CarrierUnavailable, StoreContended):  # the next run asks again
-                tally.unasked += 1
-            except CallbackNotFound:  # erased since the list was read
+@dataclass(frozen=True)
+class Reconciliation:
+    """One run."""
+
+    calls: Calls
+    workflow: Workflow
+
+    @cached_property
+    def _live(self) -> dict[str, str]:
+        """What the carrier says is live, asked for at most once a run."""
+        return self.calls.carrier.live_calls()
+
+    def run(self) -> Tally:
+        """Look at every open callback once."""
+        store, tally = self.calls.store, Tally()
+        for callback in store.open():
+            if callback.status is CallbackStatus.ENDED:
+                if store.release(callback) and _is_long_ago(callback):
+                    store.forget_open(callback)
                 continue
-    return tally
+            tally.open += 1
+            if callback.waiting is None or _quiet(callback):
+                tally.mended += 1
+                try:
+                    # A page of them is read at once, and those before may have taken a minute.
+                    self._mend(store.get(callback.callback_id))
+                except (CarrierUnavailable, StoreContended):  # the next run asks again
+                    tally.unasked += 1
+                except CallbackNotFound:  # erased since the list was read
+                    continue
+        return tally
+
+    def _mend(self, callback: Callback) -> None:
+        now = clock.now()
+        for name in LegName if _quiet(callback) else ():
+            callback = self._ask_about(callback, name, now)
+        if transitions.over(callback) or now > _must_be_over_by(callback):
+            reason = None if transitions.over(callback) else CloseReason.TIMED_OUT
+            callback = self.calls.close(callback.callback_id, reason)
+        elif callback.waiting is None:
+            self.workflow.start(callback)
+        elif still_to_dial(callback, callback.waiting.step):
+            self.workflow.dial_again(callback)
+        self.workflow.settle(callback)
+
+    def _ask_about(self, callback: Callback, name: LegName, now: datetime) -> Callback:
+        leg = callback.leg(name)
+        if leg.ended or leg.status is LegStatus.PLANNED:
+            return callback
+        is_known = leg.call_sid is not None
+        event = self._news(callback, leg, now) if is_known else self._found(callback, leg)
+        if event is None:
+            return callback
+        change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
+        return self.calls.store.change(callback.callback_id, change)[0]
+
+    def _news(self, callback: Callback, leg: Leg, now: datetime) -> LegEvent | None:
+        """What the carrier's side of a leg whose call is known tells that its webhooks did not."""
+        call_sid, carrier = leg.call_sid or "", self.calls.carrier
+        if call_sid not in self._live:
+            return carrier.fetch(call_sid)
+        if self._live[call_sid] == "queued":
+            carrier_queue.was_queued_until(leg, now, callback.callback_id)
+        # The carrier may hold a call in its queue for hours; nobody wants it by then.
+        is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
+        was_sent_in = leg.admitted_at is not None and now - leg.admitted_at > _QUIET
+        if not is_late and not (leg.status is LegStatus.ANSWERED and was_sent_in):
+            return None
+        event = carrier.fetch(call_sid)  # the list is as old as this run
+        if event.status in (LegStatus.QUEUED, LegStatus.RINGING):
+            return carrier.end(call_sid)
+        if event.status is LegStatus.ANSWERED and leg.admitted_at:
+            # We sent it into the room, and it is live: that it joined is what nobody told.
+            return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
+        return event
+
+    def _found(self, callback: Callback, leg: Leg) -> LegEvent | None:
+        """What became of a create request whose answer was lost: the carrier's list is searched
+        for calls to this party made since the claim.
+
+        One that another callback owns, whoever's, is not ours: all tenants share the carrier's
+        account. Nor is one that another may have asked for without knowing of it yet: none is
+        taken then, and the leg is not given up; the call's own requests tell whose it is.
+        Otherwise the earliest is taken: the fence keeps out any other.
+        """
+        if leg.dialed_at is None:
+            return None
+        carrier = self.calls.carrier
+        found = carrier.find_calls(leg, since=leg.dialed_at)
+        # Read after the search: whoever may have asked for one of them has claimed its leg by now.
+        others = [
+            other
+            for known in (self.calls.store.open() if found else ())
+            if known.callback_id != callback.callback_id
+            for other in known.legs
+        ]
+        owned = {other.call_sid for other in others}
+        free = [call_sid for call_sid in found if call_sid not in owned]
+        if not free:
+            now = clock.now()
+            return transitions.never_made(now) if now - leg.dialed_at > _ABSENT_AFTER else None
+        if any(self._may_have_asked_for(other, leg) for other in others):
+            logger.warning("a call may be one of two legs'", callback_id=callback.callback_id)
+            return None
+        return carrier.fetch(free[0])
+
+    def _may_have_asked_for(self, other: Leg, leg: Leg) -> bool:
+        """Whether a leg of which no call is known has asked for one that looks like this leg's."""
+        if other.call_sid or other.dialed_at is None or other.outcome is LegOutcome.REJECTED:
+            return False
+        is_long_before = leg.dialed_at is not None and transitions.claim_expired(
+            other, leg.dialed_at
+        )
+        parties = self.calls.carrier.parties
+        return not is_long_before and parties(other) == parties(leg)
 
 
 def _is_long_ago(callback: Callback) -> bool:
     return clock.now() - _last_change(callback) > _KNOWN_AFTER_ITS_END
-
-
-def _mend(
-    store: CallbackStore,
-    carrier: _Carrier,
-    workflow: Workflow,
-    callback: Callback,
-) -> None:
-    now = clock.now()
-    for name in LegName if _quiet(callback) else ():
-        callback = _ask_about(store, carrier, callback, name, now)
-    if transitions.over(callback) or now > _must_be_over_by(callback):
-        reason = None if transitions.over(callback) else CloseReason.TIMED_OUT
-        callback = closing.close(store, carrier.dialer, callback.callback_id, reason)
-    elif callback.waiting is None:
-        workflow.start(callback)
-    elif placement.still_to_dial(callback, callback.waiting.step):
-        workflow.dial_again(callback)
-    workflow.settle(callback)
-
-
-def _ask_about(
-    store: CallbackStore, carrier: _Carrier, callback: Callback, name: LegName, now: datetime
-) -> Callback:
-    leg = callback.leg(name)
-    if leg.ended or leg.status is LegStatus.PLANNED:
-        return callback
-    is_known = leg.call_sid is not None
-    event = (
-        _news(carrier, callback, leg, now) if is_known else _found(store, carrier, callback, leg)
-    )
-    if event is None:
-        return callback
-    change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
-    return store.change(callback.callback_id, change)[0]
-
-
-def _news(carrier: _Carrier, callback: Callback, leg: Leg, now: datetime) -> LegEvent | None:
-    """What the carrier's side of a leg whose call is known tells that its webhooks did not."""
-    call_sid = leg.call_sid or ""
-    if call_sid not in carrier.live:
-        return carrier.dialer.fetch(call_sid)
-    if carrier.live[call_sid] == "queued":
-        carrier_queue.was_queued_until(leg, now, callback.callback_id)
-    # The carrier may hold a call in its queue for hours; nobody wants it by then.
-    is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
-    was_sent_in = leg.admitted_at is not None and now - leg.admitted_at > _QUIET
-    if not is_late and not (leg.status is LegStatus.ANSWERED and was_sent_in):
-        return None
-    event = carrier.dialer.fetch(call_sid)  # the list is as old as this run
-    if event.status in (LegStatus.QUEUED, LegStatus.RINGING):
-        return carrier.dialer.end(call_sid)
-    if event.status is LegStatus.ANSWERED and leg.admitted_at:
-        # We sent it into the room, and it is live: that it joined is what nobody told.
-        return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
-    return event
-
-
-def _found(
-    store: CallbackStore, carrier: _Carrier, callback: Callback, leg: Leg
-) -> LegEvent | None:
-    """What became of a create request whose answer was lost: the carrier's list is searched for
-    calls to this party made since the claim.
-
-    One that another callback owns, whoever's, is not ours: all tenants share the carrier's account.
-    Nor is one that another may have asked for without knowing of it yet: none is taken then, and
-    the leg is not given up; the call's own requests tell whose it is. Otherwise the earliest is
-    taken: the fence keeps out any other.
-    """
-    if leg.dialed_at is None:
-        return None
-    found = carrier.dialer.find_calls(leg, since=leg.dialed_at)
-    # Read after the search: whoever may have asked for one of them has claimed its leg by now.
-    others = [
-        other
-        for known in (store.open() if found else ())
-        if known.callback_id != callback.callback_id
-        for other in known.legs
-    ]
-    owned = {other.call_sid for other in others}
-    free = [call_sid for call_sid in found if call_sid not in owned]
-    if not free:
-        now = clock.now()
-        return transitions.never_made(now) if now - leg.dialed_at > _ABSENT_AFTER else None
-    if any(_may_have_asked_for(other, leg, carrier.dialer) for other in others):
-        logger.warning("a call may be one of two legs'", callback_id=callback.callback_id)
-        return None
-    return carrier.dialer.fetch(free[0])
-
-
-def _may_have_asked_for(other: Leg, leg: Leg, dialer: Dialer) -> bool:
-    """Whether a leg of which no call is known has asked for one that looks like this leg's."""
-    if other.call_sid or other.dialed_at is None or other.outcome is LegOutcome.REJECTED:
-        return False
-    is_long_before = leg.dialed_at is not None and transitions.claim_expired(other, leg.dialed_at)
-    return not is_long_before and dialer.parties(other) == dialer.parties(leg)
 
 
 def _quiet(callback: Callback) -> bool:

@@ -1,54 +1,83 @@
 """POST with dry_run: who would be called, and what it may cost; or why not."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from callback import creation, http, plan
+from callback import creation, plan
 from callback.admission import Admitted, Party
-from callback.intake import Intake
-from callback.models import Leg, LegName, Step
-from callback.policy import Policy, decimal, shown
-from callback.schema import CallbackRequest
+from callback.intake import Intake, Requested
+from callback.models import Callback, Leg, LegName, Step
+from callback.policy import decimal, shown
 
 
-def of(intake: Intake, tenant: str, request: CallbackRequest) -> http.Answer:
-    """What `Intake.post` would do, or its refusal: nothing is stored, counted or dialed."""
-    planned = creation.planned(tenant, request, intake.retention)
-    admitted = creation.admit(intake.store, intake.admission, planned)
-    if not request.allow_parallel:
+@dataclass(frozen=True)
+class Rehearsed:
+    """A call that would be made. `zones`: in whose hours, None at any."""
+
+    step: Step
+    leg: Leg
+    party: Party
+    zones: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What `posting.post` would do. `calls` are in the order in which they would be made,
+    `calling_window` is the tenant's, `rates` are headers."""
+
+    callback: Callback
+    calls: tuple[Rehearsed, ...]
+    calling_window: Any
+    rates: dict[str, str]
+
+
+def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
+    """What `posting.post` would do, or its refusal: nothing is stored, counted or dialed."""
+    planned = creation.planned(
+        requested.tenant, requested.request, intake.retention, requested.source
+    )
+    admitted = creation.admit(intake, planned)
+    if not requested.request.allow_parallel:
         intake.store.refuse_taken(admitted.callback)
-    policy = intake.admission.policies.standing(tenant).policy
-    return http.json_reply(200, _shown(admitted, policy), admitted.headers)
+    policy = intake.admission.policies.standing(requested.tenant).policy
+    return Rehearsal(
+        admitted.callback, _calls(admitted), shown(policy)["calling_window"], admitted.headers
+    )
 
 
-def _shown(admitted: Admitted, policy: Policy) -> dict[str, Any]:
-    """Who would be called in which order, and what that may cost at most."""
-    callback, held = admitted.callback, admitted.callback.reservation
+def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
+    callback = admitted.callback
     by_name = dict(zip(LegName, zip(admitted.parties, admitted.zones, strict=True), strict=True))
+    return tuple(
+        Rehearsed(step, callback.leg(name), *by_name[name])
+        for step in Step
+        for name in plan.of_step(callback, step)
+    )
+
+
+def view(rehearsal: Rehearsal) -> dict[str, Any]:
+    """As clients see it: who would be called in which order, and what that may cost at most."""
+    callback, held = rehearsal.callback, rehearsal.callback.reservation
     return {
         "dry_run": True,
         "order": callback.order,
-        "calls": [
-            _rehearsed(callback.leg(name), *by_name[name], policy, step)
-            for step in Step
-            for name in plan.of_step(callback, step)
-        ],
+        "calls": [_call_view(call, rehearsal.calling_window) for call in rehearsal.calls],
         "estimated_maximum_cost": held and _money(held.micros, held.currency),
     }
 
 
-def _rehearsed(
-    leg: Leg, party: Party, zones: tuple[str, ...] | None, policy: Policy, step: Step
-) -> dict[str, Any]:
+def _call_view(call: Rehearsed, calling_window: Any) -> dict[str, Any]:
+    leg, party, zones = call.leg, call.party, call.zones
     return {
         "leg": party.name,
-        "step": step,
+        "step": call.step,
         "to": leg.to,
         "from": leg.caller_id,
         "region": party.destination.region,
         "type": party.destination.kind,
         "calling_window": None
         if zones is None
-        else {"hours": shown(policy)["calling_window"], "zones": list(zones)},
+        else {"hours": calling_window, "zones": list(zones)},
         "ring_timeout_seconds": leg.ring_timeout_seconds,
         "billed_seconds_at_most": party.seconds,
         "price_per_minute": decimal(party.per_minute),

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from aws_lambda_powertools import Logger
 
-from callback import cancellation, guards, http, numbering, schema, sms_grammar
+from callback import cancellation, guards, numbering, posting, schema, sms_grammar
 from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
-from callback.intake import Intake
+from callback.intake import Intake, Requested
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
@@ -126,7 +126,7 @@ class SmsTrigger:
 
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
-        home = numbering.region(texter.number.number) or self.intake.home_region
+        home = numbering.region(texter.number.number) or self.intake.dial_plan.home_region
         digits = "".join(filter(str.isdecimal, written))
         # However it is dialed: 911, or +1 911.
         if any(guards.is_emergency(dialed, home) for dialed in (digits, f"+{digits}")):
@@ -150,18 +150,17 @@ class SmsTrigger:
         try:
             request = schema.parse_callback(
                 json.dumps(body).encode(),
-                home_region=self.intake.home_region,
-                sip_domain=self.intake.sip_domain,
+                home_region=self.intake.dial_plan.home_region,
+                sip_domain=self.intake.dial_plan.sip_domain,
             )
-            answer = self.intake.take(
-                number.tenant, Source.SMS, request, f"sms_{texter.message_sid}"
-            )
+            requested = Requested(number.tenant, Source.SMS, request)
+            posting.take(self.intake, requested, f"sms_{texter.message_sid}")
         except InvalidRequest as invalid:
             return sms_grammar.refusal(*(error["code"] for error in invalid.members["errors"]))
         except CallbackError as refused:
             logger.info("text refused", code=refused.code, tenant=number.tenant)
             return sms_grammar.refusal(refused.code)
-        return _sentence(answer)
+        return sms_grammar.CALLING
 
     def _latest(self, texter: Texter, wanted: Callable[[Callback], bool]) -> Callback | None:
         """The sender's own newest: one in which they are A, whoever asked for it."""
@@ -186,7 +185,7 @@ class SmsTrigger:
         try:
             cancellation.cancel(
                 self.intake.store,
-                self.intake.workflow,
+                self.intake.control.workflow,
                 tenant=callback.tenant,
                 callback_id=callback.callback_id,
             )
@@ -214,9 +213,3 @@ def _is_live(callback: Callback) -> bool:
 def _may_be_stopped(callback: Callback) -> bool:
     """Who said STOP is not rung any more; a conversation that is going on is theirs to end."""
     return _is_live(callback) and callback.status is not CallbackStatus.CONNECTED
-
-
-def _sentence(answer: http.Answer) -> str:
-    if answer["statusCode"] == 202:
-        return sms_grammar.CALLING
-    return sms_grammar.refusal(json.loads(answer["body"])["code"])

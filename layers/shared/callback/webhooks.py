@@ -4,12 +4,12 @@ import uuid
 from typing import Any
 
 from callback import clock, deliveries, events
-from callback.deliveries import Delivery, DeliveryQueue, DeliveryStore
+from callback.deliveries import Delivery, DeliveryQueue, DeliveryStore, Page
 from callback.endpoints import Endpoint, EndpointStore
 from callback.errors import InvalidRequest
 from callback.models import maybe_text, to_text
 from callback.outbound import NotAllowed, Sender
-from callback.webhook_schema import EndpointRequest, FailedRequest
+from callback.webhook_schema import EndpointRequest
 
 
 def put(
@@ -51,9 +51,7 @@ def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: 
     return delivery
 
 
-def failed(store: DeliveryStore, tenant: str, request: FailedRequest) -> dict[str, Any]:
-    """A page as clients see it. Raises InvalidRequest."""
-    page = store.failed(tenant, request.limit, request.cursor)
+def failed_view(page: Page) -> dict[str, Any]:
     return {
         "failed": [delivery_view(delivery) for delivery in page.deliveries],
         "next_cursor": page.cursor,

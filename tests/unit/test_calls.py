@@ -2,7 +2,9 @@
 
 import pytest
 
-from callback import clock, placement, steps
+from callback import clock
+from callback.calls import Calls
+from callback.control import CallControl
 from callback.dialer import DialResult, Sent
 from callback.errors import CarrierUnavailable
 from callback.models import LegName, LegStatus, Order, Step
@@ -39,7 +41,7 @@ def place(monkeypatch, *, seconds_between_claim_and_send):
     moments = iter([at(0), *[at(seconds_between_claim_and_send)] * 9])
     monkeypatch.setattr(clock, "now", lambda: next(moments))
     phone = Phone()
-    after = placement.place(Rows(callback()), phone, callback(), [LegName.A])
+    after = Calls(Rows(callback()), phone).place(callback(), [LegName.A])
     return after.leg_a.status, phone.dialed
 
 
@@ -55,14 +57,14 @@ def test_a_sandbox_that_was_frozen_after_its_claim_sends_nothing(monkeypatch):
 
 def test_nothing_is_claimed_while_the_credentials_cannot_be_had():
     phone, rows = Phone(ready=False), Rows(callback(Order.SIMULTANEOUS))
-    after = placement.place(rows, phone, rows.row, LegName)
+    after = Calls(rows, phone).place(rows.row, LegName)
     assert after == rows.row == callback(Order.SIMULTANEOUS)
     assert phone.dialed == []
 
 
 def test_for_a_leg_that_was_dialed_no_credentials_are_wanted():
     phone, rows = Phone(ready=False), Rows(dialed(callback(), LegName.A))
-    after = placement.place(rows, phone, rows.row, [LegName.A])
+    after = Calls(rows, phone).place(rows.row, [LegName.A])
     assert (after, phone.asked) == (rows.row, 0)
 
 
@@ -78,7 +80,7 @@ def test_a_step_without_credentials_is_tried_again_and_dials_once_they_are_there
 
 
 def begin(phone, rows):
-    steps.begin(rows, phone, Allowed(), NoWorkflow(), "cb-1", task(Step.FIRST))
+    CallControl(rows, phone, NoWorkflow(), Allowed()).begin_step("cb-1", task(Step.FIRST))
 
 
 class Allowed:
