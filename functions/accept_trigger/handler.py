@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, triggers
-from callback.credentials import CredentialStore
+from callback.carrier.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.suppression import SuppressionList

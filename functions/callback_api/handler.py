@@ -16,7 +16,7 @@ from callback import (
     settings,
     views,
 )
-from callback.credentials import CredentialStore
+from callback.carrier.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.models import Source

@@ -6,11 +6,13 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_door, carrier_events, http, ringback, settings, twiml
-from callback.credentials import CredentialStore
+from callback import aws, carrier_events, http, settings
+from callback.carrier import ringback
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio import door, twiml
+from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.discretion import discreet
 from callback.models import LegName
-from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -23,7 +25,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 
 
 def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
-    return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
+    return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
 def leg_of(event: http.Event) -> tuple[str, LegName, int]:

@@ -6,8 +6,8 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import Dialer
 from callback.discretion import discreet
 from callback.erasing import Eraser
 from callback.erasures import ErasureStore

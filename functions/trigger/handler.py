@@ -8,14 +8,15 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_door, http, missed_call, schema, settings, twiml
-from callback.credentials import CredentialStore
+from callback import aws, http, missed_call, schema, settings
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio import door, twiml
+from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
-from callback.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.sms import SmsTrigger
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper
@@ -44,7 +45,7 @@ sms = SmsTrigger(numbers, suppressed, once, intake)
 
 
 def verified(event: http.Event, shapes: Shapes) -> Form:
-    return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
+    return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
 def text(event: http.Event) -> http.Answer:

@@ -27,8 +27,8 @@ from twilio.http.http_client import TwilioHttpClient
 from callback import clock as service_clock
 from callback import numbers, tenants, trigger_queue
 from callback.admission import Admission
-from callback.credentials import Credentials
-from callback.dialer import Dialer
+from callback.carrier.credentials import Credentials
+from callback.carrier.twilio.client import Dialer
 from callback.intake import Intake
 from callback.policy import PolicyStore
 from callback.workflow import Workflow

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import Dialer
 from callback.intake import Intake
 from tests.histories.world import AUTH_TOKEN
 from tests.local import heard

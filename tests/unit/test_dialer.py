@@ -18,8 +18,8 @@ import urllib3
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
 from callback import clock, transitions
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer, Sent, classify
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import Dialer, Sent, classify
 from callback.errors import CarrierUnavailable
 from callback.models import LegName
 from tests.unit.build import NOON, SIDS, allowed, at, callback

@@ -225,7 +225,7 @@ def test_every_parameter_and_output_of_the_template_is_explained():
 
 def test_every_function_and_every_module_has_its_place():
     functions = {path.name for path in (ROOT / "functions").iterdir() if path.is_dir()}
-    modules = {path.stem for path in (ROOT / "layers/shared/callback").glob("[!_]*.py")}
+    modules = {path.stem for path in (ROOT / "layers/shared/callback").rglob("[!_]*.py")}
     assert len(functions) > 10
     assert len(modules) > 50
     assert (functions | modules) - named_in("Change it") == set()

@@ -12,7 +12,9 @@ from email.utils import parsedate_to_datetime
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, transitions, twiml
+from callback import clock, transitions
+from callback.carrier import queueing
+from callback.carrier.twilio import twiml
 from callback.errors import CallbackNotFound, Forbidden
 from callback.models import Callback, LegName, LegOutcome, LegStatus
 from callback.store import CallbackStore
@@ -75,7 +77,7 @@ def status_changed(
         lambda c: transitions.record(c, name, attempt, event),
     )
     if callback and form["CallStatus"] == _LEFT_THE_QUEUE:
-        carrier_queue.was_queued_until(callback.leg(name), event.at, callback_id)
+        queueing.was_queued_until(callback.leg(name), event.at, callback_id)
 
 
 def conference_changed(

@@ -8,7 +8,7 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, transitions
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, LegName
 from callback.store import CallbackStore

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from callback import clock, closing, placement
 from callback.admission import Admission, Admitted
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
 from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook

@@ -17,7 +17,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import clock, closing, transitions
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.erasures import Erasure, ErasureStore
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import CallbackStatus, CloseReason

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from callback import http, idempotency, posting
 from callback.admission import Admission
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.idempotency import Key
 from callback.models import Source
 from callback.schema import CallbackRequest
@@ -17,7 +17,7 @@ from callback.workflow import Workflow
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from callback.credentials import CredentialStore
+    from callback.carrier.credentials import CredentialStore
     from callback.tenants import Pepper
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from callback import clock, plan, transitions
-from callback.dialer import Dialer, DialResult, Sent
+from callback.carrier.twilio.client import Dialer, DialResult, Sent
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
 from callback.policy import PolicyStore
 from callback.store import CallbackStore

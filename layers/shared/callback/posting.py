@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from callback import clock, creation, http, idempotency
 from callback.admission import Admission
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.errors import CarrierRejected
 from callback.idempotency import Key, KeyUsed
 from callback.models import Callback, Source

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, closing, placement, plan, transitions
-from callback.dialer import Dialer
+from callback import clock, closing, placement, plan, transitions
+from callback.carrier import queueing
+from callback.carrier.twilio.client import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import (
     Callback,
@@ -129,7 +130,7 @@ def _news(carrier: _Carrier, callback: Callback, leg: Leg, now: datetime) -> Leg
     if call_sid not in carrier.live:
         return carrier.dialer.fetch(call_sid)
     if carrier.live[call_sid] == "queued":
-        carrier_queue.was_queued_until(leg, now, callback.callback_id)
+        queueing.was_queued_until(leg, now, callback.callback_id)
     # The carrier may hold a call in its queue for hours; nobody wants it by then.
     is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
     was_sent_in = leg.admitted_at is not None and now - leg.admitted_at > _QUIET

@@ -1,7 +1,7 @@
 """A step of the workflow begins: remember its token, place its legs, settle what is decided."""
 
 from callback import placement, transitions
-from callback.dialer import Dialer
+from callback.carrier.twilio.client import Dialer
 from callback.errors import CarrierBusy, CarrierUnavailable
 from callback.models import Waiting
 from callback.policy import PolicyStore

@@ -22,8 +22,9 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 
-from callback import addresses, clock, plan, transitions, twiml
-from callback.credentials import Credentials, CredentialStore
+from callback import addresses, clock, plan, transitions
+from callback.carrier.credentials import Credentials, CredentialStore
+from callback.carrier.twilio import twiml
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
 from callback.settings import DialSettings
