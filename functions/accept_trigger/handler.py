@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, triggers
 from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.suppression import SuppressionList
@@ -30,7 +31,8 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppressed = SuppressionList(client, table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
+intake = Intake.of(SETTINGS, client, carrier, pepper, workflow)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

@@ -17,6 +17,7 @@ from callback import (
     views,
 )
 from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.models import Source
@@ -35,7 +36,8 @@ workflow = Workflow(
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
+intake = Intake.of(SETTINGS, client, carrier, pepper, workflow)
 
 
 def create(event: http.Event) -> http.Answer:

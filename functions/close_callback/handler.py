@@ -7,7 +7,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, closing, settings, workflow
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.store import CallbackStore
 
@@ -15,7 +15,7 @@ SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
+carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 
 
 @discreet
@@ -23,4 +23,4 @@ dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: the execution's state, or EventBridge's word that an execution died."""
     callback_id, reason = workflow.closing_of(event)
-    closing.close_if_kept(store, dialer, callback_id, reason)
+    closing.close_if_kept(store, carrier, callback_id, reason)

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, steps
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.models import Step, Waiting
 from callback.policy import PolicyStore
@@ -21,7 +21,7 @@ store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer.of(SETTINGS, credentials)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
 
 
 @discreet
@@ -35,4 +35,4 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
         datetime.fromisoformat(event["entered_at"]),
         event["retry"],
     )
-    steps.begin(store, dialer, policies, workflow, event["callback_id"], task)
+    steps.begin(store, carrier, policies, workflow, event["callback_id"], task)

@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, missed_call, schema, settings
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio import door, twiml
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.discretion import discreet
 from callback.intake import Intake
@@ -40,7 +41,8 @@ workflow = Workflow(
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
+intake = Intake.of(SETTINGS, client, carrier, pepper, workflow)
 sms = SmsTrigger(numbers, suppressed, once, intake)
 
 

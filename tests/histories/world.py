@@ -28,7 +28,7 @@ from callback import clock as service_clock
 from callback import numbers, tenants, trigger_queue
 from callback.admission import Admission
 from callback.carrier.credentials import Credentials
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.intake import Intake
 from callback.policy import PolicyStore
 from callback.workflow import Workflow
@@ -207,7 +207,7 @@ class World:
                 each._provider = FixedPepper()  # type: ignore[assignment]
             if isinstance(each, PolicyStore):
                 self._policies.append(each)
-            if isinstance(each, Dialer):
+            if isinstance(each, TwilioCarrier):
                 each._credentials = FixedCredentials()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow

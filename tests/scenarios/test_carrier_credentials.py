@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.intake import Intake
 from tests.histories.world import AUTH_TOKEN
 from tests.local import heard
@@ -28,8 +28,8 @@ def sandboxes() -> dict[str, Any]:
     }
 
 
-def dialer_of(module) -> Dialer | None:
-    found = [value for value in vars(module).values() if isinstance(value, Dialer | Intake)]
+def dialer_of(module) -> TwilioCarrier | None:
+    found = [value for value in vars(module).values() if isinstance(value, TwilioCarrier | Intake)]
     return getattr(found[0], "dialer", found[0]) if found else None
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from callback import clock, placement, steps
-from callback.carrier.twilio.client import DialResult, Sent
+from callback.carrier.port import DialResult, Sent
 from callback.errors import CarrierUnavailable
 from callback.models import LegName, LegStatus, Order, Step
 from callback.policy import Policy, Standing

@@ -8,7 +8,7 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, transitions
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, LegName
 from callback.store import CallbackStore
@@ -17,7 +17,7 @@ logger = Logger(child=True)
 
 
 def close(
-    store: CallbackStore, dialer: Dialer, callback_id: str, reason: CloseReason | None = None
+    store: CallbackStore, dialer: Carrier, callback_id: str, reason: CloseReason | None = None
 ) -> Callback:
     """End what is left of the callback and answer how it now stands.
 
@@ -44,7 +44,7 @@ def close(
 
 
 def close_if_kept(
-    store: CallbackStore, dialer: Dialer, callback_id: str, reason: CloseReason | None
+    store: CallbackStore, dialer: Carrier, callback_id: str, reason: CloseReason | None
 ) -> None:
     """The workflow's last step. Where the callback was erased meanwhile, it had ended."""
     try:

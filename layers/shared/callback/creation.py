@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from callback import clock, closing, placement
 from callback.admission import Admission, Admitted
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
 from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook
@@ -31,7 +31,7 @@ def admit(
 
 def create(
     store: CallbackStore,
-    dialer: Dialer,
+    dialer: Carrier,
     workflow: Workflow,
     policies: PolicyStore,
     admitted: Admitted,
@@ -56,7 +56,7 @@ def create(
 
 def complete(
     store: CallbackStore,
-    dialer: Dialer,
+    dialer: Carrier,
     workflow: Workflow,
     policies: PolicyStore,
     callback: Callback,

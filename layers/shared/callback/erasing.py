@@ -17,7 +17,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import clock, closing, transitions
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.erasures import Erasure, ErasureStore
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import CallbackStatus, CloseReason
@@ -53,7 +53,7 @@ class Eraser:
 
     erasures: ErasureStore
     store: CallbackStore
-    dialer: Dialer
+    dialer: Carrier
     workflow: Workflow
     out_of_time: Callable[[], bool]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from callback import http, idempotency, posting
 from callback.admission import Admission
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.idempotency import Key
 from callback.models import Source
 from callback.schema import CallbackRequest
@@ -17,7 +17,6 @@ from callback.workflow import Workflow
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from callback.carrier.credentials import CredentialStore
     from callback.tenants import Pepper
 
 
@@ -27,7 +26,7 @@ class Intake:
     `retention` is how long a callback is kept."""
 
     store: CallbackStore
-    dialer: Dialer
+    dialer: Carrier
     workflow: Workflow
     admission: Admission
     home_region: str
@@ -39,7 +38,7 @@ class Intake:
         cls,
         settings: AcceptSettings,
         client: "DynamoDBClient",
-        credentials: "CredentialStore",
+        dialer: Carrier,
         pepper: "Pepper",
         workflow: Workflow,
     ) -> Self:
@@ -47,7 +46,7 @@ class Intake:
         place = {"home_region": settings.home_region, "sip_domain": settings.sip_domain}
         return cls(
             CallbackStore(client, settings.table_name, sip_domain=settings.sip_domain),
-            Dialer.of(settings, credentials),
+            dialer,
             workflow,
             Admission(client, settings.table_name, pepper, **place),
             **place,

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from callback import clock, plan, transitions
-from callback.carrier.twilio.client import Dialer, DialResult, Sent
+from callback.carrier.port import Carrier, DialResult, Sent
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
 from callback.policy import PolicyStore
 from callback.store import CallbackStore
@@ -19,7 +19,7 @@ from callback.transitions import LegEvent
 
 
 def place_step(
-    store: CallbackStore, dialer: Dialer, policies: PolicyStore, callback: Callback, step: Step
+    store: CallbackStore, dialer: Carrier, policies: PolicyStore, callback: Callback, step: Step
 ) -> Callback:
     """Dial the legs of this step that are still planned. A leg already dialed is left alone.
 
@@ -32,7 +32,7 @@ def place_step(
 
 
 def place(
-    store: CallbackStore, dialer: Dialer, callback: Callback, names: Iterable[LegName]
+    store: CallbackStore, dialer: Carrier, callback: Callback, names: Iterable[LegName]
 ) -> Callback:
     """Claim and dial those of these legs that are planned. Where the dialer is not `ready` none is
     claimed, and it is still to be dialed like one whose claim was given back."""
@@ -54,7 +54,7 @@ def still_to_dial(callback: Callback, step: Step) -> list[Leg]:
     return [leg for leg in legs if leg.status is LegStatus.PLANNED]
 
 
-def _dial(store: CallbackStore, dialer: Dialer, callback: Callback, name: LegName) -> Callback:
+def _dial(store: CallbackStore, dialer: Carrier, callback: Callback, name: LegName) -> Callback:
     attempt = callback.leg(name).attempt
     if transitions.claim_expired(callback.leg(name), clock.now()):
         return callback  # this sandbox was frozen since: the leg is others' to give up by now

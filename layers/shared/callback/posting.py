@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from callback import clock, creation, http, idempotency
 from callback.admission import Admission
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.errors import CarrierRejected
 from callback.idempotency import Key, KeyUsed
 from callback.models import Callback, Source
@@ -16,7 +16,7 @@ from callback.workflow import Workflow
 
 def post(
     store: CallbackStore,
-    dialer: Dialer,
+    dialer: Carrier,
     workflow: Workflow,
     admission: Admission,
     *,

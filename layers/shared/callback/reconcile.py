@@ -13,7 +13,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock, closing, placement, plan, transitions
 from callback.carrier import queueing
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import (
     Callback,
@@ -47,11 +47,11 @@ _SLACK = timedelta(minutes=5)
 class _Carrier:
     """What the carrier says, asked for at most once a run where one answer serves all."""
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Carrier) -> None:
         self.dialer = dialer
 
     @cached_property
-    def live(self) -> dict[str, str]:
+    def live(self) -> dict[str, LegStatus]:
         return self.dialer.live_calls()
 
 
@@ -64,7 +64,7 @@ class Tally:
     unasked: int = 0
 
 
-def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
+def run(store: CallbackStore, dialer: Carrier, workflow: Workflow) -> Tally:
     """Look at every open callback once."""
     carrier, tally = _Carrier(dialer), Tally()
     for callback in store.open():
@@ -129,7 +129,7 @@ def _news(carrier: _Carrier, callback: Callback, leg: Leg, now: datetime) -> Leg
     call_sid = leg.call_sid or ""
     if call_sid not in carrier.live:
         return carrier.dialer.fetch(call_sid)
-    if carrier.live[call_sid] == "queued":
+    if carrier.live[call_sid] is LegStatus.QUEUED:
         queueing.was_queued_until(leg, now, callback.callback_id)
     # The carrier may hold a call in its queue for hours; nobody wants it by then.
     is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
@@ -177,12 +177,12 @@ def _found(
     return carrier.dialer.fetch(free[0])
 
 
-def _may_have_asked_for(other: Leg, leg: Leg, dialer: Dialer) -> bool:
+def _may_have_asked_for(other: Leg, leg: Leg, dialer: Carrier) -> bool:
     """Whether a leg of which no call is known has asked for one that looks like this leg's."""
     if other.call_sid or other.dialed_at is None or other.outcome is LegOutcome.REJECTED:
         return False
     is_long_before = leg.dialed_at is not None and transitions.claim_expired(other, leg.dialed_at)
-    return not is_long_before and dialer.parties(other) == dialer.parties(leg)
+    return not is_long_before and dialer.look_alike(leg, other)
 
 
 def _quiet(callback: Callback) -> bool:

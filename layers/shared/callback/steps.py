@@ -1,7 +1,7 @@
 """A step of the workflow begins: remember its token, place its legs, settle what is decided."""
 
 from callback import placement, transitions
-from callback.carrier.twilio.client import Dialer
+from callback.carrier.port import Carrier
 from callback.errors import CarrierBusy, CarrierUnavailable
 from callback.models import Waiting
 from callback.policy import PolicyStore
@@ -11,7 +11,7 @@ from callback.workflow import Workflow
 
 def begin(
     store: CallbackStore,
-    dialer: Dialer,
+    dialer: Carrier,
     policies: PolicyStore,
     workflow: Workflow,
     callback_id: str,
