@@ -1,5 +1,6 @@
 """The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, carrier_events, http, settings
 from callback.carrier import ringback
 from callback.carrier.credentials import CredentialStore
+from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.discretion import discreet
@@ -28,6 +30,10 @@ def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
     return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
+def reply(instructions: Iterable[Instruction]) -> http.Answer:
+    return http.xml_reply(twiml.render(instructions))
+
+
 def leg_of(event: http.Event) -> tuple[str, LegName, int]:
     """The ids that we put into the URL when we dialed; the signature vouches for them."""
     path = http.path
@@ -36,8 +42,7 @@ def leg_of(event: http.Event) -> tuple[str, LegName, int]:
 
 def answered(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    document = carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL)
-    return http.twiml_reply(document)
+    return reply(carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL))
 
 
 def status_changed(event: http.Event) -> http.Answer:
@@ -55,13 +60,13 @@ def conference_changed(event: http.Event) -> http.Answer:
 
 def wait(event: http.Event) -> http.Answer:
     verified(event)
-    return http.twiml_reply(twiml.ringback(f"{PUBLIC_URL}/carrier/ringback.wav"))
+    return reply(carrier_events.play_ringback(public_url=PUBLIC_URL))
 
 
 def fallback(event: http.Event) -> http.Answer:
     form = verified(event)
     logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
-    return http.twiml_reply(twiml.say_and_hang_up(twiml.SORRY))
+    return reply(carrier_events.apologize())
 
 
 def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)

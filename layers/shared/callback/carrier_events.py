@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock, transitions
 from callback.carrier import queueing
-from callback.carrier.twilio import twiml
+from callback.carrier.instructions import HangUp, Instruction, Join, Play, Say
 from callback.errors import CallbackNotFound, Forbidden
 from callback.models import Callback, LegName, LegOutcome, LegStatus
 from callback.store import CallbackStore
@@ -22,6 +22,8 @@ from callback.transitions import LegEvent
 from callback.workflow import Workflow
 
 logger = Logger(child=True)
+
+_SORRY = "We are sorry, something went wrong with this call. Goodbye."
 
 _LEFT_THE_QUEUE = "initiated"
 _SIP_CODE = re.compile(r"[1-6][0-9]{2}")
@@ -35,8 +37,8 @@ def answered(
     form: Mapping[str, str],
     *,
     public_url: str,
-) -> str:
-    """The fence. TwiML that joins this call to the room, or hangs it up."""
+) -> tuple[Instruction, ...]:
+    """The fence. What joins this call to the room, or hangs it up."""
     try:
         callback, admitted = store.change(
             callback_id,
@@ -44,18 +46,30 @@ def answered(
         )
     except CallbackNotFound:
         logger.error("a call was answered that no callback knows", callback_id=callback_id)
-        return twiml.hang_up()
+        return (HangUp(),)
     if not admitted:
         logger.warning(
             "call not admitted to the room", callback_id=callback_id, leg=name, attempt=attempt
         )
-        return twiml.hang_up()
-    return twiml.join_room(
-        callback.room,
-        name,
-        conference_url=f"{public_url}/carrier/conference/{callback_id}",
-        wait_url=f"{public_url}/carrier/wait/{callback_id}",
+        return (HangUp(),)
+    return (
+        Join(
+            callback.room,
+            name,
+            events_url=f"{public_url}/carrier/conference/{callback_id}",
+            wait_url=f"{public_url}/carrier/wait/{callback_id}",
+        ),
     )
+
+
+def play_ringback(*, public_url: str) -> tuple[Instruction, ...]:
+    """A party who is alone in the room hears the other one's phone ring."""
+    return (Play(f"{public_url}/carrier/ringback.wav"),)
+
+
+def apologize() -> tuple[Instruction, ...]:
+    """For a call of which the carrier could not carry out what we asked for."""
+    return (Say(_SORRY), HangUp())
 
 
 def status_changed(

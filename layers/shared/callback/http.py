@@ -88,7 +88,7 @@ def replayed(reply: Answer) -> Answer:
     return reply | {"headers": {**reply["headers"], "Idempotent-Replayed": "true"}}
 
 
-def twiml_reply(document: str) -> Answer:
+def xml_reply(document: str) -> Answer:
     return _reply(200, document, "text/xml; charset=utf-8")
 
 

@@ -22,6 +22,7 @@ from twilio.rest.api.v2010.account.call import CallInstance
 
 from callback import addresses, clock, plan, transitions
 from callback.carrier.credentials import Credentials, CredentialStore
+from callback.carrier.instructions import HangUp, Say
 from callback.carrier.port import DialResult, Sent
 from callback.carrier.twilio import twiml
 from callback.errors import CarrierUnavailable
@@ -221,7 +222,11 @@ class TwilioCarrier:
         Answers what the carrier says of the call now. Raises CarrierUnavailable; ending a call
         again is safe.
         """
-        change = {"twiml": twiml.say_and_hang_up(sentence)} if sentence else {"status": "completed"}
+        change = (
+            {"twiml": twiml.render([Say(sentence), HangUp()])}
+            if sentence
+            else {"status": "completed"}
+        )
         with _asking(call_sid):
             try:
                 return _event(self._ask(lambda carrier: carrier.calls(call_sid).update(**change)))
