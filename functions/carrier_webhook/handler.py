@@ -11,7 +11,7 @@ from callback import aws, carrier_events, http, settings
 from callback.carrier import ringback
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Instruction
-from callback.carrier.twilio import door, twiml
+from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.discretion import discreet
 from callback.models import LegName
@@ -41,20 +41,20 @@ def leg_of(event: http.Event) -> tuple[str, LegName, int]:
 
 
 def answered(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_CALL)
-    return reply(carrier_events.answered(store, *leg_of(event), form, public_url=PUBLIC_URL))
+    call_sid = verified(event, OF_A_CALL)["CallSid"]
+    return reply(carrier_events.answered(store, *leg_of(event), call_sid, public_url=PUBLIC_URL))
 
 
 def status_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    carrier_events.status_changed(store, workflow, *leg_of(event), form)
+    carrier_events.status_changed(store, workflow, *leg_of(event), events.leg_event(form))
     return http.no_content()
 
 
 def conference_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
-    carrier_events.conference_changed(store, workflow, callback_id, form)
+    carrier_events.conference_changed(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 

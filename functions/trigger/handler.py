@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, missed_call, schema, settings
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Reject
-from callback.carrier.twilio import door, twiml
+from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.discretion import discreet
@@ -52,12 +52,13 @@ def verified(event: http.Event, shapes: Shapes) -> Form:
 
 
 def text(event: http.Event) -> http.Answer:
-    return http.xml_reply(twiml.text_back(sms.reply(verified(event, OF_A_TEXT))))
+    message = events.inbound_text(verified(event, OF_A_TEXT))
+    return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
 def call(event: http.Event) -> http.Answer:
-    form = verified(event, OF_AN_INBOUND_CALL)
-    missed_call.arrived(numbers, suppressed, once, queue, form, home_region=SETTINGS.home_region)
+    inbound = events.inbound_call(verified(event, OF_AN_INBOUND_CALL))
+    missed_call.arrived(numbers, suppressed, once, queue, inbound, home_region=SETTINGS.home_region)
     return http.xml_reply(twiml.render([Reject()]))
 
 

@@ -5,18 +5,16 @@ each write the workflow is settled if its step is decided, also on a repetition:
 delivery may have died between the write and the settling.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 
 from aws_lambda_powertools import Logger
 
 from callback import clock, transitions
 from callback.carrier import queueing
 from callback.carrier.instructions import HangUp, Instruction, Join, Play, Say
-from callback.errors import CallbackNotFound, Forbidden
-from callback.models import Callback, LegName, LegOutcome, LegStatus
+from callback.carrier.reports import PartyJoined, RoomEvent, RoomOpened, UnknownRoomEvent
+from callback.errors import CallbackNotFound
+from callback.models import Callback, LegName
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
@@ -25,16 +23,13 @@ logger = Logger(child=True)
 
 _SORRY = "We are sorry, something went wrong with this call. Goodbye."
 
-_LEFT_THE_QUEUE = "initiated"
-_SIP_CODE = re.compile(r"[1-6][0-9]{2}")
-
 
 def answered(
     store: CallbackStore,
     callback_id: str,
     name: LegName,
     attempt: int,
-    form: Mapping[str, str],
+    call_sid: str,
     *,
     public_url: str,
 ) -> tuple[Instruction, ...]:
@@ -42,7 +37,7 @@ def answered(
     try:
         callback, admitted = store.change(
             callback_id,
-            lambda c: transitions.answer(c, name, attempt, form["CallSid"], clock.now()),
+            lambda c: transitions.answer(c, name, attempt, call_sid, clock.now()),
         )
     except CallbackNotFound:
         logger.error("a call was answered that no callback knows", callback_id=callback_id)
@@ -78,19 +73,20 @@ def status_changed(
     callback_id: str,
     name: LegName,
     attempt: int,
-    form: Mapping[str, str],
+    event: LegEvent,
 ) -> None:
-    """A call progress event of one leg (Twilio docs, call-resource, StatusCallback)."""
-    event = _progress(form)
+    """The call of one leg has come further, or has ended."""
     if event.status is None:
-        logger.error("carrier sent an unknown CallStatus", callback_id=callback_id, word=event.word)
+        logger.error(
+            "carrier sent an unknown call status", callback_id=callback_id, word=event.word
+        )
     callback = _change(
         store,
         workflow,
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
-    if callback and form["CallStatus"] == _LEFT_THE_QUEUE:
+    if callback and event.left_queue:
         queueing.was_queued_until(callback.leg(name), event.at, callback_id)
 
 
@@ -98,25 +94,22 @@ def conference_changed(
     store: CallbackStore,
     workflow: Workflow,
     callback_id: str,
-    form: Mapping[str, str],
+    happened: RoomEvent,
 ) -> None:
-    """A party entered the room, or both are in it (Twilio docs, Conference, statusCallback)."""
-    at = _time(form)
-    match form.get("StatusCallbackEvent"):
-        case "participant-join":
-            name, call_sid = _participant(form)
-            event = LegEvent(LegStatus.JOINED, at=at, call_sid=call_sid)
+    """A party entered the room, or both are in it."""
+    match happened:
+        case PartyJoined(name, event):
             _change(
                 store,
                 workflow,
                 callback_id,
                 lambda c: transitions.record(c, name, c.leg(name).attempt, event),
             )
-        case "conference-start":
+        case RoomOpened(at):
             _change(store, workflow, callback_id, lambda c: transitions.connect(c, at))
-        case other:
+        case UnknownRoomEvent(word):
             logger.error(
-                "carrier sent an unknown conference event", callback_id=callback_id, word=other
+                "carrier sent an unknown conference event", callback_id=callback_id, word=word
             )
 
 
@@ -134,40 +127,3 @@ def _change(
     workflow.settle(callback)
     store.release(callback)  # where others are in the way, `reconcile` does it
     return callback
-
-
-def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:
-    """Raises Forbidden: no carrier leaves out what it was told to send."""
-    name, call_sid = form.get("ParticipantLabel", ""), form.get("CallSid", "")
-    if name not in tuple(LegName) or not call_sid:
-        raise Forbidden("The participant is not one of ours.")
-    return LegName(name), call_sid
-
-
-def _progress(form: Mapping[str, str]) -> LegEvent:
-    word = form.get("CallStatus", "")
-    status, outcome = transitions.CARRIER_STATUS.get(word, (None, None))
-    duration = form.get("CallDuration", "")
-    return LegEvent(
-        status,
-        at=_time(form),
-        call_sid=form["CallSid"],
-        outcome=outcome,
-        cause=_cause(outcome, form.get("SipResponseCode", "")),
-        seconds=int(duration) if duration.isdecimal() else None,
-        word=None if status else word[:32],
-    )
-
-
-def _cause(outcome: LegOutcome | None, sip_code: str) -> str | None:
-    if outcome is None or outcome is LegOutcome.COMPLETED:
-        return None
-    return f"sip_{sip_code}" if _SIP_CODE.fullmatch(sip_code) else None
-
-
-def _time(form: Mapping[str, str]) -> datetime:
-    """The carrier's own time of the event, RFC 2822; ours where it tells none."""
-    try:
-        return parsedate_to_datetime(form["Timestamp"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return clock.now()

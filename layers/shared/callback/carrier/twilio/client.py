@@ -24,7 +24,7 @@ from callback import addresses, clock, plan, transitions
 from callback.carrier.credentials import Credentials, CredentialStore
 from callback.carrier.instructions import HangUp, Say
 from callback.carrier.port import DialResult, Sent
-from callback.carrier.twilio import twiml
+from callback.carrier.twilio import events, twiml
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
 from callback.settings import DialSettings
@@ -274,7 +274,7 @@ class TwilioCarrier:
 
         def listed(carrier: Client) -> dict[str, LegStatus]:
             return {
-                call.sid: transitions.CARRIER_STATUS[word][0]
+                call.sid: events.CALL_STATUS[word][0]
                 for word in _LIVE
                 for call in carrier.calls.list(status=word, page_size=_PAGE)
             }
@@ -346,7 +346,7 @@ class TwilioCarrier:
 
 def _event(call: CallInstance) -> LegEvent:
     """A Call resource as an event. A word that is not in the table is kept, never guessed."""
-    status, outcome = transitions.CARRIER_STATUS.get(str(call.status), (None, None))
+    status, outcome = events.CALL_STATUS.get(str(call.status), (None, None))
     at = call.end_time if status is LegStatus.ENDED else call.start_time
     return LegEvent(
         status,
