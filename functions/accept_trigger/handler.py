@@ -13,10 +13,10 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, responses, settings
 from callback.admission import Admission
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.control import CallControl
-from callback.credentials import CredentialStore
 from callback.destinations import DialPlan
-from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.store import CallbackStore
@@ -37,10 +37,10 @@ suppressed = SuppressionList(client, table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
-dialer = Dialer.of(SETTINGS, credentials)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(client, table, pepper, dial_plan)
-control = CallControl(store, dialer, workflow, admission.policies)
+control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
 queued = QueuedTriggers(waiting, tenants, suppressed, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)

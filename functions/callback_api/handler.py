@@ -18,10 +18,10 @@ from callback import (
     settings,
 )
 from callback.admission import Admission
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.control import CallControl
-from callback.credentials import CredentialStore
 from callback.destinations import DialPlan
-from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.intake import Intake, Requested
 from callback.models import Source
@@ -42,10 +42,10 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = CallbackStore(client, SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
-dialer = Dialer.of(SETTINGS, credentials)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(client, SETTINGS.table_name, pepper, dial_plan)
-control = CallControl(store, dialer, workflow, admission.policies)
+control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 

@@ -1,16 +1,20 @@
 """The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_door, carrier_events, http, ringback, settings, twiml
-from callback.credentials import CredentialStore
+from callback import aws, carrier_events, http, settings
+from callback.carrier import ringback
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.instructions import Instruction
+from callback.carrier.twilio import door, events, twiml
+from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.discretion import discreet
 from callback.models import LegName
-from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.store import CallbackStore
 from callback.workflow import SettleQueue, Workflow
 
@@ -23,7 +27,11 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 
 
 def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
-    return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
+    return door.verified(event, shapes, PUBLIC_URL, credentials)
+
+
+def reply(instructions: Iterable[Instruction]) -> http.Answer:
+    return http.xml_reply(twiml.render(instructions))
 
 
 def leg_of(event: http.Event) -> carrier_events.DialedLeg:
@@ -35,33 +43,32 @@ def leg_of(event: http.Event) -> carrier_events.DialedLeg:
 
 
 def answered(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_CALL)
-    document = carrier_events.answered(store, leg_of(event), form, public_url=PUBLIC_URL)
-    return http.twiml_reply(document)
+    call_sid = verified(event, OF_A_CALL)["CallSid"]
+    return reply(carrier_events.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
 
 
 def status_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    carrier_events.status_changed(store, workflow, leg_of(event), form)
+    carrier_events.status_changed(store, workflow, leg_of(event), events.leg_event(form))
     return http.no_content()
 
 
 def conference_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
-    carrier_events.conference_changed(store, workflow, callback_id, form)
+    carrier_events.conference_changed(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
 def wait(event: http.Event) -> http.Answer:
     verified(event)
-    return http.twiml_reply(twiml.ringback(f"{PUBLIC_URL}/carrier/ringback.wav"))
+    return reply(carrier_events.play_ringback(public_url=PUBLIC_URL))
 
 
 def fallback(event: http.Event) -> http.Answer:
     form = verified(event)
     logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
-    return http.twiml_reply(twiml.say_and_hang_up(twiml.SORRY))
+    return reply(carrier_events.apologize())
 
 
 def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)

@@ -7,8 +7,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, workflow
 from callback.calls import Calls
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.store import CallbackStore
 
@@ -16,8 +16,8 @@ SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
-calls = Calls(store, dialer)
+carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
+calls = Calls(store, carrier)
 
 
 @discreet

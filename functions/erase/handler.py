@@ -7,8 +7,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.calls import Calls
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.erasing import Eraser
 from callback.erasures import ErasureStore
@@ -23,7 +23,7 @@ store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.s
 erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
+carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 
 
 @discreet
@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:
         return bool(context.get_remaining_time_in_millis() < MILLISECONDS_FOR_ONE)
 
-    tally = Eraser(erasures, Calls(store, dialer), workflow, out_of_time).run()
+    tally = Eraser(erasures, Calls(store, carrier), workflow, out_of_time).run()
     if tally.open:
         logger.info(
             "erased",

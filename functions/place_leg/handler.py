@@ -7,9 +7,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.control import CallControl
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.models import Step, Waiting
 from callback.policy import PolicyStore
@@ -22,8 +22,8 @@ store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer.of(SETTINGS, credentials)
-control = CallControl(store, dialer, workflow, policies)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
+control = CallControl(store, carrier, workflow, policies)
 
 
 @discreet

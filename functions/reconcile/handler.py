@@ -7,8 +7,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.calls import Calls
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.reconcile import Reconciliation
 from callback.store import CallbackStore
@@ -19,11 +19,11 @@ logger = Logger(use_rfc3339=True)
 store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-dialer = Dialer.of(SETTINGS, credentials)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
 
 
 @discreet
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    tally = Reconciliation(Calls(store, dialer), workflow).run()
+    tally = Reconciliation(Calls(store, carrier), workflow).run()
     logger.info("reconciled", open=tally.open, mended=tally.mended, unasked=tally.unasked)

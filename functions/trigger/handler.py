@@ -8,28 +8,21 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import (
-    aws,
-    carrier_door,
-    http,
-    posting,
-    responses,
-    schema,
-    settings,
-    twiml,
-)
+from callback import aws, http, posting, responses, schema, settings
 from callback.admission import Admission
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.instructions import Reject
+from callback.carrier.twilio import door, events, twiml
+from callback.carrier.twilio.client import TwilioCarrier
+from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.control import CallControl
-from callback.credentials import CredentialStore
 from callback.destinations import DialPlan
-from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.intake import Intake, Requested
 from callback.missed_call import MissedCallTrigger
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
-from callback.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.sms import SmsTrigger
 from callback.store import CallbackStore
 from callback.suppression import SuppressionList
@@ -55,26 +48,27 @@ workflow = Workflow(
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
 store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
-dialer = Dialer.of(SETTINGS, credentials)
+carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(client, table, pepper, dial_plan)
-control = CallControl(store, dialer, workflow, admission.policies)
+control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
 sms = SmsTrigger(numbers, suppressed, once, intake)
 missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
 
 
 def verified(event: http.Event, shapes: Shapes) -> Form:
-    return carrier_door.verified(event, shapes, PUBLIC_URL, credentials)
+    return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
 def text(event: http.Event) -> http.Answer:
-    return http.twiml_reply(twiml.text_back(sms.reply(verified(event, OF_A_TEXT))))
+    message = events.inbound_text(verified(event, OF_A_TEXT))
+    return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
 def call(event: http.Event) -> http.Answer:
-    missed_call.arrived(verified(event, OF_AN_INBOUND_CALL))
-    return http.twiml_reply(twiml.reject_as_busy())
+    missed_call.arrived(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
+    return http.xml_reply(twiml.render([Reject()]))
 
 
 def packet(event: http.Event) -> http.Answer:

@@ -106,4 +106,4 @@ def test_an_unknown_word_of_the_carrier_moves_nothing(client, stack, ringing):
     fields = told(stack, ringing, CallStatus="levitating")
     assert send(stack, status_path(ringing), fields).status_code == 204
     assert client.get(ringing["callback_id"]).json()["leg_A"]["status"] == "ringing"
-    assert "unknown CallStatus" in stack.logged()
+    assert "unknown call status" in stack.logged()

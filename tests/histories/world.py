@@ -27,8 +27,8 @@ from twilio.http.http_client import TwilioHttpClient
 from callback import clock as service_clock
 from callback import numbers, tenants, trigger_queue
 from callback.admission import Admission
-from callback.credentials import Credentials
-from callback.dialer import Dialer
+from callback.carrier.credentials import Credentials
+from callback.carrier.twilio.client import TwilioCarrier
 from callback.policy import PolicyStore
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
@@ -205,7 +205,7 @@ class World:
                 each._provider = FixedPepper()  # type: ignore[assignment]
             if isinstance(each, PolicyStore):
                 self._policies.append(each)
-            if isinstance(each, Dialer):
+            if isinstance(each, TwilioCarrier):
                 each._credentials = FixedCredentials()  # type: ignore[assignment]
         if hasattr(module, "workflow"):
             workflow = module.workflow

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.client import TwilioCarrier
 from tests.histories.world import AUTH_TOKEN
 from tests.local import heard
 from tests.scenarios.play import Play
@@ -27,8 +27,8 @@ def sandboxes() -> dict[str, Any]:
     }
 
 
-def dialer_of(module) -> Dialer | None:
-    found = [value for value in vars(module).values() if isinstance(value, Dialer)]
+def carrier_of(module) -> TwilioCarrier | None:
+    found = [value for value in vars(module).values() if isinstance(value, TwilioCarrier)]
     return found[0] if found else None
 
 
@@ -40,9 +40,9 @@ def secrets(the_world, monkeypatch) -> dict[str, Secret]:  # noqa: ARG001  (it l
         found[function] = secret = Secret(auth_token=OLD)
         store = CredentialStore("name", secret)
         monkeypatch.setattr(module, "credentials", store)
-        if dialer := dialer_of(module):
-            monkeypatch.setattr(dialer, "_credentials", store)
-            monkeypatch.setattr(dialer, "_fetched", store.get())
+        if carrier := carrier_of(module):
+            monkeypatch.setattr(carrier, "_credentials", store)
+            monkeypatch.setattr(carrier, "_fetched", store.get())
     assert {*DIALING, "CarrierWebhook", "CloseCallback", "Reconcile"} <= set(found)
     return found
 

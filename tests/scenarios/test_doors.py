@@ -13,7 +13,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from callback.credentials import CredentialStore
+from callback.carrier.credentials import CredentialStore
 from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, TABLE
 from tests.scenarios.play import Play
 

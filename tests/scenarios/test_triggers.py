@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from callback import sms_grammar
-from callback.missed_call import WITHHELD
+from callback.carrier.twilio.events import WITHHELD
 from tests.histories.world import TABLE
 from tests.local.carrier import twiml
 from tests.scenarios.play import Play

@@ -4,8 +4,8 @@ import pytest
 
 from callback import clock
 from callback.calls import Calls
+from callback.carrier.port import DialResult, Sent
 from callback.control import CallControl
-from callback.dialer import DialResult, Sent
 from callback.errors import CarrierUnavailable
 from callback.models import LegName, LegStatus, Order, Step
 from callback.policy import Policy, Standing

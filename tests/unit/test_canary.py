@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from callback import dialer
+from callback.carrier.twilio import client
 from tests.canary import Canaries, listening
 from tests.local import heard
 
@@ -61,7 +61,7 @@ def test_secrets_are_canaries_once_they_are_known_and_tokens_belong_into_a_histo
 
 def test_what_our_modules_log_is_listened_to_with_its_keys_and_exceptions():
     canaries = Canaries()
-    record = logging.LogRecord("x", logging.ERROR, dialer.__file__, 1, "constant", None, None)
+    record = logging.LogRecord("x", logging.ERROR, client.__file__, 1, "constant", None, None)
     canaries.listen_to_loggers(record)
     assert canaries.forget() == []
     record.party = "alice +14155550123"
@@ -70,7 +70,7 @@ def test_what_our_modules_log_is_listened_to_with_its_keys_and_exceptions():
     try:
         raise ValueError("sip:alice@pbx")
     except ValueError:
-        failed = logging.LogRecord("x", 40, dialer.__file__, 1, "crash", None, sys.exc_info())
+        failed = logging.LogRecord("x", 40, client.__file__, 1, "crash", None, sys.exc_info())
     canaries.listen_to_loggers(failed)
     assert canaries.forget() == ["a sip: address in the log of a test"]
 

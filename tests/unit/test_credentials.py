@@ -7,7 +7,7 @@ import pytest
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 from moto import mock_aws
 
-from callback.credentials import Credentials, CredentialStore
+from callback.carrier.credentials import Credentials, CredentialStore
 from callback.errors import CarrierUnavailable
 
 NAME = "/voice-callback/carrier"

@@ -18,10 +18,11 @@ import urllib3
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
 from callback import clock, transitions
-from callback.credentials import CredentialStore
-from callback.dialer import Dialer, Sent, classify
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.port import Sent
+from callback.carrier.twilio.client import TwilioCarrier, classify
 from callback.errors import CarrierUnavailable
-from callback.models import LegName
+from callback.models import Leg, LegName, LegStatus
 from tests.unit.build import NOON, SIDS, allowed, at, callback
 from tests.unit.secret import ACCOUNT_SID, Secret
 
@@ -185,16 +186,16 @@ def now(monkeypatch):
     return moments
 
 
-def dialer_of(carrier: Carrier, secret: Secret) -> Dialer:
+def dialer_of(carrier: Carrier, secret: Secret) -> TwilioCarrier:
     url = f"http://127.0.0.1:{carrier.server_port}"
-    dialer = Dialer(
+    dialer = TwilioCarrier(
         CredentialStore("name", secret), api_url=url, public_url="https://x", sip_domain="pbx"
     )
     carrier.opened.callback(dialer._http.session.close)
     return dialer
 
 
-def dial(dialer: Dialer):
+def dial(dialer: TwilioCarrier):
     claimed = allowed(transitions.claim(callback(), LegName.A, clock.now()))
     return dialer.dial(claimed, LegName.A)
 
@@ -239,6 +240,25 @@ def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
         now.append(at(seconds))
         dialer.live_calls()  # three requests
     assert (len(carrier.asked), carrier.connections) == (12, 1)
+
+
+def test_live_calls_are_listed_by_status_and_the_latest_list_counts(carrier):
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    assert dialer.live_calls() == {SIDS[LegName.A]: LegStatus.ANSWERED}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (("1000123", "+1"), ("sip:1000123@PBX", "sip:+1@elsewhere"), True),
+        (("1000123", "+1"), ("1000124", "+1"), False),
+        (("1000123", "+1"), ("1000123", "+2"), False),
+    ],
+)
+def test_legs_look_alike_whose_calls_have_the_same_parties(carrier, one, other, alike):
+    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    one, other = (Leg(to, caller_id, ring_timeout_seconds=30) for to, caller_id in (one, other))
+    assert dialer.look_alike(one, other) is alike
 
 
 @every_operation

@@ -156,7 +156,7 @@ def test_whoever_changes_something_is_sent_to_what_is_there():
     layer = ROOT / "layers/shared/callback"
     for row in rows("## How to change it", "to change or add", PACKAGE):
         touched = re.findall(r"`([^`]+)`", row[1])
-        files = [layer / each for each in touched if re.fullmatch(r"\w+\.py", each)]
+        files = [layer / each for each in touched if re.fullmatch(r"[\w/]+\.py", each)]
         modules = [path for path in files if path.name != "handler.py"]
         assert [path.name for path in modules if not path.exists()] == []
         source = "".join(path.read_text(encoding="utf-8") for path in modules)
@@ -371,7 +371,7 @@ def test_every_parameter_and_output_of_the_template_is_explained():
 
 def test_every_function_and_every_module_has_its_place():
     functions = {path.name for path in (ROOT / "functions").iterdir() if path.is_dir()}
-    modules = {path.stem for path in (ROOT / "layers/shared/callback").glob("[!_]*.py")}
+    modules = {path.stem for path in (ROOT / "layers/shared/callback").rglob("[!_]*.py")}
     assert len(functions) > 10
     assert len(modules) > 50
     assert functions - named_in(section("## The functions\n", FUNCTIONS)) == set()

@@ -91,7 +91,7 @@ def test_a_conversation_that_began_after_its_row_was_read_goes_on(store, time):
 
     time[0] = at(39)
     busy = replace(ended(LegOutcome.BUSY, 40, A), call_sid=ANOTHERS)
-    live = {SIDS[A]: "in-progress", SIDS[B]: "ringing"}
+    live = {SIDS[A]: LegStatus.ANSWERED, SIDS[B]: LegStatus.RINGING}
     carrier = Carrier(live, {ANOTHERS: busy}, b_picks_up)
     Reconciliation(Calls(store, carrier), Executions()).run()
     assert store.get("cb-2").leg_a.outcome is LegOutcome.BUSY
@@ -109,7 +109,8 @@ def test_a_call_that_rings_too_long_is_hung_up_unless_it_was_answered(
     """The list of live calls is as old as the run."""
     store.add(b_rings())
     time[0] = at(90)
-    carrier = Carrier({SIDS[A]: "in-progress", SIDS[B]: "ringing"}, {SIDS[B]: event(now, 60, B)})
+    live = {SIDS[A]: LegStatus.ANSWERED, SIDS[B]: LegStatus.RINGING}
+    carrier = Carrier(live, {SIDS[B]: event(now, 60, B)})
     Reconciliation(Calls(store, carrier), Executions()).run()
     assert carrier.ended == hung_up
     assert store.get("cb-1").leg_b.status == becomes

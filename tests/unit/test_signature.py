@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 import pytest
 from twilio.request_validator import RequestValidator
 
-from callback.credentials import Credentials
+from callback.carrier.credentials import Credentials
+from callback.carrier.twilio.signature import Form, genuine_form, is_genuine
 from callback.errors import Forbidden
-from callback.signature import Form, genuine_form, is_genuine
 
 VECTORS = json.loads((Path(__file__).parent / "twilio_signature_vectors.json").read_text())[
     "vectors"

@@ -9,10 +9,10 @@ import pytest
 from twilio.base.exceptions import TwilioRestException
 
 from callback import outcomes, transitions
-from callback.dialer import classify
+from callback.carrier.twilio.client import classify
+from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, genuine_form
 from callback.errors import Forbidden
 from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
-from callback.signature import OF_A_CALL, OF_A_ROOM, genuine_form
 from callback.transitions import LegEvent
 from tests.unit.build import (
     SIDS,

@@ -1,8 +1,12 @@
 """A text is understood however it is written, and one sentence is said back."""
 
+from typing import get_args
+
 import pytest
 
 from callback import errors, sms, sms_grammar
+from callback.carrier.reports import OptOut
+from callback.carrier.twilio import events
 from callback.models import CallbackStatus
 from callback.sms_grammar import Command, Text, parse
 
@@ -69,12 +73,22 @@ def test_what_follows_call_is_taken_as_it_is_written(body, number):
 
 @pytest.mark.parametrize("word", ["STOP", "START", "HELP"])
 def test_the_carriers_own_word_comes_before_the_text(word):
-    assert parse("ARRET", word) == Text(Command[word], is_answered=True)
-    assert parse("CALL ME", word) == Text(Command[word], is_answered=True)
+    assert parse_form("ARRET", word) == Text(Command[word], is_answered=True)
+    assert parse_form("CALL ME", word) == Text(Command[word], is_answered=True)
 
 
 def test_a_word_of_the_carrier_that_is_not_known_changes_nothing():
-    assert parse("call me", "SOMETHING") == Text(Command.CALL_ME)
+    assert parse_form("call me", "SOMETHING") == Text(Command.CALL_ME)
+
+
+def test_every_word_of_the_carrier_is_a_command():
+    assert {Command(word) for word in get_args(OptOut)} < set(Command)
+
+
+def parse_form(body, opt_out_type):
+    form = {"MessageSid": "SM1", "Body": body, "OptOutType": opt_out_type}
+    message = events.inbound_text(form)
+    return parse(message.body, message.opt_out)
 
 
 def test_something_is_done_at_every_command():

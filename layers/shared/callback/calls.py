@@ -19,7 +19,7 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, plan, transitions
-from callback.dialer import Dialer, DialResult, Sent
+from callback.carrier.port import Carrier, DialResult, Sent
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, Leg, LegName, LegOutcome, LegStatus, Step
 from callback.store import CallbackStore
@@ -33,7 +33,7 @@ class Calls:
     """What it takes to place and to end the calls of callbacks."""
 
     store: CallbackStore
-    carrier: Dialer
+    carrier: Carrier
 
     def place(self, callback: Callback, names: Iterable[LegName]) -> Callback:
         """Claim and dial those of these legs that are planned. Where the carrier is not `ready`

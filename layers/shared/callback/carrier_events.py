@@ -5,25 +5,24 @@ each write the workflow is settled if its step is decided, also on a repetition:
 delivery may have died between the write and the settling.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, transitions, twiml
-from callback.errors import CallbackNotFound, Forbidden
-from callback.models import Callback, LegName, LegOutcome, LegStatus
+from callback import clock, transitions
+from callback.carrier import queueing
+from callback.carrier.instructions import HangUp, Instruction, Join, Play, Say
+from callback.carrier.reports import PartyJoined, RoomEvent, RoomOpened, UnknownRoomEvent
+from callback.errors import CallbackNotFound
+from callback.models import Callback, LegName
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
 
 logger = Logger(child=True)
 
-_LEFT_THE_QUEUE = "initiated"
-_SIP_CODE = re.compile(r"[1-6][0-9]{2}")
+_SORRY = "We are sorry, something went wrong with this call. Goodbye."
 
 
 @dataclass(frozen=True)
@@ -36,72 +35,82 @@ class DialedLeg:
 
 
 def answered(
-    store: CallbackStore, leg: DialedLeg, form: Mapping[str, str], *, public_url: str
-) -> str:
-    """The fence. TwiML that joins this call to the room, or hangs it up."""
+    store: CallbackStore, leg: DialedLeg, call_sid: str, *, public_url: str
+) -> tuple[Instruction, ...]:
+    """The fence. What joins this call to the room, or hangs it up."""
     callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     try:
         callback, admitted = store.change(
             callback_id,
-            lambda c: transitions.answer(c, name, attempt, form["CallSid"], clock.now()),
+            lambda c: transitions.answer(c, name, attempt, call_sid, clock.now()),
         )
     except CallbackNotFound:
         logger.error("a call was answered that no callback knows", callback_id=callback_id)
-        return twiml.hang_up()
+        return (HangUp(),)
     if not admitted:
         logger.warning(
             "call not admitted to the room", callback_id=callback_id, leg=name, attempt=attempt
         )
-        return twiml.hang_up()
-    return twiml.join_room(
-        callback.room,
-        name,
-        conference_url=f"{public_url}/carrier/conference/{callback_id}",
-        wait_url=f"{public_url}/carrier/wait/{callback_id}",
+        return (HangUp(),)
+    return (
+        Join(
+            callback.room,
+            name,
+            events_url=f"{public_url}/carrier/conference/{callback_id}",
+            wait_url=f"{public_url}/carrier/wait/{callback_id}",
+        ),
     )
 
 
+def play_ringback(*, public_url: str) -> tuple[Instruction, ...]:
+    """A party who is alone in the room hears the other one's phone ring."""
+    return (Play(f"{public_url}/carrier/ringback.wav"),)
+
+
+def apologize() -> tuple[Instruction, ...]:
+    """For a call of which the carrier could not carry out what we asked for."""
+    return (Say(_SORRY), HangUp())
+
+
 def status_changed(
-    store: CallbackStore, workflow: Workflow, leg: DialedLeg, form: Mapping[str, str]
+    store: CallbackStore, workflow: Workflow, leg: DialedLeg, event: LegEvent
 ) -> None:
-    """A call progress event of one leg (Twilio docs, call-resource, StatusCallback)."""
+    """The call of one leg has come further, or has ended."""
     callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
-    event = _progress(form)
     if event.status is None:
-        logger.error("carrier sent an unknown CallStatus", callback_id=callback_id, word=event.word)
+        logger.error(
+            "carrier sent an unknown call status", callback_id=callback_id, word=event.word
+        )
     callback = _change(
         store,
         workflow,
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
-    if callback and form["CallStatus"] == _LEFT_THE_QUEUE:
-        carrier_queue.was_queued_until(callback.leg(name), event.at, callback_id)
+    if callback and event.left_queue:
+        queueing.was_queued_until(callback.leg(name), event.at, callback_id)
 
 
 def conference_changed(
     store: CallbackStore,
     workflow: Workflow,
     callback_id: str,
-    form: Mapping[str, str],
+    happened: RoomEvent,
 ) -> None:
-    """A party entered the room, or both are in it (Twilio docs, Conference, statusCallback)."""
-    at = _time(form)
-    match form.get("StatusCallbackEvent"):
-        case "participant-join":
-            name, call_sid = _participant(form)
-            event = LegEvent(LegStatus.JOINED, at=at, call_sid=call_sid)
+    """A party entered the room, or both are in it."""
+    match happened:
+        case PartyJoined(name, event):
             _change(
                 store,
                 workflow,
                 callback_id,
                 lambda c: transitions.record(c, name, c.leg(name).attempt, event),
             )
-        case "conference-start":
+        case RoomOpened(at):
             _change(store, workflow, callback_id, lambda c: transitions.connect(c, at))
-        case other:
+        case UnknownRoomEvent(word):
             logger.error(
-                "carrier sent an unknown conference event", callback_id=callback_id, word=other
+                "carrier sent an unknown conference event", callback_id=callback_id, word=word
             )
 
 
@@ -119,40 +128,3 @@ def _change(
     workflow.settle(callback)
     store.release(callback)  # where others are in the way, `reconcile` does it
     return callback
-
-
-def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:
-    """Raises Forbidden: no carrier leaves out what it was told to send."""
-    name, call_sid = form.get("ParticipantLabel", ""), form.get("CallSid", "")
-    if name not in tuple(LegName) or not call_sid:
-        raise Forbidden("The participant is not one of ours.")
-    return LegName(name), call_sid
-
-
-def _progress(form: Mapping[str, str]) -> LegEvent:
-    word = form.get("CallStatus", "")
-    status, outcome = transitions.CARRIER_STATUS.get(word, (None, None))
-    duration = form.get("CallDuration", "")
-    return LegEvent(
-        status,
-        at=_time(form),
-        call_sid=form["CallSid"],
-        outcome=outcome,
-        cause=_cause(outcome, form.get("SipResponseCode", "")),
-        seconds=int(duration) if duration.isdecimal() else None,
-        word=None if status else word[:32],
-    )
-
-
-def _cause(outcome: LegOutcome | None, sip_code: str) -> str | None:
-    if outcome is None or outcome is LegOutcome.COMPLETED:
-        return None
-    return f"sip_{sip_code}" if _SIP_CODE.fullmatch(sip_code) else None
-
-
-def _time(form: Mapping[str, str]) -> datetime:
-    """The carrier's own time of the event, RFC 2822; ours where it tells none."""
-    try:
-        return parsedate_to_datetime(form["Timestamp"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return clock.now()

@@ -71,7 +71,7 @@ def location(callback_id: str) -> dict[str, str]:
     return {"Location": f"/voice/call/callback/{callback_id}"}
 
 
-def twiml_reply(document: str) -> Answer:
+def xml_reply(document: str) -> Answer:
     return _reply(200, document, "text/xml; charset=utf-8")
 
 

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, plan, transitions
+from callback import clock, plan, transitions
 from callback.calls import Calls, still_to_dial
+from callback.carrier import queueing
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import (
     Callback,
@@ -59,7 +60,7 @@ class Reconciliation:
     workflow: Workflow
 
     @cached_property
-    def _live(self) -> dict[str, str]:
+    def _live(self) -> dict[str, LegStatus]:
         """What the carrier says is live, asked for at most once a run."""
         return self.calls.carrier.live_calls()
 
@@ -112,8 +113,8 @@ class Reconciliation:
         call_sid, carrier = leg.call_sid or "", self.calls.carrier
         if call_sid not in self._live:
             return carrier.fetch(call_sid)
-        if self._live[call_sid] == "queued":
-            carrier_queue.was_queued_until(leg, now, callback.callback_id)
+        if self._live[call_sid] is LegStatus.QUEUED:
+            queueing.was_queued_until(leg, now, callback.callback_id)
         # The carrier may hold a call in its queue for hours; nobody wants it by then.
         is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
         was_sent_in = leg.admitted_at is not None and now - leg.admitted_at > _QUIET
@@ -164,8 +165,7 @@ class Reconciliation:
         is_long_before = leg.dialed_at is not None and transitions.claim_expired(
             other, leg.dialed_at
         )
-        parties = self.calls.carrier.parties
-        return not is_long_before and parties(other) == parties(leg)
+        return not is_long_before and self.calls.carrier.look_alike(leg, other)
 
 
 def _is_long_ago(callback: Callback) -> bool:

@@ -8,12 +8,22 @@ An empty value is allowed where the comment says what it means.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Self, dataclass_transform
 
 from callback.errors import MissingSetting
 
 
+@dataclass_transform(frozen_default=True, eq_default=False, kw_only_default=True)
 class _FromEnvironment:
+    """Every subclass is a frozen dataclass. It has no `__init__`, `__eq__` or `__repr__` of its
+    own: `dataclass` compiles these for every class here, at the cold start of every function."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, init=False, eq=False, repr=False)(cls)
+
+    def __init__(self, **values: str) -> None:
+        vars(self).update(values)
+
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises MissingSetting naming every absent variable."""
@@ -24,7 +34,6 @@ class _FromEnvironment:
         return cls(**{field: environment[name] for field, name in names.items()})
 
 
-@dataclass(frozen=True)
 class CarrierSettings(_FromEnvironment):
     """What it takes to end a call."""
 
@@ -33,7 +42,6 @@ class CarrierSettings(_FromEnvironment):
     carrier_api_url: str  # empty: Twilio itself
 
 
-@dataclass(frozen=True)
 class DialSettings(CarrierSettings):
     """What it takes to place a call."""
 
@@ -41,7 +49,6 @@ class DialSettings(CarrierSettings):
     sip_domain: str  # empty: extensions cannot be dialed
 
 
-@dataclass(frozen=True)
 class AcceptSettings(DialSettings):
     """What it takes to accept a callback."""
 
@@ -51,30 +58,25 @@ class AcceptSettings(DialSettings):
     retention_days: str
 
 
-@dataclass(frozen=True)
 class CallbackApi(AcceptSettings):
     settle_queue_url: str
     require_idempotency_key: str  # "true" or "false"
 
 
-@dataclass(frozen=True)
 class Trigger(CallbackApi):
     trigger_queue_url: str
 
 
-@dataclass(frozen=True)
 class Authorizer(_FromEnvironment):
     table_name: str
     key_pepper_name: str
 
 
-@dataclass(frozen=True)
 class ErasureApi(_FromEnvironment):
     table_name: str
     key_pepper_name: str
 
 
-@dataclass(frozen=True)
 class CarrierWebhook(_FromEnvironment):
     table_name: str
     carrier_secret_name: str
@@ -82,41 +84,34 @@ class CarrierWebhook(_FromEnvironment):
     settle_queue_url: str
 
 
-@dataclass(frozen=True)
 class TriggerEvent(_FromEnvironment):
     table_name: str
     trigger_queue_url: str
 
 
-@dataclass(frozen=True)
 class ApiDocs(_FromEnvironment):
     public_url: str
     require_idempotency_key: str  # "true" or "false"
 
 
-@dataclass(frozen=True)
 class Reconcile(DialSettings):
     state_machine_arn: str
 
 
-@dataclass(frozen=True)
 class Erase(CarrierSettings):
     sip_domain: str  # empty: extensions cannot be dialed
 
 
-@dataclass(frozen=True)
 class SettleCallback(_FromEnvironment):
     table_name: str
 
 
-@dataclass(frozen=True)
 class PublishEvents(_FromEnvironment):
     table_name: str
     delivery_queue_url: str
     event_bus_name: str
 
 
-@dataclass(frozen=True)
 class NotifyClient(_FromEnvironment):
     table_name: str
     delivery_queue_url: str

@@ -1,13 +1,14 @@
 """A text to a tenant's number: what is done, and the one sentence that is replied, if any."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from aws_lambda_powertools import Logger
 
 from callback import cancellation, guards, numbering, posting, schema, sms_grammar
+from callback.carrier.reports import InboundText
 from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
 from callback.intake import Intake, Requested
 from callback.models import Callback, CallbackStatus, Source
@@ -47,22 +48,22 @@ class SmsTrigger:
     once: Once
     intake: Intake
 
-    def reply(self, form: Mapping[str, str]) -> str | None:
-        """`form`: Twilio's, of an incoming message. None: no reply is sent.
+    def reply(self, message: InboundText) -> str | None:
+        """None: no reply is sent.
 
         STOP wins over everything: it is on the list before anything else is done, and who is on it
         gets neither a call nor a text until START, nor a call that anybody has asked for already.
         Twilio itself confirms a STOP, and stops our texts from then on (its error 21610).
         Whom the tenant never calls is not texted either: a text to a premium number costs as well.
         """
-        number, sender = self.numbers.get(form.get("To", "")), form.get("From", "")
+        number, sender = self.numbers.get(message.recipient), message.sender
         if number is None or not number.owned:
             logger.warning("a text to a number that no tenant has")
             return None
         if not numbering.is_e164(sender) or self._is_a_service(sender):
             logger.warning("a text from who cannot be called", tenant=number.tenant)
             return None
-        text = sms_grammar.parse(form.get("Body", ""), form.get("OptOutType", ""))
+        text = sms_grammar.parse(message.body, message.opt_out)
         logger.info("text received", command=text.command, tenant=number.tenant)
         is_list_command = text.command in (Command.STOP, Command.START)
         is_callable = self.intake.admission.may_ever_call(number.tenant, sender)
@@ -71,7 +72,7 @@ class SmsTrigger:
         ):
             logger.info("a text from who is not called", tenant=number.tenant)
             return None
-        texter = Texter(sender, number, form["MessageSid"], text.number)
+        texter = Texter(sender, number, message.message_sid, text.number)
         is_answerable = is_callable and not text.is_answered and text.command is not Command.STOP
         may_answer = is_answerable and self._is_one_of_few(texter)
         if not (may_answer or is_list_command):

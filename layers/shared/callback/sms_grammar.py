@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
+from callback.carrier.reports import OptOut
 from callback.models import CallbackStatus
 
 
@@ -41,10 +42,6 @@ _AND_THEN = frozenset({Command.STOP, Command.CALL})  # "Stop calling me", "CALL 
 _TEXT = re.compile(r"\W*([A-Za-z]+)(.*)", re.DOTALL)
 _AROUND = " \t\r\n.,;:!?'\""
 
-# A Messaging Service that was told to (Twilio docs, "Advanced Opt-Out") says what it took a text
-# for, in any language, and has replied itself.
-_OPT_OUT_TYPE = {"STOP": Command.STOP, "START": Command.START, "HELP": Command.HELP}
-
 
 @dataclass(frozen=True)
 class Text:
@@ -55,9 +52,10 @@ class Text:
     is_answered: bool = False
 
 
-def parse(body: str, opt_out_type: str = "") -> Text:
-    if opt_out_type in _OPT_OUT_TYPE:
-        return Text(_OPT_OUT_TYPE[opt_out_type], is_answered=True)
+def parse(body: str, opt_out: OptOut | None = None) -> Text:
+    """`opt_out` is what the carrier took the text for, in any language; it has replied itself."""
+    if opt_out:
+        return Text(Command(opt_out), is_answered=True)
     # Numbers copied from an address book come in marks that show nothing.
     shown = "".join(c for c in body if unicodedata.category(c) != "Cf")
     matched = _TEXT.fullmatch(shown)

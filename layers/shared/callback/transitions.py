@@ -65,20 +65,6 @@ CALLBACK_MAY_BECOME: dict[CallbackStatus, frozenset[CallbackStatus]] = {
     CallbackStatus.ENDED: frozenset(),
 }
 
-# Twilio's CallStatus, in webhooks and on the Call resource (Twilio docs, call-resource).
-# `initiated` is told when the call leaves the carrier's queue; nothing rings yet.
-CARRIER_STATUS: dict[str, tuple[LegStatus, LegOutcome | None]] = {
-    "queued": (LegStatus.QUEUED, None),
-    "initiated": (LegStatus.QUEUED, None),
-    "ringing": (LegStatus.RINGING, None),
-    "in-progress": (LegStatus.ANSWERED, None),
-    "completed": (LegStatus.ENDED, LegOutcome.COMPLETED),
-    "busy": (LegStatus.ENDED, LegOutcome.BUSY),
-    "no-answer": (LegStatus.ENDED, LegOutcome.NO_ANSWER),
-    "failed": (LegStatus.ENDED, LegOutcome.FAILED),
-    "canceled": (LegStatus.ENDED, LegOutcome.CANCELED),
-}
-
 # Of two outcomes of one leg the one that stands earlier here wins. Our own verdicts come first:
 # what was told to the client as the end is not taken back.
 _OUTCOME_PRECEDENCE = (
@@ -108,7 +94,8 @@ class LegEvent:
     """Something that became known about one leg's call.
 
     `status` None is a word of the carrier's that we do not know (kept in `word`).
-    `seconds` counts answered seconds and comes with the end.
+    `seconds` counts answered seconds and comes with the end. `left_queue`: the carrier begins to
+    dial just now.
     """
 
     status: LegStatus | None
@@ -119,6 +106,7 @@ class LegEvent:
     carrier_code: int | None = None
     seconds: int | None = None
     word: str | None = None
+    left_queue: bool = False
 
 
 def over(callback: Callback) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from aws_lambda_powertools import Logger
 from twilio.request_validator import RequestValidator
 
-from callback.credentials import CredentialStore
+from callback.carrier.credentials import CredentialStore
 from callback.errors import Forbidden
 
 logger = Logger(child=True)

@@ -2,15 +2,13 @@
 
 Twilio's create has no idempotency key, so what became of a create request is classified, and
 a request that may have been carried out is never sent again (see `classify`). While the account's
-token is being rotated, whichever of its tokens the carrier takes is used (see `Dialer._ask`).
+token is being rotated, whichever of its tokens the carrier takes is used (see `_ask`).
 """
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 import requests
@@ -22,8 +20,11 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 
-from callback import addresses, clock, plan, transitions, twiml
-from callback.credentials import Credentials, CredentialStore
+from callback import addresses, clock, plan, transitions
+from callback.carrier.credentials import Credentials, CredentialStore
+from callback.carrier.instructions import HangUp, Say
+from callback.carrier.port import DialResult, Sent
+from callback.carrier.twilio import events, twiml
 from callback.errors import CarrierUnavailable
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
 from callback.settings import DialSettings
@@ -49,26 +50,6 @@ _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 
 # What the SDK raises as it reads a 2xx that is not a Call in JSON.
 _BROKEN_ANSWER = (ValueError, TypeError, AttributeError)
-
-
-class Sent(StrEnum):
-    """What became of a create request."""
-
-    ACCEPTED = "accepted"
-    NOT_SENT = "not_sent"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class DialResult:
-    """`carrier_code` is the carrier's own word for what went wrong; `retry_after` how long it
-    wants to be left alone, where it said so as it turned the request away."""
-
-    sent: Sent
-    call_sid: str | None = None
-    carrier_code: int | None = None
-    retry_after: timedelta | None = None
 
 
 def classify(error: Exception, retry_after: str | None = None) -> DialResult:
@@ -156,7 +137,7 @@ def _asking(call_sid: str | None = None) -> Iterator[None]:
         raise CarrierUnavailable("The carrier could not be asked.") from error
 
 
-class Dialer:
+class TwilioCarrier:
     """`api_url` empty means Twilio itself; `public_url` is where its webhooks reach us."""
 
     def __init__(
@@ -209,7 +190,7 @@ class Dialer:
 
         def create(carrier: Client) -> CallInstance:
             return carrier.calls.create(
-                **self.parties(leg),
+                **self._parties(leg),
                 url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
                 method="POST",
                 fallback_url=f"{self._public_url}/carrier/fallback",
@@ -241,7 +222,11 @@ class Dialer:
         Answers what the carrier says of the call now. Raises CarrierUnavailable; ending a call
         again is safe.
         """
-        change = {"twiml": twiml.say_and_hang_up(sentence)} if sentence else {"status": "completed"}
+        change = (
+            {"twiml": twiml.render([Say(sentence), HangUp()])}
+            if sentence
+            else {"status": "completed"}
+        )
         with _asking(call_sid):
             try:
                 return _event(self._ask(lambda carrier: carrier.calls(call_sid).update(**change)))
@@ -280,18 +265,18 @@ class Dialer:
                     raise
         return True
 
-    def live_calls(self) -> dict[str, str]:
-        """Every call of the account that has not ended, and the carrier's word for how far it
-        is; one request per thousand.
+    def live_calls(self) -> dict[str, LegStatus]:
+        """Every call of the account that has not ended, and how far it is; one request per
+        thousand.
 
         Raises CarrierUnavailable.
         """
 
-        def listed(carrier: Client) -> dict[str, str]:
+        def listed(carrier: Client) -> dict[str, LegStatus]:
             return {
-                call.sid: status
-                for status in _LIVE
-                for call in carrier.calls.list(status=status, page_size=_PAGE)
+                call.sid: events.CALL_STATUS[word][0]
+                for word in _LIVE
+                for call in carrier.calls.list(status=word, page_size=_PAGE)
             }
 
         with _asking():
@@ -303,14 +288,17 @@ class Dialer:
         Raises CarrierUnavailable.
         """
         with _asking():
-            calls = self._ask(lambda carrier: carrier.calls.list(**self.parties(leg), limit=_PAGE))
+            calls = self._ask(lambda carrier: carrier.calls.list(**self._parties(leg), limit=_PAGE))
         made = [(_utc(call.date_created), call.sid) for call in calls if call.date_created]
         # The carrier tells whole seconds.
         return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
 
-    def parties(self, leg: Leg) -> dict[str, str]:
-        """Who is called and whose number is shown, as the carrier is told: calls of two legs that
-        agree in it look alike in its list."""
+    def look_alike(self, leg: Leg, other: Leg) -> bool:
+        """Calls from one number to one party cannot be told apart in the carrier's list."""
+        return self._parties(leg) == self._parties(other)
+
+    def _parties(self, leg: Leg) -> dict[str, str]:
+        """Who is called and whose number is shown, as Twilio's parameters."""
         return {
             "to": addresses.dial_target(leg.to, self._sip_domain),
             "from_": addresses.user_part(leg.caller_id),
@@ -358,7 +346,7 @@ class Dialer:
 
 def _event(call: CallInstance) -> LegEvent:
     """A Call resource as an event. A word that is not in the table is kept, never guessed."""
-    status, outcome = transitions.CARRIER_STATUS.get(str(call.status), (None, None))
+    status, outcome = events.CALL_STATUS.get(str(call.status), (None, None))
     at = call.end_time if status is LegStatus.ENDED else call.start_time
     return LegEvent(
         status,

@@ -1,8 +1,8 @@
 """What comes in by the carrier's own doors is its word only if it signed it for that very door."""
 
 from callback import http
-from callback.credentials import CredentialStore
-from callback.signature import Form, Shapes, genuine_form
+from callback.carrier.credentials import CredentialStore
+from callback.carrier.twilio.signature import Form, Shapes, genuine_form
 
 
 def verified(
