@@ -13,8 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 from phonenumbers import PhoneNumberType
 
+from callback.amounts import MICROS
 from callback.numbers import NumberStore, TenantNumber
-from callback.policy import ALLOWABLE_TYPES, MICROS, PolicyStore, shown
+from callback.policy import ALLOWABLE_TYPES, PolicyStore, shown
 from callback.policy import Policy as Defaults
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper

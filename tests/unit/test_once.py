@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from callback import clock
+from callback.amounts import Rate
 from callback.once import Once
-from callback.policy import Rate
 from tests.unit.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)

@@ -126,18 +126,6 @@ def test_whoever_was_never_heard_of_has_the_defaults(store):
     assert store.standing("nobody").policy == Policy()
 
 
-def test_of_money_every_millionth_counts():
-    assert policy.money("0.000001 USD").micros == 1
-    assert policy.money("999999999.999999 USD").micros == 999_999_999_999_999
-    assert [policy.decimal(micros) for micros in (0, 1, 50_000, 1_234_500, -20_000)] == [
-        "0.00",
-        "0.000001",
-        "0.05",
-        "1.2345",
-        "-0.02",
-    ]
-
-
 @pytest.mark.parametrize("tenant", ["acme", None], ids=["the tenant's", "everybody's"])
 def test_a_switch_is_felt_within_ten_seconds_whoever_has_just_looked(store, client, time, tenant):
     looking = PolicyStore(client, "callbacks")

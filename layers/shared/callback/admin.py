@@ -14,7 +14,17 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import addresses, aws, numbering, numbers, policy, prices, suppression, tenants
+from callback import (
+    addresses,
+    amounts,
+    aws,
+    numbering,
+    numbers,
+    policy,
+    prices,
+    suppression,
+    tenants,
+)
 from callback.endpoints import EndpointStore
 from callback.erasures import Erasure, ErasureStore
 from callback.models import Scope, to_text
@@ -37,6 +47,7 @@ _REFUSALS = (
     GetParameterError,
     Refused,
     addresses.InvalidAddress,
+    amounts.InvalidAmount,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
     policy.InvalidValue,

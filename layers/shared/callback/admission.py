@@ -25,12 +25,13 @@ from callback import (
     prices,
     rows,
 )
+from callback.amounts import Rate, decimal
 from callback.counters import Condition, Counter
 from callback.destinations import Destination, Telephone
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_text
 from callback.numbers import TenantNumber
-from callback.policy import Policy, PolicyStore, Rate, Standing, decimal
+from callback.policy import Policy, PolicyStore, Standing
 from callback.suppression import SuppressionList
 from callback.tenants import Pepper
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from callback import rows
+from callback.amounts import Rate
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegOutcome
-from callback.policy import Rate
 
 # A day's money is given back when its last callbacks have ended, long before this.
 _KEPT = timedelta(days=7)

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from callback import clock, counters, rows
+from callback.amounts import Rate
 from callback.models import to_text
-from callback.policy import Rate
 from callback.suppression import hashed
 from callback.tenants import Pepper
 

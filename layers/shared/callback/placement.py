@@ -9,17 +9,20 @@ import random
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from callback import clock, plan, transitions
 from callback.dialer import Dialer, DialResult, Sent
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
-from callback.policy import PolicyStore
 from callback.store import CallbackStore
 from callback.transitions import LegEvent
 
+if TYPE_CHECKING:  # `reconcile` dials nothing, and must not pay for the policies
+    from callback.policy import PolicyStore
+
 
 def place_step(
-    store: CallbackStore, dialer: Dialer, policies: PolicyStore, callback: Callback, step: Step
+    store: CallbackStore, dialer: Dialer, policies: "PolicyStore", callback: Callback, step: Step
 ) -> Callback:
     """Dial the legs of this step that are still planned. A leg already dialed is left alone.
 

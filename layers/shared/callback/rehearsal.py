@@ -4,9 +4,10 @@ from typing import Any
 
 from callback import creation, http, plan
 from callback.admission import Admitted, Party
+from callback.amounts import decimal
 from callback.intake import Intake
 from callback.models import Leg, LegName, Step
-from callback.policy import Policy, decimal, shown
+from callback.policy import Policy, shown
 from callback.schema import CallbackRequest
 
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import cancellation, guards, http, numbering, schema, sms_grammar
+from callback.amounts import Rate
 from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
 from callback.intake import Intake
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
-from callback.policy import Rate
 from callback.sms_grammar import Command
 from callback.suppression import SuppressionList
 
