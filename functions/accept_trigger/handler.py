@@ -16,21 +16,22 @@ from callback.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.workflow import Workflow
 
 SETTINGS = settings.AcceptTrigger.read()
 logger = Logger(use_rfc3339=True)
-client, table = aws.dynamodb(), SETTINGS.table_name
-waiting = TriggerStore(client, table)
-tenants = TenantStore(client, table)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+waiting = TriggerStore(table)
+tenants = TenantStore(table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-suppressed = SuppressionList(client, table, pepper)
+suppressed = SuppressionList(table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, table, credentials, pepper, workflow)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

@@ -20,12 +20,13 @@ from callback.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.intake import Intake
 from callback.models import Source
+from callback.table import Table
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
 logger = Logger(use_rfc3339=True)
-client = aws.dynamodb()
+table = Table(aws.dynamodb(), SETTINGS.table_name)
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
@@ -35,7 +36,7 @@ workflow = Workflow(
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, table, credentials, pepper, workflow)
 
 
 def create(event: http.Event) -> http.Answer:

@@ -10,10 +10,12 @@ from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.store import CallbackStore
+from callback.table import Table
 
 SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)
 

@@ -12,14 +12,16 @@ from callback.discretion import discreet
 from callback.erasing import Eraser
 from callback.erasures import ErasureStore
 from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.Erase.read()
 # What one callback, or one of the carrier's records, may take where the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
-erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table, sip_domain=SETTINGS.sip_domain)
+erasures = ErasureStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer(credentials, api_url=SETTINGS.carrier_api_url)

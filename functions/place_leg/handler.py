@@ -13,12 +13,14 @@ from callback.discretion import discreet
 from callback.models import Step, Waiting
 from callback.policy import PolicyStore
 from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.PlaceLeg.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
-policies = PolicyStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
+policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer.of(SETTINGS, credentials)

@@ -10,11 +10,13 @@ from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 dialer = Dialer.of(SETTINGS, credentials)

@@ -18,6 +18,7 @@ from callback.once import Once
 from callback.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.sms import SmsTrigger
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import Pepper
 from callback.trigger_queue import TriggerQueue, TriggerStore
 from callback.workflow import SettleQueue, Workflow
@@ -25,21 +26,21 @@ from callback.workflow import SettleQueue, Workflow
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
-client, table = aws.dynamodb(), SETTINGS.table_name
+table = Table(aws.dynamodb(), SETTINGS.table_name)
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-numbers = NumberStore(client, table)
-suppressed = SuppressionList(client, table, pepper)
-once = Once(client, table, pepper)
-waiting = TriggerStore(client, table)
+numbers = NumberStore(table)
+suppressed = SuppressionList(table, pepper)
+once = Once(table, pepper)
+waiting = TriggerStore(table)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-intake = Intake.of(SETTINGS, client, credentials, pepper, workflow)
+intake = Intake.of(SETTINGS, table, credentials, pepper, workflow)
 sms = SmsTrigger(numbers, suppressed, once, intake)
 
 

@@ -8,6 +8,7 @@ from callback import clock, closing, reconcile, transitions
 from callback.errors import CarrierUnavailable
 from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Step
 from callback.store import CallbackStore
+from callback.table import Table
 from tests.unit.build import (
     NOON,
     SIDS,
@@ -65,7 +66,7 @@ def time(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    return CallbackStore(client, "callbacks")
+    return CallbackStore(Table(client, "callbacks"))
 
 
 def b_rings():

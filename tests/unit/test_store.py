@@ -24,6 +24,7 @@ from callback.models import (
     to_text,
 )
 from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 from tests.unit.build import NOON, at, callback, dialed, task
 from tests.unit.fields import full
@@ -39,7 +40,7 @@ def noon(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    return CallbackStore(client, "callbacks")
+    return CallbackStore(Table(client, "callbacks"))
 
 
 def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
@@ -461,7 +462,7 @@ def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
 
 @pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])
 def test_a_number_is_listed_however_it_is_spelled(client, asked):
-    store = CallbackStore(client, "callbacks", sip_domain="pbx.example")
+    store = CallbackStore(Table(client, "callbacks"), sip_domain="pbx.example")
     store.add(callback())
     spelled = replace(callback().leg_a, to="sip:1000123@Pbx.example")
     store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))

@@ -10,6 +10,7 @@ from callback import errors, posting, triggers
 from callback.admission import Admission
 from callback.intake import Intake
 from callback.models import Source
+from callback.table import Table
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
 
@@ -19,8 +20,8 @@ TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"
 
 @pytest.fixture
 def stored(client):
-    TenantStore(client, "callbacks").add_tenant("acme")
-    return TriggerStore(client, "callbacks")
+    TenantStore(Table(client, "callbacks")).add_tenant("acme")
+    return TriggerStore(Table(client, "callbacks"))
 
 
 @pytest.fixture
@@ -41,10 +42,10 @@ def posted(monkeypatch):
 @pytest.fixture
 def accept(client, stored):
     place = {"home_region": "US", "sip_domain": "pbx.example"}
-    admission = Admission(client, "callbacks", None, **place)
+    admission = Admission(Table(client, "callbacks"), None, **place)
     intake = Intake(*(None, None, None), admission, **place, retention=timedelta(30))
     suppressed = SimpleNamespace(contains=lambda tenant, to: (tenant, to) == ("acme", "1000999"))
-    tenants = TenantStore(client, "callbacks")
+    tenants = TenantStore(Table(client, "callbacks"))
     return lambda: triggers.accept(stored, tenants, suppressed, intake, TRIGGER)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from callback import (
     addresses,
@@ -23,7 +22,6 @@ from callback import (
     numbers,
     plan,
     prices,
-    rows,
 )
 from callback.amounts import Rate, decimal
 from callback.counters import Condition, Counter
@@ -33,10 +31,8 @@ from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_
 from callback.numbers import TenantNumber
 from callback.policy import Policy, PolicyStore, Standing
 from callback.suppression import SuppressionList
+from callback.table import ABSENT, Key, Row, Table, check_row
 from callback.tenants import Pepper
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 _LAST_DIGITS = 4  # of a number that its prefix leaves open
 
@@ -84,17 +80,15 @@ class Admission:
 
     def __init__(
         self,
-        client: "DynamoDBClient",
-        table_name: str,
+        table: Table,
         pepper: Pepper,
         *,
         home_region: str,
         sip_domain: str,
     ) -> None:
-        self._client = client
-        self._table = table_name
-        self.policies = PolicyStore(client, table_name)
-        self._suppression = SuppressionList(client, table_name, pepper)
+        self._table = table
+        self.policies = PolicyStore(table)
+        self._suppression = SuppressionList(table, pepper)
         self._prices = prices.read()
         self._home_region = home_region
         self._sip_domain = sip_domain
@@ -112,7 +106,7 @@ class Admission:
             self._sip_domain,
             self._prices.currency,
             self._suppression,
-            self._read,
+            self._table.read,
         )
         for rule in RULES:
             try:
@@ -128,9 +122,6 @@ class Admission:
         telephone = destinations.telephone(number)
         allowed = policy.regions(self._home_region)
         return telephone.region in allowed and telephone.type in policy.allowed_types
-
-    def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
-        return rows.read(self._client, self._table, keys)
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
@@ -166,7 +157,7 @@ class Case:
         sip_domain: str,
         currency: str,
         suppression: SuppressionList,
-        read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]],
+        read: Callable[[list[Key]], dict[Key, Row]],
     ) -> None:
         self.planned = planned
         self.tenant = planned.tenant
@@ -181,7 +172,7 @@ class Case:
         self._read = read
 
     @cached_property
-    def known(self) -> dict[rows.Key, rows.Row]:
+    def known(self) -> dict[Key, Row]:
         """Every row that a rule may ask for."""
         keys = [numbers.key(number) for number in self._numbers()]
         keys += [key for party in self.parties for key in self.suppressed_as(party)]
@@ -212,7 +203,7 @@ class Case:
         owner = self.owner(number)
         return owner is not None and owner.tenant == self.tenant
 
-    def suppressed_as(self, party: Party) -> list[rows.Key]:
+    def suppressed_as(self, party: Party) -> list[Key]:
         """However it is written, and as each telephone that it may reach."""
         to = party.leg.to
         return self._suppression.keys(
@@ -403,22 +394,14 @@ class Case:
         )
         conditions = [counter.condition() for counter in self.counters]
         conditions += [
-            Condition(
-                {
-                    "ConditionCheck": {
-                        "Key": rows.as_item(key),
-                        "ConditionExpression": "attribute_not_exists(pk)",
-                    }
-                },
-                _suppressed(party),
-            )
+            Condition(check_row(key, ABSENT), _suppressed(party))
             for key, party in self._must_not_be_suppressed().items()
         ]
         return Admitted(
             callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
         )
 
-    def _must_not_be_suppressed(self) -> dict[rows.Key, Party]:
+    def _must_not_be_suppressed(self) -> dict[Key, Party]:
         """Each row once, as a transaction wants it: a number may be the user of the other party's
         sip: address. Of the two the first is told."""
         return {key: party for party in reversed(self.parties) for key in self.suppressed_as(party)}

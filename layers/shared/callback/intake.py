@@ -12,11 +12,10 @@ from callback.models import Source
 from callback.schema import CallbackRequest
 from callback.settings import AcceptSettings
 from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
     from callback.credentials import CredentialStore
     from callback.tenants import Pepper
 
@@ -38,7 +37,7 @@ class Intake:
     def of(
         cls,
         settings: AcceptSettings,
-        client: "DynamoDBClient",
+        table: Table,
         credentials: "CredentialStore",
         pepper: "Pepper",
         workflow: Workflow,
@@ -46,10 +45,10 @@ class Intake:
         """A function's own, once per cold start."""
         place = {"home_region": settings.home_region, "sip_domain": settings.sip_domain}
         return cls(
-            CallbackStore(client, settings.table_name, sip_domain=settings.sip_domain),
+            CallbackStore(table, sip_domain=settings.sip_domain),
             Dialer.of(settings, credentials),
             workflow,
-            Admission(client, settings.table_name, pepper, **place),
+            Admission(table, pepper, **place),
             **place,
             retention=timedelta(days=int(settings.retention_days)),
         )

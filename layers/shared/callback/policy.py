@@ -10,16 +10,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, time, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from callback import addresses, amounts, clock, rows
+from callback import addresses, amounts, clock
 from callback.amounts import MICROS, Money, Rate
 from callback.models import to_text
+from callback.table import PRESENT, Expression, Key, Row, Table, key_row
 from callback.tenants import NoSuchTenant, settings_of
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 # A switch that is thrown is felt by every call that begins so much later. The promise is 10 s:
 # the rest is for the request that had just looked.
@@ -134,11 +132,8 @@ class Standing:
 
 
 class PolicyStore:
-    """(client, table name), like `tenants.TenantStore`."""
-
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
         self._seen: dict[str, tuple[datetime, Standing]] = {}
 
     def standing(self, tenant: str) -> Standing:
@@ -149,14 +144,14 @@ class PolicyStore:
         now = clock.now()
         read_at, standing = self._seen.get(tenant, (None, Standing(Policy())))
         if read_at is None or not timedelta() <= now - read_at < _CACHE:
-            found = rows.read(self._client, self._table, [settings_of(tenant), _SWITCH])
+            found = self._table.read([settings_of(tenant), _SWITCH])
             standing = Standing(_policy(found.get(settings_of(tenant), {})), _SWITCH in found)
             self._seen[tenant] = (now, standing)
         return standing
 
     def get(self, tenant: str) -> Policy:
         """As it is now. Raises NoSuchTenant."""
-        found = rows.read(self._client, self._table, [settings_of(tenant)])
+        found = self._table.read([settings_of(tenant)])
         if not found:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
         return _policy(found[settings_of(tenant)])
@@ -167,39 +162,33 @@ class PolicyStore:
         Raises UnknownField, InvalidValue, NoSuchTenant; nothing is written then.
         """
         parsed(field, text)
-        update = "SET #field = :text" if text else "REMOVE #field"
-        values: Any = {"ExpressionAttributeValues": {":text": {"S": text}}} if text else {}
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=rows.as_item(settings_of(tenant)),
-                UpdateExpression=update,
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeNames={"#field": field},
-                **values,
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise NoSuchTenant(f"There is no tenant {tenant}.") from None
+        names = {"#field": field}
+        change = (
+            Expression("SET #field = :text", {":text": text}, names)
+            if text
+            else Expression("REMOVE #field", names=names)
+        )
+        if not self._table.update(settings_of(tenant), change, PRESENT):
+            raise NoSuchTenant(f"There is no tenant {tenant}.")
 
     def switch(self, *, on: bool, tenant: str | None = None) -> None:
         """Stop all calling of a tenant, or of everybody; or let it go on. Raises NoSuchTenant."""
         if tenant is not None:
             self.set(tenant, "enabled", "false" if on else "")
         elif on:
-            item = {**rows.as_item(_SWITCH), "thrown_at": {"S": to_text(clock.now())}}
-            self._client.put_item(TableName=self._table, Item=item)
+            self._table.put({**key_row(_SWITCH), "thrown_at": to_text(clock.now())})
         else:
-            self._client.delete_item(TableName=self._table, Key=rows.as_item(_SWITCH))
+            self._table.delete(_SWITCH)
 
     def switch_is_on(self) -> bool:
         """Whether everybody is stopped, as it is now."""
-        return bool(rows.read(self._client, self._table, [_SWITCH]))
+        return bool(self._table.read([_SWITCH]))
 
 
-_SWITCH: rows.Key = ("SWITCH", "CALLING")
+_SWITCH: Key = ("SWITCH", "CALLING")
 
 
-def _policy(row: rows.Row) -> Policy:
+def _policy(row: Row) -> Policy:
     return Policy(**{name: form.parse(row[name]) for name, form in _FORMS.items() if name in row})
 
 

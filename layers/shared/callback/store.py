@@ -16,17 +16,15 @@ Other rows are written in the same transaction as the callback, all or nothing:
 * the tenant's counters (see `counters`), each on condition that it stays within its limit.
 """
 
-import contextlib
 import json
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
 
-from callback import addresses, clock, counters, cursors, events, rows
+from callback import addresses, clock, counters, cursors, events
 from callback.counters import Condition
 from callback.errors import (
     CallbackError,
@@ -36,16 +34,25 @@ from callback.errors import (
 )
 from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, CallbackStatus, from_record, to_record, to_text
-from callback.rows import serialize
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from callback.table import (
+    ABSENT,
+    CONDITION_FAILED,
+    Expression,
+    Item,
+    Row,
+    Table,
+    Write,
+    delete_row,
+    key_row,
+    put_row,
+    to_row,
+)
+from callback.table import Key as RowKey
 
 _ATTEMPTS = 12
 _RELEASE_ATTEMPTS = 4
 # Seconds; all of a request's waits together stay under a second or two.
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
-_FAILED = "ConditionalCheckFailed"
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
 _EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
@@ -72,16 +79,15 @@ class Holding:
     and the keys of every other row."""
 
     callback: Callback | None
-    keys: list[dict[str, Any]]
+    keys: list[RowKey]
 
 
 class CallbackStore:
     """`sip_domain` is needed where callbacks are added or listed by number: a pair and a number
     are known by what is dialed, because one telephone may be spelled in several ways."""
 
-    def __init__(self, client: "DynamoDBClient", table_name: str, *, sip_domain: str = "") -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table, *, sip_domain: str = "") -> None:
+        self._table = table
         self._sip_domain = sip_domain
 
     def add(
@@ -99,53 +105,34 @@ class CallbackStore:
         hold, and StoreContended.
         """
         for attempt in range(_ATTEMPTS):
-            puts = [_put(_row(callback)), *(_put(row) for row in self._listing_rows(callback))]
-            holder = None if allow_parallel else self._read_row(self._pair_key(callback))
+            writes = [put_row(_row(callback), ABSENT), *self._listing_writes(callback)]
+            holder = None if allow_parallel else self._table.get(self._pair_key(callback))
             if key:
                 # After the pair was read: whoever took the pair with this very key is the first
                 # request of a repetition, not another callback in the way.
                 self.refuse_used(callback, key)
-                puts.append(_put(_key_row(callback, key), **_unless_fresh(callback.created_at)))
-                puts.append(_put(_named_key_row(callback, key)))
+                writes.append(put_row(_key_row(callback, key), _unless_fresh(callback.created_at)))
+                writes.append(put_row(_named_key_row(callback, key), ABSENT))
             if not allow_parallel:
-                puts.append(self._pair(callback, holder))
-            writes = [{"Put": put} for put in puts]
-            failed = self._failed_together([*writes, *(each.write for each in conditions)])
+                writes.append(self._pair(callback, holder))
+            failed = self._table.transact(*writes, *(each.write for each in conditions))
             if failed is None:
                 return
             refusal = _refusal(failed[len(writes) :], conditions)
-            if refusal and _FAILED not in failed[: len(writes)]:
+            if refusal and CONDITION_FAILED not in failed[: len(writes)]:
                 # Were one of the others taken as well, it might be by this very request, repeated.
                 raise refusal
-            if refusal is None and _FAILED not in failed:
+            if refusal is None and CONDITION_FAILED not in failed:
                 _wait_a_little(attempt)
         raise StoreContended("Too many requests at once; nothing was done, send it again.")
 
     def refuse_taken(self, callback: Callback) -> None:
         """Raises CallbackInProgress where the same two parties have a live callback."""
-        self._pair(callback, self._read_row(self._pair_key(callback)))
-
-    def _failed_together(self, writes: list[dict[str, Any]]) -> list[str] | None:
-        """None: all was written. Else nothing, and why so, by each write's place.
-
-        A write that would have been possible has "None", one whose condition did not hold
-        "ConditionalCheckFailed", one that met another transaction "TransactionConflict"
-        (DynamoDB API reference, TransactWriteItems).
-        """
-        items: Any = [
-            {kind: {"TableName": self._table, **write}}
-            for each in writes
-            for kind, write in each.items()
-        ]
-        try:
-            self._client.transact_write_items(TransactItems=items)
-        except self._client.exceptions.TransactionCanceledException as canceled:
-            return [reason.get("Code", "") for reason in canceled.response["CancellationReasons"]]
-        return None
+        self._pair(callback, self._table.get(self._pair_key(callback)))
 
     def refuse_used(self, callback: Callback, key: Key) -> None:
         """Raises KeyUsed for a key that is stored already and not too old."""
-        row = self._read_row(_key_key(callback.tenant, key.text))
+        row = self._table.get(_idempotency_row(callback.tenant, key.text))
         if row and datetime.fromisoformat(row["stored_at"]) > callback.created_at - LIFETIME:
             raise KeyUsed(
                 Used(
@@ -156,15 +143,15 @@ class CallbackStore:
                 )
             )
 
-    def _pair(self, callback: Callback, holder: dict[str, Any] | None) -> dict[str, Any]:
+    def _pair(self, callback: Callback, holder: Row | None) -> Write:
         """The write that takes the pair. Raises CallbackInProgress while another has it."""
         row = {
-            **self._pair_key(callback),
-            "callback_id": serialize(callback.callback_id),
+            **key_row(self._pair_key(callback)),
+            "callback_id": callback.callback_id,
             **_until(callback.expires_at),
         }
         if holder is None:
-            return _put(row)
+            return put_row(row, ABSENT)
         try:
             live = self.get(holder["callback_id"])
         except CallbackNotFound:  # its retention is over
@@ -175,28 +162,18 @@ class CallbackStore:
                 " allow_parallel.",
                 callback_id=live.callback_id,
             )
-        return {
-            "Item": row,
-            "ConditionExpression": "callback_id = :holder",
-            "ExpressionAttributeValues": {":holder": serialize(holder["callback_id"])},
-        }
+        return put_row(row, Expression("callback_id = :holder", {":holder": holder["callback_id"]}))
 
     def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
         """What the first request with this key was answered, for every repetition.
 
         Not where the callback was erased meanwhile: its answer names the parties.
         """
-        with contextlib.suppress(self._client.exceptions.ConditionalCheckFailedException):
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key_key(tenant, key.text),
-                UpdateExpression="SET answer = :answer",
-                ConditionExpression="fingerprint = :fingerprint",
-                ExpressionAttributeValues={
-                    ":answer": serialize(json.dumps(answer)),
-                    ":fingerprint": serialize(key.fingerprint),
-                },
-            )
+        self._table.update(
+            _idempotency_row(tenant, key.text),
+            Expression("SET answer = :answer", {":answer": json.dumps(answer)}),
+            Expression("fingerprint = :fingerprint", {":fingerprint": key.fingerprint}),
+        )
 
     def open(self) -> Iterator[Callback]:
         """Every callback that has not ended, or not long enough ago for `reconcile`."""
@@ -204,10 +181,7 @@ class CallbackStore:
             yield from self._read(keys).values()
 
     def forget_open(self, callback: Callback) -> None:
-        self._client.delete_item(
-            TableName=self._table,
-            Key=rows.as_item((_OPEN, _listed_as(callback))),
-        )
+        self._table.delete((_OPEN, _listed_as(callback)))
 
     def listed(self, tenant: str, address: str | None, until: datetime) -> Iterator[str]:
         """Where each callback that was created by then stands in the tenant's list: all of them,
@@ -225,54 +199,44 @@ class CallbackStore:
     def holding(self, tenant: str, position: str, address: str | None = None) -> Holding:
         """Everything there is of the callback that `listed` found, under that address."""
         callback_id = _listed_id(position)
-        own = list(rows.under(self._client, self._table, _partition(callback_id)))
+        own = list(self._table.under(_partition(callback_id)))
         record = next((row for row in own if row["sk"] == _CALLBACK), None)
         callback = from_record(record) if record else None
-        keys = [rows.as_item((row["pk"], row["sk"])) for row in own if row is not record]
+        keys = [(row["pk"], row["sk"]) for row in own if row is not record]
         others = [
-            _key_key(tenant, r["sk"].removeprefix(_KEY)) for r in own if r["sk"].startswith(_KEY)
+            _idempotency_row(tenant, row["sk"].removeprefix(_KEY))
+            for row in own
+            if row["sk"].startswith(_KEY)
         ]
         if callback:
-            keys += [
-                {name: row[name] for name in ("pk", "sk")} for row in self._listing_rows(callback)
-            ]
+            keys += self._listing_keys(callback)
             others.append(self._pair_key(callback))
         else:
             listings = {_OPEN, self._listing(tenant), self._listing(tenant, address)}
             if address:
                 listings.add(self._shown(tenant, address))
-            keys += [rows.as_item((listing, position)) for listing in sorted(listings)]
+            keys += [(listing, position) for listing in sorted(listings)]
         for key in others:  # a later callback may have taken these over
-            taken = self._read_row(key)
+            taken = self._table.get(key)
             if taken and taken["callback_id"] == callback_id:
                 keys.append(key)
         return Holding(callback, keys)
 
-    def erase(self, holding: Holding, writes: list[dict[str, Any]]) -> bool:
-        """Delete all of it and do `writes`, all or nothing. False: somebody wrote meanwhile.
-
-        `writes` are TransactItems, ten at most.
+    def erase(self, holding: Holding, writes: list[Write]) -> bool:
+        """Delete all of it and do `writes`, ten at most, all or nothing. False: somebody wrote
+        meanwhile.
         """
         for key in holding.keys[:-_ERASED_TOGETHER]:
-            self._client.delete_item(TableName=self._table, Key=key)
-        items: list[dict[str, Any]] = [
-            {"Delete": {"Key": key}} for key in holding.keys[-_ERASED_TOGETHER:]
-        ]
+            self._table.delete(key)
+        deletions = [delete_row(key) for key in holding.keys[-_ERASED_TOGETHER:]]
         if holding.callback:
-            unchanged = {
-                "Key": _key(holding.callback.callback_id),
-                "ConditionExpression": "revision = :seen",
-                "ExpressionAttributeValues": {":seen": serialize(holding.callback.revision)},
-            }
-            items.append({"Delete": unchanged})
-        return self._failed_together([*items, *writes]) is None
-
-    def _read_row(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        return rows.get(self._client, self._table, key)
+            unchanged = Expression("revision = :seen", {":seen": holding.callback.revision})
+            deletions.append(delete_row(_key(holding.callback.callback_id), unchanged))
+        return self._table.transact(*deletions, *writes) is None
 
     def get(self, callback_id: str) -> Callback:
         """Strongly consistent. Raises CallbackNotFound."""
-        row = self._read_row(_key(callback_id))
+        row = self._table.get(_key(callback_id))
         callback = from_record(row) if row else None
         if callback is None or _expired(callback):
             raise CallbackNotFound("No callback has this id.")
@@ -311,8 +275,8 @@ class CallbackStore:
                 reservation=replace(held, released=True),
                 revision=callback.revision + 1,
             )
-            marked = {"Put": {"Item": _row(after), **_unless_changed(after)}}
-            if self._failed_together([marked, *counters.given_back(callback)]) is None:
+            marked = put_row(_row(after), _unless_changed(after))
+            if self._table.transact(marked, *counters.given_back(callback)) is None:
                 return True
             _wait_a_little(attempt)
             try:
@@ -322,19 +286,12 @@ class CallbackStore:
         return False
 
     def _replaced(self, callback: Callback) -> bool:
-        mark = serialize(secrets.token_hex(8))
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item={**_row(callback), "mark": mark},
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **_unless_changed(callback),
-            )
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            # boto3 sends a write again whose answer was lost, and is refused for its own write.
-            stands = cast("Mapping[str, Any]", refused.response).get("Item", {})
-            return bool(stands.get("mark") == mark)
-        return True
+        mark = secrets.token_hex(8)
+        stored = self._table.put_or_read(
+            {**_row(callback), "mark": mark}, _unless_changed(callback)
+        )
+        # boto3 sends a write again whose answer was lost, and is refused for its own write.
+        return stored is None or stored.get("mark") == mark
 
     def page(
         self,
@@ -372,63 +329,38 @@ class CallbackStore:
         self, listing: str, first: str, last: str, position: str | None
     ) -> Iterator[tuple[list[str], bool]]:
         """Pages of sort keys, newest first, and whether more follow."""
-        start: Any = rows.as_item((listing, position)) if position else None
+        between = Expression(
+            "pk = :listing AND sk BETWEEN :first AND :last",
+            {":listing": listing, ":first": first, ":last": last},
+        )
+        before = (listing, position) if position else None
         while True:
-            resume: Any = {"ExclusiveStartKey": start} if start else {}
-            answer = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :listing AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={
-                    ":listing": serialize(listing),
-                    ":first": serialize(first),
-                    ":last": serialize(last),
-                },
-                ScanIndexForward=False,
-                ConsistentRead=True,
-                Limit=_PAGE,
-                **resume,
-            )
-            start = answer.get("LastEvaluatedKey")
-            yield [rows.plain(item)["sk"] for item in answer["Items"]], start is not None
-            if start is None:
+            rows, before = self._table.last(between, limit=_PAGE, before=before)
+            yield [row["sk"] for row in rows], before is not None
+            if before is None:
                 return
 
     def _read(self, listed: list[str]) -> dict[str, Callback]:
-        """The callbacks behind listing keys, by id. A batch may come back in parts."""
-        requested: Any = {
-            self._table: {
-                "Keys": [_key(_listed_id(key)) for key in listed],
-                "ConsistentRead": True,
-            }
-        }
-        callbacks = {}
-        while listed and requested:
-            answer = self._client.batch_get_item(RequestItems=requested)
-            for item in answer["Responses"].get(self._table, []):
-                callback = from_record(rows.plain(item))
-                if not _expired(callback):
-                    callbacks[callback.callback_id] = callback
-            requested = answer.get("UnprocessedKeys")
-        return callbacks
+        """The callbacks behind listing keys, by id."""
+        rows = self._table.read([_key(_listed_id(key)) for key in listed])
+        callbacks = map(from_record, rows.values())
+        return {each.callback_id: each for each in callbacks if not _expired(each)}
 
     def _listing(self, tenant: str, number: str | None = None) -> str:
         return f"TENANT#{tenant}" + (f"#NUMBER#{self._line(number)}" if number else "")
 
-    def _listing_rows(self, callback: Callback) -> list[dict[str, Any]]:
+    def _listing_writes(self, callback: Callback) -> list[Write]:
+        until = _until(callback.expires_at)
+        return [put_row(key_row(key) | until, ABSENT) for key in self._listing_keys(callback)]
+
+    def _listing_keys(self, callback: Callback) -> list[RowKey]:
         numbers = (None, *(leg.to for leg in callback.legs))
         listings = [
             _OPEN,
             *(self._listing(callback.tenant, number) for number in numbers),
             *self._shown_listings(callback),
         ]
-        return [
-            {
-                "pk": serialize(listing),
-                "sk": serialize(_listed_as(callback)),
-                **_until(callback.expires_at),
-            }
-            for listing in listings
-        ]
+        return [(listing, _listed_as(callback)) for listing in listings]
 
     def _shown_listings(self, callback: Callback) -> list[str]:
         called = {self._line(leg.to) for leg in callback.legs}
@@ -440,58 +372,50 @@ class CallbackStore:
     def _shown(self, tenant: str, number: str) -> str:
         return f"TENANT#{tenant}#SHOWN#{self._line(number)}"
 
-    def _pair_key(self, callback: Callback) -> dict[str, Any]:
+    def _pair_key(self, callback: Callback) -> RowKey:
         one, other = sorted(self._line(leg.to) for leg in callback.legs)
-        return {
-            "pk": serialize(f"PAIR#{callback.tenant}#{one}#{other}"),
-            "sk": serialize("PAIR"),
-        }
+        return f"PAIR#{callback.tenant}#{one}#{other}", "PAIR"
 
     def _line(self, address: str) -> str:
         return addresses.dial_target(address, self._sip_domain)
 
 
-def from_image(image: dict[str, Any]) -> Callback:
+def from_image(image: Item) -> Callback:
     """The callback whose row is an image in the table's stream."""
-    return from_record(rows.plain(image))
+    return from_record(to_row(image))
 
 
 def _partition(callback_id: str) -> str:
     return f"CALLBACK#{callback_id}"
 
 
-def _key(callback_id: str) -> dict[str, Any]:
-    return rows.as_item((_partition(callback_id), _CALLBACK))
+def _key(callback_id: str) -> RowKey:
+    return _partition(callback_id), _CALLBACK
 
 
-def _row(callback: Callback) -> dict[str, Any]:
-    record = {name: serialize(value) for name, value in to_record(callback).items()}
-    return _key(callback.callback_id) | record | _until(callback.expires_at)
+def _row(callback: Callback) -> Row:
+    key = key_row(_key(callback.callback_id))
+    return key | to_record(callback) | _until(callback.expires_at)
 
 
-def _until(moment: datetime) -> dict[str, Any]:
+def _until(moment: datetime) -> Row:
     """DynamoDB deletes the row some time after this moment (TimeToLiveSpecification)."""
-    return {"ttl": serialize(int(moment.timestamp()))}
+    return {"ttl": int(moment.timestamp())}
 
 
 def _listed_as(callback: Callback) -> str:
     return f"{to_text(callback.created_at)}#{callback.callback_id}"
 
 
-def _put(row: dict[str, Any], **condition: Any) -> dict[str, Any]:
-    return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)", **condition}
-
-
-def _unless_changed(callback: Callback) -> dict[str, Any]:
-    return {
-        "ConditionExpression": "revision = :before",
-        "ExpressionAttributeValues": {":before": {"N": str(callback.revision - 1)}},
-    }
+def _unless_changed(callback: Callback) -> Expression:
+    return Expression("revision = :before", {":before": callback.revision - 1})
 
 
 def _refusal(failed: list[str], conditions: Sequence[Condition]) -> CallbackError | None:
     """Of the first condition that did not hold."""
-    refusals = (c.refusal for why, c in zip(failed, conditions, strict=True) if why == _FAILED)
+    refusals = (
+        c.refusal for why, c in zip(failed, conditions, strict=True) if why == CONDITION_FAILED
+    )
     return next(refusals, None)
 
 
@@ -500,33 +424,31 @@ def _wait_a_little(attempt: int) -> None:
     time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))  # noqa: S311
 
 
-def _key_key(tenant: str, text: str) -> dict[str, Any]:
-    return rows.as_item((f"IDEMPOTENCY#{tenant}#{text}", "KEY"))
+def _idempotency_row(tenant: str, text: str) -> RowKey:
+    return f"IDEMPOTENCY#{tenant}#{text}", "KEY"
 
 
-def _key_row(callback: Callback, key: Key) -> dict[str, Any]:
-    return _key_key(callback.tenant, key.text) | {
-        "fingerprint": serialize(key.fingerprint),
-        "callback_id": serialize(callback.callback_id),
-        "stored_at": serialize(to_text(callback.created_at)),
+def _key_row(callback: Callback, key: Key) -> Row:
+    return {
+        **key_row(_idempotency_row(callback.tenant, key.text)),
+        "fingerprint": key.fingerprint,
+        "callback_id": callback.callback_id,
+        "stored_at": to_text(callback.created_at),
         **_until(callback.created_at + LIFETIME),
     }
 
 
-def _named_key_row(callback: Callback, key: Key) -> dict[str, Any]:
-    return {
-        "pk": _key(callback.callback_id)["pk"],
-        "sk": serialize(f"{_KEY}{key.text}"),
-        **_until(callback.expires_at),
-    }
+def _named_key_row(callback: Callback, key: Key) -> Row:
+    named = _partition(callback.callback_id), f"{_KEY}{key.text}"
+    return key_row(named) | _until(callback.expires_at)
 
 
-def _unless_fresh(now: datetime) -> dict[str, Any]:
+def _unless_fresh(now: datetime) -> Expression:
     """A key that has outlived its 24 hours is as good as none, whether it is gone or not."""
-    return {
-        "ConditionExpression": "attribute_not_exists(pk) OR stored_at <= :too_old",
-        "ExpressionAttributeValues": {":too_old": serialize(to_text(now - LIFETIME))},
-    }
+    return Expression(
+        "attribute_not_exists(pk) OR stored_at <= :too_old",
+        {":too_old": to_text(now - LIFETIME)},
+    )
 
 
 def _listed_id(position: str) -> str:
