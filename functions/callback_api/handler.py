@@ -66,7 +66,7 @@ def show(event: http.Event) -> http.Answer:
 
 def show_many(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    page = lookup.page(intake.store, tenant, schema.parse_list(http.query(event)))
+    page = lookup.page(intake.store.listings, tenant, schema.parse_list(http.query(event)))
     return http.json_reply(
         200, {"callbacks": [views.of(c) for c in page.callbacks], "next_cursor": page.cursor}
     )

@@ -7,11 +7,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, carrier_door, carrier_events, http, ringback, settings, twiml
+from callback.callbacks import CallbackStore
 from callback.credentials import CredentialStore
 from callback.discretion import discreet
 from callback.models import LegName
 from callback.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
-from callback.store import CallbackStore
 from callback.table import Table
 from callback.workflow import SettleQueue, Workflow
 

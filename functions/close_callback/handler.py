@@ -6,10 +6,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, closing, settings, workflow
+from callback.callbacks import CallbackStore
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
-from callback.store import CallbackStore
 from callback.table import Table
 
 SETTINGS = settings.CloseCallback.read()

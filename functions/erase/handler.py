@@ -11,7 +11,8 @@ from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.erasing import Eraser
 from callback.erasures import ErasureStore
-from callback.store import CallbackStore
+from callback.holdings import Holdings
+from callback.intake_store import IntakeStore
 from callback.table import Table
 from callback.workflow import Workflow
 
@@ -20,7 +21,7 @@ SETTINGS = settings.Erase.read()
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-store = CallbackStore(table, sip_domain=SETTINGS.sip_domain)
+store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 erasures = ErasureStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
@@ -33,7 +34,7 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:
         return bool(context.get_remaining_time_in_millis() < MILLISECONDS_FOR_ONE)
 
-    tally = Eraser(erasures, store, dialer, workflow, out_of_time).run()
+    tally = Eraser(erasures, store, Holdings(store), dialer, workflow, out_of_time).run()
     if tally.open:
         logger.info(
             "erased",

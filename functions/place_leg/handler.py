@@ -7,12 +7,12 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, steps
+from callback.callbacks import CallbackStore
 from callback.credentials import CredentialStore
 from callback.dialer import Dialer
 from callback.discretion import discreet
 from callback.models import Step, Waiting
 from callback.policy import PolicyStore
-from callback.store import CallbackStore
 from callback.table import Table
 from callback.workflow import Workflow
 

@@ -11,11 +11,11 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from callback import aws, publishing, settings
+from callback.callbacks import from_image
 from callback.deliveries import DeliveryQueue, DeliveryStore
 from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.publishing import EventBus
-from callback.store import from_image
 from callback.table import Table
 
 SETTINGS = settings.PublishEvents.read()

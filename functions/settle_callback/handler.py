@@ -11,8 +11,8 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
+from callback.callbacks import CallbackStore
 from callback.discretion import discreet
-from callback.store import CallbackStore
 from callback.table import Table
 from callback.workflow import Workflow
 

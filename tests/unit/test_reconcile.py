@@ -6,8 +6,8 @@ import pytest
 
 from callback import clock, closing, reconcile, transitions
 from callback.errors import CarrierUnavailable
+from callback.intake_store import IntakeStore
 from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Step
-from callback.store import CallbackStore
 from callback.table import Table
 from tests.unit.build import (
     NOON,
@@ -66,7 +66,7 @@ def time(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    return CallbackStore(Table(client, "callbacks"))
+    return IntakeStore(Table(client, "callbacks"))
 
 
 def b_rings():

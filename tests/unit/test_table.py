@@ -2,10 +2,10 @@
 
 import pytest
 
+from callback.callbacks import CallbackStore
 from callback.deliveries import DeliveryStore
 from callback.erasures import ErasureStore
 from callback.errors import CallbackNotFound, DeliveryNotFound, ErasureNotFound
-from callback.store import CallbackStore
 from callback.table import (
     ABSENT,
     CONDITION_FAILED,

@@ -13,9 +13,9 @@ from email.utils import parsedate_to_datetime
 from aws_lambda_powertools import Logger
 
 from callback import carrier_queue, clock, transitions, twiml
+from callback.callbacks import CallbackStore
 from callback.errors import CallbackNotFound, Forbidden
 from callback.models import Callback, LegName, LegOutcome, LegStatus
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
 

@@ -8,10 +8,10 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, transitions
+from callback.callbacks import CallbackStore
 from callback.dialer import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, LegName
-from callback.store import CallbackStore
 
 logger = Logger(child=True)
 

@@ -9,15 +9,15 @@ from callback.admission import Admission, Admitted
 from callback.dialer import Dialer
 from callback.errors import CallbackError, CarrierRejected
 from callback.idempotency import Key
+from callback.intake_store import IntakeStore
 from callback.models import Callback, Leg, LegName, LegOutcome, Source, Step, Webhook
 from callback.policy import PolicyStore
 from callback.schema import CallbackRequest, LegRequest
-from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 
 def admit(
-    store: CallbackStore, admission: Admission, callback: Callback, key: Key | None = None
+    store: IntakeStore, admission: Admission, callback: Callback, key: Key | None = None
 ) -> Admitted:
     """Raises the refusals of `admission`; but KeyUsed for a key that was used: a repetition gets
     its first answer, whatever the rules say by now. Writes nothing."""
@@ -25,12 +25,12 @@ def admit(
         return admission.admit(callback)
     except CallbackError:
         if key:
-            store.refuse_used(callback, key)
+            store.keys.refuse_used(callback, key)
         raise
 
 
 def create(
-    store: CallbackStore,
+    store: IntakeStore,
     dialer: Dialer,
     workflow: Workflow,
     policies: PolicyStore,
@@ -55,7 +55,7 @@ def create(
 
 
 def complete(
-    store: CallbackStore,
+    store: IntakeStore,
     dialer: Dialer,
     workflow: Workflow,
     policies: PolicyStore,

@@ -8,10 +8,10 @@ from callback import http, idempotency, posting
 from callback.admission import Admission
 from callback.dialer import Dialer
 from callback.idempotency import Key
+from callback.intake_store import IntakeStore
 from callback.models import Source
 from callback.schema import CallbackRequest
 from callback.settings import AcceptSettings
-from callback.store import CallbackStore
 from callback.table import Table
 from callback.workflow import Workflow
 
@@ -25,7 +25,7 @@ class Intake:
     """What it takes to accept a callback. `home_region` and `sip_domain` are the deployment's,
     `retention` is how long a callback is kept."""
 
-    store: CallbackStore
+    store: IntakeStore
     dialer: Dialer
     workflow: Workflow
     admission: Admission
@@ -45,7 +45,7 @@ class Intake:
         """A function's own, once per cold start."""
         place = {"home_region": settings.home_region, "sip_domain": settings.sip_domain}
         return cls(
-            CallbackStore(table, sip_domain=settings.sip_domain),
+            IntakeStore(table, sip_domain=settings.sip_domain),
             Dialer.of(settings, credentials),
             workflow,
             Admission(table, pepper, **place),

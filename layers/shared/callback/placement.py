@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from callback import clock, plan, transitions
+from callback.callbacks import CallbackStore
 from callback.dialer import Dialer, DialResult, Sent
 from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Step
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 
 if TYPE_CHECKING:  # `reconcile` dials nothing, and must not pay for the policies

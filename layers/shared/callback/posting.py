@@ -8,14 +8,14 @@ from callback.admission import Admission
 from callback.dialer import Dialer
 from callback.errors import CarrierRejected
 from callback.idempotency import Key, KeyUsed
+from callback.intake_store import IntakeStore
 from callback.models import Callback, Source
 from callback.schema import CallbackRequest
-from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 
 def post(
-    store: CallbackStore,
+    store: IntakeStore,
     dialer: Dialer,
     workflow: Workflow,
     admission: Admission,
@@ -58,7 +58,7 @@ def post(
             return http.replayed(given)
         unfinished = store.get(seen.used.callback_id)
         answer = _answer(lambda: creation.complete(store, dialer, workflow, policies, unfinished))
-    store.remember_answer(tenant, key, answer)
+    store.keys.remember_answer(tenant, key, answer)
     return http.with_headers(answer, rates)
 
 

@@ -11,7 +11,8 @@ from functools import cached_property, partial
 
 from aws_lambda_powertools import Logger
 
-from callback import carrier_queue, clock, closing, placement, plan, transitions
+from callback import carrier_queue, clock, closing, listings, placement, plan, transitions
+from callback.callbacks import CallbackStore
 from callback.dialer import Dialer
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
 from callback.models import (
@@ -23,7 +24,6 @@ from callback.models import (
     LegOutcome,
     LegStatus,
 )
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
 
@@ -66,10 +66,10 @@ class Tally:
 def run(store: CallbackStore, dialer: Dialer, workflow: Workflow) -> Tally:
     """Look at every open callback once."""
     carrier, tally = _Carrier(dialer), Tally()
-    for callback in store.open():
+    for callback in listings.read_open(store):
         if callback.status is CallbackStatus.ENDED:
             if store.release(callback) and _is_long_ago(callback):
-                store.forget_open(callback)
+                listings.forget_open(store, callback)
             continue
         tally.open += 1
         if callback.waiting is None or _quiet(callback):
@@ -161,7 +161,7 @@ def _found(
     # Read after the search: whoever may have asked for one of them has claimed its leg by now.
     others = [
         other
-        for known in (store.open() if found else ())
+        for known in (listings.read_open(store) if found else ())
         if known.callback_id != callback.callback_id
         for other in known.legs
     ]

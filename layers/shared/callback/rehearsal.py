@@ -16,7 +16,7 @@ def of(intake: Intake, tenant: str, request: CallbackRequest) -> http.Answer:
     planned = creation.planned(tenant, request, intake.retention)
     admitted = creation.admit(intake.store, intake.admission, planned)
     if not request.allow_parallel:
-        intake.store.refuse_taken(admitted.callback)
+        intake.store.pairs.refuse_taken(admitted.callback)
     policy = intake.admission.policies.standing(tenant).policy
     return http.json_reply(200, _shown(admitted, policy), admitted.headers)
 

@@ -172,7 +172,7 @@ class SmsTrigger:
         self, texter: Texter, wanted: Callable[[Callback], bool], *, at_most: int
     ) -> list[Callback]:
         """Those in which the sender is either party, the newest first."""
-        return self.intake.store.page(
+        return self.intake.store.listings.page(
             texter.number.tenant,
             wanted=wanted,
             number=texter.address,

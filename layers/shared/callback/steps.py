@@ -1,11 +1,11 @@
 """A step of the workflow begins: remember its token, place its legs, settle what is decided."""
 
 from callback import placement, transitions
+from callback.callbacks import CallbackStore
 from callback.dialer import Dialer
 from callback.errors import CarrierBusy, CarrierUnavailable
 from callback.models import Waiting
 from callback.policy import PolicyStore
-from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 

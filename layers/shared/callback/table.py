@@ -7,6 +7,7 @@ A condition that does not hold is an answer, not an exception: somebody else was
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -193,6 +194,11 @@ def to_row(item: Item) -> Row:
 
 def to_item(row: Mapping[str, Any]) -> Item:
     return {name: _serialize(value) for name, value in row.items()}
+
+
+def expiry(moment: datetime) -> Row:
+    """DynamoDB deletes the row some time after this moment (TimeToLiveSpecification)."""
+    return {"ttl": int(moment.timestamp())}
 
 
 def key_row(key: Key) -> Row:
