@@ -19,8 +19,9 @@ from callback.control import CallControl
 from callback.destinations import DialPlan
 from callback.discretion import discreet
 from callback.intake import Intake
-from callback.store import CallbackStore
+from callback.intake_store import IntakeStore
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import Pepper, TenantStore
 from callback.trigger_queue import TriggerStore
 from callback.triggers import QueuedTriggers
@@ -28,20 +29,20 @@ from callback.workflow import Workflow
 
 SETTINGS = settings.AcceptTrigger.read()
 logger = Logger(use_rfc3339=True)
-client, table = aws.dynamodb(), SETTINGS.table_name
-waiting = TriggerStore(client, table)
-tenants = TenantStore(client, table)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+waiting = TriggerStore(table)
+tenants = TenantStore(table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-suppressed = SuppressionList(client, table, pepper)
+suppressed = SuppressionList(table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
-store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
-admission = Admission(client, table, pepper, dial_plan)
+admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
-intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
+intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 queued = QueuedTriggers(waiting, tenants, suppressed, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 

@@ -11,11 +11,13 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings, tenants
 from callback.discretion import discreet
+from callback.table import Table
 from callback.tenants import Pepper, TenantStore
 
 SETTINGS = settings.Authorizer.read()
 logger = Logger(use_rfc3339=True)
-store = TenantStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = TenantStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 
 

@@ -24,14 +24,15 @@ from callback.control import CallControl
 from callback.destinations import DialPlan
 from callback.discretion import discreet
 from callback.intake import Intake, Requested
+from callback.intake_store import IntakeStore
 from callback.models import Source
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.tenants import Pepper
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CallbackApi.read()
 logger = Logger(use_rfc3339=True)
-client = aws.dynamodb()
+table = Table(aws.dynamodb(), SETTINGS.table_name)
 webhook_rules = outbound.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
@@ -41,12 +42,12 @@ workflow = Workflow(
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-store = CallbackStore(client, SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
+store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
-admission = Admission(client, SETTINGS.table_name, pepper, dial_plan)
+admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
-intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
+intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 
 def create(event: http.Event) -> http.Answer:
@@ -76,7 +77,7 @@ def show(event: http.Event) -> http.Answer:
 
 def show_many(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    page = lookup.page(store, tenant, schema.parse_list(http.query(event)))
+    page = lookup.page(store.listings, tenant, schema.parse_list(http.query(event)))
     return responses.listed(page)
 
 

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, carrier_events, http, settings
+from callback.callbacks import CallbackStore
 from callback.carrier import ringback
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Instruction
@@ -15,13 +16,14 @@ from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.discretion import discreet
 from callback.models import LegName
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import SettleQueue, Workflow
 
 SETTINGS = settings.CarrierWebhook.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 

@@ -6,15 +6,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings, workflow
+from callback.callbacks import CallbackStore
 from callback.calls import Calls
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
-from callback.store import CallbackStore
+from callback.table import Table
 
 SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 calls = Calls(store, carrier)

@@ -12,15 +12,18 @@ from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.erasing import Eraser
 from callback.erasures import ErasureStore
-from callback.store import CallbackStore
+from callback.holdings import Holdings
+from callback.intake_store import IntakeStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.Erase.read()
 # What one callback, or one of the carrier's records, may take where the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name, sip_domain=SETTINGS.sip_domain)
-erasures = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
+erasures = ErasureStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
@@ -32,7 +35,8 @@ def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:
         return bool(context.get_remaining_time_in_millis() < MILLISECONDS_FOR_ONE)
 
-    tally = Eraser(erasures, Calls(store, carrier), workflow, out_of_time).run()
+    calls = Calls(store, carrier)
+    tally = Eraser(erasures, calls, Holdings(store), workflow, out_of_time).run()
     if tally.open:
         logger.info(
             "erased",

@@ -9,11 +9,13 @@ from callback import aws, http, schema, settings, suppression, views
 from callback.discretion import discreet
 from callback.erasures import ErasureStore
 from callback.models import Scope
+from callback.table import Table
 from callback.tenants import Pepper
 
 SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)
-store = ErasureStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = ErasureStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 # Whoever asked for an erasure may see what came of it.
 MAY_READ = (Scope.READ, Scope.ERASE)

@@ -11,16 +11,18 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from callback import aws, settings
+from callback.callbacks import from_image
 from callback.deliveries import DeliveryQueue, DeliveryStore
 from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.publishing import EventBus, Publisher
-from callback.store import from_image
+from callback.table import Table
 
 SETTINGS = settings.PublishEvents.read()
 logger = Logger(use_rfc3339=True)
-endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
-deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+endpoints = EndpointStore(table)
+deliveries = DeliveryStore(table)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 bus = EventBus(aws.events(), SETTINGS.event_bus_name)
 publisher = Publisher(endpoints, deliveries, queue, bus)

@@ -6,17 +6,19 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
+from callback.callbacks import CallbackStore
 from callback.calls import Calls
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.discretion import discreet
 from callback.reconcile import Reconciliation
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 carrier = TwilioCarrier.of(SETTINGS, credentials)

@@ -11,13 +11,15 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
+from callback.callbacks import CallbackStore
 from callback.discretion import discreet
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 
 SETTINGS = settings.SettleCallback.read()
 logger = Logger(use_rfc3339=True)
-store = CallbackStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+store = CallbackStore(table)
 workflow = Workflow(aws.step_functions())
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 

@@ -19,13 +19,14 @@ from callback.control import CallControl
 from callback.destinations import DialPlan
 from callback.discretion import discreet
 from callback.intake import Intake, Requested
+from callback.intake_store import IntakeStore
 from callback.missed_call import MissedCallTrigger
 from callback.models import Source
 from callback.numbers import NumberStore
 from callback.once import Once
 from callback.sms import SmsTrigger
-from callback.store import CallbackStore
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import Pepper
 from callback.trigger_queue import TriggerQueue, TriggerStore
 from callback.workflow import SettleQueue, Workflow
@@ -33,26 +34,26 @@ from callback.workflow import SettleQueue, Workflow
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
-client, table = aws.dynamodb(), SETTINGS.table_name
+table = Table(aws.dynamodb(), SETTINGS.table_name)
 parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-numbers = NumberStore(client, table)
-suppressed = SuppressionList(client, table, pepper)
-once = Once(client, table, pepper)
-waiting = TriggerStore(client, table)
+numbers = NumberStore(table)
+suppressed = SuppressionList(table, pepper)
+once = Once(table, pepper)
+waiting = TriggerStore(table)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-store = CallbackStore(client, table, sip_domain=SETTINGS.sip_domain)
+store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 carrier = TwilioCarrier.of(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
-admission = Admission(client, table, pepper, dial_plan)
+admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
-intake = Intake(control, admission, responses, retention_days=int(SETTINGS.retention_days))
+intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 sms = SmsTrigger(numbers, suppressed, once, intake)
 missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
 

@@ -10,11 +10,13 @@ from aws_lambda_powertools import Logger
 from callback import aws, settings
 from callback.discretion import discreet
 from callback.models import Source
+from callback.table import Table
 from callback.trigger_queue import TriggerQueue, TriggerStore
 
 SETTINGS = settings.TriggerEvent.read()
 logger = Logger(use_rfc3339=True)
-waiting = TriggerStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+waiting = TriggerStore(table)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 
 

@@ -9,11 +9,13 @@ from callback.deliveries import DeliveryQueue, DeliveryStore
 from callback.discretion import discreet
 from callback.endpoints import EndpointStore
 from callback.outbound import Sender
+from callback.table import Table
 
 SETTINGS = settings.WebhookApi.read()
 logger = Logger(use_rfc3339=True)
-endpoints = EndpointStore(aws.dynamodb(), SETTINGS.table_name)
-deliveries = DeliveryStore(aws.dynamodb(), SETTINGS.table_name)
+table = Table(aws.dynamodb(), SETTINGS.table_name)
+endpoints = EndpointStore(table)
+deliveries = DeliveryStore(table)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 sender = Sender()
 

@@ -30,6 +30,7 @@ from callback.admission import Admission
 from callback.carrier.credentials import Credentials
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.policy import PolicyStore
+from callback.table import Table
 from callback.workflow import Workflow
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
@@ -80,10 +81,10 @@ class FixedCredentials:
 
 
 def _with_parts(values: Iterable[Any]) -> list[Any]:
-    """And the stores that the rules among them have for their own."""
+    """And the policies that the rules among them have for their own."""
     found = list(values)
     rules = [each for each in found if isinstance(each, Admission)]
-    return [*found, *(part for each in rules for part in (each.policies, each._suppression))]
+    return [*found, *(each.policies for each in rules)]
 
 
 @dataclass
@@ -197,7 +198,7 @@ class World:
 
     def _wire(self, module: Any) -> None:
         for each in _with_parts(vars(module).values()):
-            if hasattr(each, "_client") and hasattr(each, "_table"):
+            if isinstance(each, Table):
                 each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
             if isinstance(each, trigger_queue.TriggerQueue):
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
@@ -240,13 +241,13 @@ class World:
 
     def make_tenant(self, tenant: str) -> None:
         """One that may do much (GENEROUS)."""
-        tenants.TenantStore(self._dynamodb, TABLE).add_tenant(tenant)
+        tenants.TenantStore(Table(self._dynamodb, TABLE)).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
 
     def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
         """Functions that have just looked feel it some seconds later."""
         for name, text in fields.items():
-            PolicyStore(self._dynamodb, TABLE).set(tenant, name, text)
+            PolicyStore(Table(self._dynamodb, TABLE)).set(tenant, name, text)
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -340,7 +341,7 @@ class World:
         with contextlib.suppress(tenants.TenantExists):
             self.make_tenant(tenant)
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
-        numbers.NumberStore(self._dynamodb, TABLE).put(owned)
+        numbers.NumberStore(Table(self._dynamodb, TABLE)).put(owned)
         return number
 
     def hang_up(self, call_sid: str) -> None:

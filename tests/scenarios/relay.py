@@ -19,8 +19,9 @@ from standardwebhooks import Webhook
 from callback import transitions
 from callback.deliveries import DeliveryStore
 from callback.endpoints import EndpointStore
+from callback.intake_store import IntakeStore
 from callback.models import Callback, LegName, LegStatus
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.transitions import LegEvent
 from tests.histories.faults import Faulty
 from tests.histories.world import TABLE, TENANT, World, caller
@@ -88,9 +89,9 @@ class Relay:
         self.answered: dict[str, Any] = {}  # what the client was answered last
         self.queue = Queue(world.clock.seconds)
         self.bus = Bus()
-        self.store = CallbackStore(world._dynamodb, TABLE)
-        self.endpoints = EndpointStore(world._dynamodb, TABLE)
-        self.deliveries = DeliveryStore(world._dynamodb, TABLE)
+        self.store = IntakeStore(Table(world._dynamodb, TABLE))
+        self.endpoints = EndpointStore(Table(world._dynamodb, TABLE))
+        self.deliveries = DeliveryStore(Table(world._dynamodb, TABLE))
         sqs = Faulty(self.queue, "sqs", world.faults)
         for function in world.functions:
             module = function.module

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callback.erasures import ErasureStore
+from callback.table import Table
 from tests.histories.world import TABLE, TENANT, caller
 from tests.scenarios.play import Play
 
@@ -254,7 +255,7 @@ def test_who_was_only_shown_as_a_caller_id_is_forgotten_too(play):
 
 def test_everything_of_a_tenant_is_forgotten(play):
     ids = [posted(play, a=a, key=None) for a in ("1000202", "1000203", FORGOTTEN)]
-    erasures = ErasureStore(play.world._dynamodb, TABLE)
+    erasures = ErasureStore(Table(play.world._dynamodb, TABLE))
     erasure_id = erasures.add(TENANT, None, None).erasure_id
     play.let(30)
     ids.append(posted(play, a="1000204", key=None))  # by a key that is not quite worthless yet

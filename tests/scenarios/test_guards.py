@@ -13,10 +13,12 @@ import pytest
 from botocore.exceptions import ClientError
 from phonenumbers import PhoneNumberType
 
+from callback.amounts import MICROS
 from callback.numbers import NumberStore, TenantNumber
-from callback.policy import ALLOWABLE_TYPES, MICROS, PolicyStore, shown
+from callback.policy import ALLOWABLE_TYPES, PolicyStore, shown
 from callback.policy import Policy as Defaults
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import Pepper
 from tests.histories.world import TABLE, TENANT, FixedPepper, caller
 from tests.scenarios.play import PHASES, Play
@@ -37,7 +39,7 @@ def by_default(play: Play) -> None:
 
 
 def numbers(play: Play) -> NumberStore:
-    return NumberStore(play.world._dynamodb, TABLE)
+    return NumberStore(Table(play.world._dynamodb, TABLE))
 
 
 @pytest.fixture
@@ -427,7 +429,7 @@ def test_a_telephone_behind_a_pbx_is_shown_a_number_and_no_extension(shows, to):
 
 def suppression(play: Play) -> SuppressionList:
     pepper = Pepper("/pepper", FixedPepper())  # type: ignore[arg-type]
-    return SuppressionList(play.world._dynamodb, TABLE, pepper)
+    return SuppressionList(Table(play.world._dynamodb, TABLE), pepper)
 
 
 @pytest.mark.parametrize("order", ["sequential", "reverse", "simultaneous"])
@@ -726,7 +728,7 @@ def test_what_is_left_is_told_and_runs_out(play):
 
 
 def switch(play: Play, *, on: bool, tenant: str | None) -> None:
-    PolicyStore(play.world._dynamodb, TABLE).switch(on=on, tenant=tenant)
+    PolicyStore(Table(play.world._dynamodb, TABLE)).switch(on=on, tenant=tenant)
 
 
 @pytest.mark.parametrize("tenant", [TENANT, None], ids=["the tenant's", "everybody's"])

@@ -31,6 +31,8 @@ from callback.deliveries import Delivery, DeliveryStore, failed
 from callback.endpoints import EndpointStore
 from callback.erasures import ErasureStore
 from callback.errors import CallbackNotFound, WebhookEndpointNotFound
+from callback.intake_store import IntakeStore
+from callback.listings import read_open
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -44,8 +46,8 @@ from callback.models import (
 )
 from callback.numbers import NumberStore, TenantNumber
 from callback.policy import PolicyStore
-from callback.store import CallbackStore
 from callback.suppression import SuppressionList
+from callback.table import Table
 from callback.tenants import ApiKey, Pepper, TenantStore, hash_of
 from events import sign
 from tests.histories.world import without_rates
@@ -105,7 +107,7 @@ class World:
     """What stands behind the functions, and what they asked of it."""
 
     aws: aws.EmbeddedAws
-    store: CallbackStore
+    store: IntakeStore
     carrier: Client
     parameters: dict[str, str]
     definitions: dict[str, template.FunctionDefinition]
@@ -265,14 +267,14 @@ def world(build: Path) -> Iterator[World]:
                 {"/voice-callback/carrier": secret, "/voice-callback/key-pepper": PEPPER},
             )
             table = resources.tables[0]["TableName"]
-            TenantStore(cloud.dynamodb, table).add_tenant("default")
+            TenantStore(Table(cloud.dynamodb, table)).add_tenant("default")
             for field, value in (GENEROUS | {"fallback_caller_id": NUMBER}).items():
-                PolicyStore(cloud.dynamodb, table).set("default", field, value)
+                PolicyStore(Table(cloud.dynamodb, table)).set("default", field, value)
             client = Client(sign.ACCOUNT_SID, sign.TOKEN)
             client.api.base_url = carrier.url
             yield World(
                 aws=cloud,
-                store=CallbackStore(cloud.dynamodb, table, sip_domain=SIP_DOMAIN),
+                store=IntakeStore(Table(cloud.dynamodb, table), sip_domain=SIP_DOMAIN),
                 carrier=client,
                 parameters=parameters,
                 definitions=definitions(parameters),
@@ -379,7 +381,7 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
 @pytest.mark.parametrize("name", ["authorizer/bearer.json", "authorizer/basic.json"])
 def test_a_key_lets_its_tenant_in_until_it_is_revoked(world: World, name: str) -> None:
     """The key is the made-up one of the events."""
-    store = TenantStore(world.aws.dynamodb, world.store._table)
+    store = TenantStore(world.store.table)
     tenant = f"tenant-{Path(name).stem}"
     key = ApiKey(
         key_id="key_0123456789abcdef0123",
@@ -389,7 +391,7 @@ def test_a_key_lets_its_tenant_in_until_it_is_revoked(world: World, name: str) -
         created_at=A_WHILE_AGO,
     )
     world.aws.dynamodb.delete_item(
-        TableName=world.store._table,
+        TableName=world.store.table._name,
         Key={"pk": {"S": f"APIKEY#{key.key_id}"}, "sk": {"S": "APIKEY"}},
     )
     assert world.invoke("Authorizer", EVENTS / name) == {"isAuthorized": False}
@@ -625,7 +627,7 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
     assert "without-workflow" in executions(world)
     closed = [world.store.get(name) for name in left if name.startswith("never")]
     assert [each.status for each in closed] == [CallbackStatus.ENDED] * 3
-    known = [each.callback_id for each in world.store.open()]
+    known = [each.callback_id for each in read_open(world.store)]
     assert "ended" not in known
     assert "ended-just-now" in known, "whose its call was may still be asked"
 
@@ -725,7 +727,7 @@ def test_what_is_to_be_forgotten_is_hung_up_settled_and_deleted_everywhere(
     }
     for name, each in gone.items():
         world.store.add(replace(each, callback_id=name, tenant="leaving"))
-    erasures = ErasureStore(world.aws.dynamodb, world.store._table)
+    erasures = ErasureStore(world.store.table)
     erasure = erasures.add("leaving", None, None)
     monkeypatch.undo()
     for _ in range(2):  # the second time, what was hung up the first time
@@ -747,7 +749,7 @@ NUMBER, TEXTER, CALLER = "+14155550100", "+14155550118", "+14155550111"
 def number(world: World) -> str:
     """The tenant's number that the events' texts and calls are to."""
     number = TenantNumber(NUMBER, "default", owned=True, sms_to="1000125", missed_call_to="1000125")
-    NumberStore(world.aws.dynamodb, world.store._table).put(number)
+    NumberStore(world.store.table).put(number)
     return NUMBER
 
 
@@ -771,7 +773,7 @@ def queued(world: World) -> dict[str, str]:
 
 
 def taken(world: World, source: str) -> list[Callback]:
-    return [callback for callback in world.store.open() if callback.source == source]
+    return [callback for callback in read_open(world.store) if callback.source == source]
 
 
 def test_a_text_is_answered_once_and_its_sender_is_called_once(world: World, number: str) -> None:
@@ -804,7 +806,7 @@ def test_a_text_cancels_whatever_step_is_under_way(
 
 @pytest.mark.usefixtures("number")
 def test_who_texts_stop_is_on_the_list_until_start(world: World, tmp_path: Path) -> None:
-    suppressed = SuppressionList(world.aws.dynamodb, world.store._table, Given(PEPPER))
+    suppressed = SuppressionList(world.store.table, Given(PEPPER))
     answer = world.invoke("Trigger", text(tmp_path, "STOP"))
     assert "<Message>" not in answer["body"]
     assert suppressed.contains("default", TEXTER)
@@ -892,13 +894,13 @@ def test_everybody_reads_what_the_api_is(world: World) -> None:
 
 def endpoints_of(world: World) -> EndpointStore:
     """The tenant of the events has an endpoint."""
-    store = EndpointStore(world.aws.dynamodb, world.store._table)
+    store = EndpointStore(world.store.table)
     store.put("default", "https://93.184.216.34/hook", ["callback.accepted", "callback.ended"])
     return store
 
 
 def deliveries_of(world: World) -> DeliveryStore:
-    return DeliveryStore(world.aws.dynamodb, world.store._table)
+    return DeliveryStore(world.store.table)
 
 
 def delivery(event: Path, **changes: Any) -> Delivery:
@@ -983,7 +985,7 @@ def test_a_client_sets_tries_rotates_and_removes_its_endpoint(world: World) -> N
         return answer["statusCode"], json.loads(answer["body"]) if "body" in answer else None
 
     with contextlib.suppress(WebhookEndpointNotFound):
-        EndpointStore(world.aws.dynamodb, world.store._table).remove("default")
+        EndpointStore(world.store.table).remove("default")
     made = ask("webhook_api/put.json")
     shown = ask("webhook_api/show.json")
     sample = ask("webhook_api/test.json")

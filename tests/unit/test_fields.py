@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from callback import creation, store, views
+from callback import callbacks, creation, views
 from callback.models import (
     Callback,
     Leg,
@@ -22,6 +22,7 @@ from callback.models import (
     to_text,
 )
 from callback.schema import CallbackRequest
+from callback.table import to_item
 from tests.unit.fields import changes, full, news
 
 # Of a request, what is not in the callback that is planned, and why.
@@ -78,7 +79,7 @@ def test_a_callback_is_read_as_it_was_stored():
 def test_a_callbacks_row_is_read_as_it_was_written():
     """As DynamoDB has it, and tells it in the table's stream."""
     written = full(Callback)
-    assert store.from_image(store._row(written)) == written
+    assert callbacks.from_image(to_item(callbacks.row(written))) == written
 
 
 @pytest.mark.parametrize("kind", [Callback, Leg, Reservation, Waiting, Webhook])

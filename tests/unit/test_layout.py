@@ -54,11 +54,10 @@ MOST_PARAMETERS = 4
 
 # Data of one fact or one query. None takes more than two collaborators.
 LONGER = {
-    "endpoints._update": "the parts of one UpdateItem",
     "once.may": "who did what to whom, how often it is allowed, and the id of this one",
     "once.may_so_often": "likewise",
     "signature.genuine_form": "a request, what verifies it, and the shapes of its fields",
-    "store.page": "a query: each is a filter or a bound",
+    "listings.page": "a query: each is a filter or a bound",
     "transitions.answer": "the fence compares them all, and a pure function takes the time",
 }
 

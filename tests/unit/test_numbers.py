@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from callback.numbers import NoSuchNumber, NumberStore, NumberTaken, TenantNumber
+from callback.table import Table
 from callback.tenants import NoSuchTenant, TenantStore
 
 LINE = TenantNumber(
@@ -21,8 +22,8 @@ SHOWN = TenantNumber("+14155550199", "acme", owned=False)
 @pytest.fixture
 def numbers(client):
     for tenant in ("acme", "other"):
-        TenantStore(client, "callbacks").add_tenant(tenant)
-    return NumberStore(client, "callbacks")
+        TenantStore(Table(client, "callbacks")).add_tenant(tenant)
+    return NumberStore(Table(client, "callbacks"))
 
 
 def test_a_number_is_found_as_it_was_put(numbers):

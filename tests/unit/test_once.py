@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from callback import clock
+from callback.amounts import Rate
 from callback.once import Once
-from callback.policy import Rate
+from callback.table import Table
 from tests.unit.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)
@@ -22,7 +23,7 @@ class Known:
 @pytest.fixture
 def once(client, monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: NOON)
-    return Once(client, "callbacks", Known())
+    return Once(Table(client, "callbacks"), Known())
 
 
 def test_the_second_to_ask_may_not_and_the_first_always_could(once):

@@ -7,9 +7,10 @@ import pytest
 from callback import clock, transitions
 from callback.calls import Calls
 from callback.errors import CarrierUnavailable
+from callback.intake_store import IntakeStore
 from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Step
 from callback.reconcile import Reconciliation
-from callback.store import CallbackStore
+from callback.table import Table
 from tests.unit.build import (
     NOON,
     SIDS,
@@ -67,7 +68,7 @@ def time(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    return CallbackStore(client, "callbacks")
+    return IntakeStore(Table(client, "callbacks"))
 
 
 def b_rings():

@@ -11,7 +11,10 @@ from botocore.awsrequest import AWSResponse
 
 from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
+from callback.holdings import Holdings
 from callback.idempotency import LIFETIME, Key
+from callback.intake_store import IntakeStore
+from callback.listings import forget_open, read_open
 from callback.models import (
     Callback,
     CallbackStatus,
@@ -23,7 +26,7 @@ from callback.models import (
     Step,
     to_text,
 )
-from callback.store import CallbackStore
+from callback.table import Table
 from callback.workflow import Workflow
 from tests.unit.build import NOON, at, callback, dialed, task
 from tests.unit.fields import full
@@ -39,7 +42,7 @@ def noon(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    return CallbackStore(client, "callbacks")
+    return IntakeStore(Table(client, "callbacks"))
 
 
 def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
@@ -47,7 +50,7 @@ def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
     asked = {"number": None, "after": None, "before": None, "limit": 20, **asked}
     pages, cursor = [], None
     while not pages or cursor:
-        page = store.page(tenant, wanted=wanted, cursor=cursor, **asked)
+        page = store.listings.page(tenant, wanted=wanted, cursor=cursor, **asked)
         pages.append([c.callback_id for c in page.callbacks])
         cursor = page.cursor
     return pages
@@ -193,8 +196,8 @@ def test_an_empty_list_is_one_empty_page(store):
 
 
 def test_a_rare_match_is_found_however_far_back_it_lies(store, monkeypatch):
-    monkeypatch.setattr("callback.store._PAGE", 8)
-    monkeypatch.setattr("callback.store._EXAMINED_AT_MOST", 20)
+    monkeypatch.setattr("callback.listings._PAGE", 8)
+    monkeypatch.setattr("callback.listings._EXAMINED_AT_MOST", 20)
     ids = add(store, 30)
     store.change(ids[-1], transitions.cancel)
     pages = listed(store, wanted=lambda c: c.close_reason is not None)
@@ -234,7 +237,7 @@ def test_a_tenant_sees_its_own_callbacks_only(store):
 @pytest.mark.parametrize("cursor", ["", "!", "bm90aGluZw", "8J-YgA", "gIGC"])
 def test_a_cursor_that_no_page_gave_is_refused(store, cursor):
     with pytest.raises(InvalidRequest):
-        store.page("default", **ANY_ONE, after=None, limit=5, cursor=cursor)
+        store.listings.page("default", **ANY_ONE, after=None, limit=5, cursor=cursor)
 
 
 def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, client):
@@ -294,16 +297,16 @@ def test_nothing_was_created_after_the_end_and_before_the_start(strict):
 def test_a_cursor_of_another_list_is_refused(strict):
     for number in range(2):
         strict.add(replace(callback(), callback_id=str(number), created_at=at(number)))
-    cursor = strict.page("default", **ANY_ONE, after=None, limit=1, cursor=None).cursor
-    assert strict.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor).callbacks
+    cursor = strict.listings.page("default", **ANY_ONE, after=None, limit=1, cursor=None).cursor
+    assert strict.listings.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor).callbacks
     with pytest.raises(InvalidRequest):
-        strict.page("default", **ANY_ONE, after=at(2), limit=1, cursor=cursor)
+        strict.listings.page("default", **ANY_ONE, after=at(2), limit=1, cursor=cursor)
 
 
 def test_a_cursor_longer_than_any_key_is_refused(strict):
     cursor = base64.urlsafe_b64encode(b"2026#" + b"1" * 1024).decode()
     with pytest.raises(InvalidRequest):
-        strict.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor)
+        strict.listings.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor)
 
 
 def test_times_of_any_year_are_in_the_order_of_their_text():
@@ -323,8 +326,10 @@ def everything(client):
 
 def erase(store, address=None, tenant="default"):
     """How many callbacks were deleted."""
-    positions = list(store.listed(tenant, address, NOON + timedelta(days=1)))
-    return sum(store.erase(store.holding(tenant, each, address), []) for each in positions)
+    positions = list(store.listings.positions(tenant, address, NOON + timedelta(days=1)))
+    return sum(
+        Holdings(store).erase(Holdings(store).find(tenant, each, address), []) for each in positions
+    )
 
 
 SHOWN = "+14155550177"
@@ -339,7 +344,7 @@ def full_of_traces(**fields):
 def test_nothing_is_left_of_a_callback_that_is_erased(store, client, address):
     key = Key("a-key-of-a-client-1", "fingerprint")
     store.add(full_of_traces(), key, allow_parallel=False)
-    store.remember_answer("default", key, {"statusCode": 202, "body": SHOWN})
+    store.keys.remember_answer("default", key, {"statusCode": 202, "body": SHOWN})
     assert len(everything(client)) == 9
     assert erase(store, address) == 1
     assert everything(client) == set()
@@ -360,9 +365,11 @@ def test_what_a_later_callback_took_over_is_left_to_it(store, client):
     new = callback(callback_id="new", created_at=NOON + LIFETIME + timedelta(seconds=1))
     store.add(new, key, allow_parallel=False)
     before = everything(client)
-    (_, position) = sorted(store.listed("default", None, NOON + timedelta(days=2)), reverse=True)
+    (_, position) = sorted(
+        store.listings.positions("default", None, NOON + timedelta(days=2)), reverse=True
+    )
     assert position.endswith("#old")
-    assert store.erase(store.holding("default", position), [])
+    assert Holdings(store).erase(Holdings(store).find("default", position), [])
     gone = before - everything(client)
     assert not any("PAIR" in pk or "IDEMPOTENCY" in pk for pk, _ in gone)
     assert store.get("new") == new
@@ -370,11 +377,11 @@ def test_what_a_later_callback_took_over_is_left_to_it(store, client):
 
 def test_a_callback_that_somebody_wrote_meanwhile_is_not_erased(store, client):
     store.add(callback())
-    (position,) = store.listed("default", None, NOON)
-    held = store.holding("default", position)
+    (position,) = store.listings.positions("default", None, NOON)
+    held = Holdings(store).find("default", position)
     store.change("cb-1", transitions.cancel)
     before = everything(client)
-    assert not store.erase(held, [])
+    assert not Holdings(store).erase(held, [])
     assert everything(client) == before
 
 
@@ -388,8 +395,8 @@ def test_no_late_write_brings_an_erased_callback_back(store, client):
 
     with pytest.raises(CallbackNotFound):
         store.change("cb-1", cancel_while_it_is_erased)
-    store.remember_answer("default", key, {"statusCode": 202})
-    store.forget_open(callback())
+    store.keys.remember_answer("default", key, {"statusCode": 202})
+    forget_open(store, callback())
     assert everything(client) == set()
 
 
@@ -434,7 +441,7 @@ def test_nobody_sees_a_callback_that_has_expired_though_its_rows_are_there(
     with pytest.raises(CallbackNotFound):
         store.change("cb-1", transitions.cancel)
     assert listed(store) == listed(store, number="1000123") == [[]]
-    assert list(store.open()) == []
+    assert list(read_open(store)) == []
     store.add(
         callback(callback_id="cb-2", created_at=NOON + timedelta(days=30)), allow_parallel=False
     )
@@ -461,7 +468,7 @@ def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
 
 @pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])
 def test_a_number_is_listed_however_it_is_spelled(client, asked):
-    store = CallbackStore(client, "callbacks", sip_domain="pbx.example")
+    store = IntakeStore(Table(client, "callbacks"), sip_domain="pbx.example")
     store.add(callback())
     spelled = replace(callback().leg_a, to="sip:1000123@Pbx.example")
     store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))
@@ -517,6 +524,6 @@ def test_a_callback_that_was_erased_meanwhile_has_nothing_left_to_give_back(stor
     held = Reservation("2026-11-24", "USD", 1_000_000, 10_000, 10_000)
     over = callback(status=CallbackStatus.ENDED, reservation=held)
     store.add(over)
-    (position,) = store.listed("default", None, NOON)
-    assert store.erase(store.holding("default", position), [])
+    (position,) = store.listings.positions("default", None, NOON)
+    assert Holdings(store).erase(Holdings(store).find("default", position), [])
     assert store.release(over)

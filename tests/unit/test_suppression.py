@@ -7,6 +7,7 @@ import pytest
 from callback import clock
 from callback.models import to_text
 from callback.suppression import SuppressionList
+from callback.table import Table
 from tests.unit.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"
@@ -23,7 +24,7 @@ class Known:
 
 @pytest.fixture
 def suppressed(client):
-    return SuppressionList(client, "callbacks", Known(PEPPER))
+    return SuppressionList(Table(client, "callbacks"), Known(PEPPER))
 
 
 def test_who_was_added_is_on_the_list_until_removed(suppressed):
@@ -59,7 +60,9 @@ def test_the_list_is_worth_nothing_without_the_pepper(client, suppressed):
     suppressed.add("acme", NUMBER)
     rows = json.dumps(client.scan(TableName="callbacks")["Items"])
     assert NUMBER[1:] not in rows
-    assert not SuppressionList(client, "callbacks", Known(PEPPER[::-1])).contains("acme", NUMBER)
+    assert not SuppressionList(Table(client, "callbacks"), Known(PEPPER[::-1])).contains(
+        "acme", NUMBER
+    )
 
 
 def test_the_first_word_counts(client, suppressed, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from callback import clock, http, tenants
 from callback.errors import ScopeMissing
 from callback.models import Scope
+from callback.table import Table
 from tests.unit.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"
@@ -22,7 +23,7 @@ def noon(monkeypatch):
 
 @pytest.fixture
 def store(client):
-    store = tenants.TenantStore(client, "callbacks")
+    store = tenants.TenantStore(Table(client, "callbacks"))
     store.add_tenant("acme")
     return store
 

@@ -10,6 +10,7 @@ from callback.admission import Admission
 from callback.destinations import DialPlan
 from callback.intake import Intake
 from callback.models import Source
+from callback.table import Table
 from callback.tenants import NoSuchTenant, TenantStore
 from callback.trigger_queue import TriggerQueue, TriggerStore
 from callback.triggers import QueuedTriggers
@@ -21,8 +22,8 @@ TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"
 
 @pytest.fixture
 def stored(client):
-    TenantStore(client, "callbacks").add_tenant("acme")
-    return TriggerStore(client, "callbacks")
+    TenantStore(Table(client, "callbacks")).add_tenant("acme")
+    return TriggerStore(Table(client, "callbacks"))
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ def posted(monkeypatch):
 
 @pytest.fixture
 def accept(client, stored):
-    admission = Admission(client, "callbacks", None, DialPlan("US", "pbx.example"))
-    intake = Intake(None, admission, responses, retention_days=30)
+    admission = Admission(Table(client, "callbacks"), None, DialPlan("US", "pbx.example"))
+    intake = Intake(None, None, admission, responses, retention_days=30)
     suppressed = SimpleNamespace(contains=lambda tenant, to: (tenant, to) == ("acme", "1000999"))
-    tenants = TenantStore(client, "callbacks")
+    tenants = TenantStore(Table(client, "callbacks"))
     queued = QueuedTriggers(stored, tenants, suppressed, intake)
     return lambda: queued.accept(TRIGGER)
 

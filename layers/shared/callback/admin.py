@@ -14,13 +14,24 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import addresses, aws, numbering, numbers, policy, prices, suppression, tenants
+from callback import (
+    addresses,
+    amounts,
+    aws,
+    numbering,
+    numbers,
+    policy,
+    prices,
+    suppression,
+    tenants,
+)
 from callback.endpoints import EndpointStore
 from callback.erasures import Erasure, ErasureStore
 from callback.models import Scope, to_text
 from callback.numbers import NumberStore, TenantNumber
 from callback.policy import PolicyStore
 from callback.suppression import SuppressionList
+from callback.table import Table, TransactionCanceled
 from callback.tenants import ApiKey, Pepper, TenantStore
 
 _Client = TypeVar("_Client")
@@ -36,7 +47,9 @@ _REFUSALS = (
     ClientError,
     GetParameterError,
     Refused,
+    TransactionCanceled,
     addresses.InvalidAddress,
+    amounts.InvalidAmount,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
     policy.InvalidValue,
@@ -192,12 +205,16 @@ def _client(make: Callable[[], _Client]) -> _Client:
         raise Refused(f"AWS_ENDPOINT_URL: {invalid}") from None
 
 
+def _table(arguments: argparse.Namespace) -> Table:
+    return Table(_client(aws.dynamodb), arguments.table)
+
+
 def _pepper(arguments: argparse.Namespace) -> Pepper:
     return Pepper(arguments.pepper, SSMProvider(boto3_client=_client(aws.ssm)))
 
 
 def _run_tenants(arguments: argparse.Namespace) -> None:
-    store = TenantStore(_client(aws.dynamodb), arguments.table)
+    store = TenantStore(_table(arguments))
     match arguments.command:
         case "create-tenant":
             store.add_tenant(arguments.tenant)
@@ -222,7 +239,7 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
 
 
 def _run_numbers(arguments: argparse.Namespace) -> None:
-    held = NumberStore(_client(aws.dynamodb), arguments.table)
+    held = NumberStore(_table(arguments))
     match arguments.command:
         case "put-number":
             number = TenantNumber(
@@ -247,9 +264,9 @@ def _run_numbers(arguments: argparse.Namespace) -> None:
 
 
 def _run_policy(arguments: argparse.Namespace) -> None:
-    dynamodb = _client(aws.dynamodb)
-    held = NumberStore(dynamodb, arguments.table)
-    policies = PolicyStore(dynamodb, arguments.table)
+    table = _table(arguments)
+    held = NumberStore(table)
+    policies = PolicyStore(table)
     match arguments.command:
         case "set-policy":
             for field, text in arguments.fields:
@@ -303,18 +320,18 @@ def _told(number: TenantNumber) -> str:
 
 
 def _run_suppression(arguments: argparse.Namespace) -> None:
-    dynamodb = _client(aws.dynamodb)
-    TenantStore(dynamodb, arguments.table).require(arguments.tenant)
-    suppressed = SuppressionList(dynamodb, arguments.table, _pepper(arguments))
+    table = _table(arguments)
+    TenantStore(table).require(arguments.tenant)
+    suppressed = SuppressionList(table, _pepper(arguments))
     change = suppressed.add if arguments.command == "suppress" else suppressed.remove
     change(arguments.tenant, _typed_number())
     print(f"{arguments.command}ed")
 
 
 def _run_erasure(arguments: argparse.Namespace) -> None:
-    dynamodb, tenant = _client(aws.dynamodb), arguments.tenant
-    erasures = ErasureStore(dynamodb, arguments.table)
-    store = TenantStore(dynamodb, arguments.table)
+    table, tenant = _table(arguments), arguments.tenant
+    erasures = ErasureStore(table)
+    store = TenantStore(table)
     store.require(tenant)
     match arguments.command:
         case "erase-number":
@@ -326,10 +343,10 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
                 raise Refused(f"That is not {tenant}: nothing is forgotten.")
             for key in store.keys(tenant):
                 store.revoke(key.key_id)
-            held = NumberStore(dynamodb, arguments.table)
+            held = NumberStore(table)
             for number in held.of(tenant):
                 held.remove(tenant, number.number)
-            EndpointStore(dynamodb, arguments.table).forget(tenant)
+            EndpointStore(table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
         case "list-erasures":
             for erasure in erasures.of(tenant):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from callback import (
     addresses,
@@ -23,19 +22,17 @@ from callback import (
     numbers,
     plan,
     prices,
-    rows,
 )
+from callback.amounts import Rate, decimal
 from callback.counters import Condition, Counter
 from callback.destinations import Destination, DialPlan, Telephone
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegName, Reservation, maybe_text, to_text
 from callback.numbers import TenantNumber
-from callback.policy import Policy, PolicyStore, Rate, Standing, decimal
+from callback.policy import Policy, PolicyStore, Standing
 from callback.suppression import SuppressionList
+from callback.table import ABSENT, Key, Row, Table, check_row
 from callback.tenants import Pepper
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 _LAST_DIGITS = 4  # of a number that its prefix leaves open
 
@@ -80,13 +77,10 @@ class Admitted:
 class Admission:
     """`dial_plan` is the deployment's."""
 
-    def __init__(
-        self, client: "DynamoDBClient", table_name: str, pepper: Pepper, dial_plan: DialPlan
-    ) -> None:
-        self._client = client
-        self._table = table_name
-        self.policies = PolicyStore(client, table_name)
-        self._suppression = SuppressionList(client, table_name, pepper)
+    def __init__(self, table: Table, pepper: Pepper, dial_plan: DialPlan) -> None:
+        self._table = table
+        self.policies = PolicyStore(table)
+        self._suppression = SuppressionList(table, pepper)
         self._prices = prices.read()
         self.dial_plan = dial_plan
 
@@ -103,7 +97,7 @@ class Admission:
             sip_domain=self.dial_plan.sip_domain,
             currency=self._prices.currency,
             suppression=self._suppression,
-            read=self._read,
+            read=self._table.read,
         )
         for rule in RULES:
             try:
@@ -119,9 +113,6 @@ class Admission:
         telephone = destinations.telephone(number)
         allowed = policy.regions(self.dial_plan.home_region)
         return telephone.region in allowed and telephone.type in policy.allowed_types
-
-    def _read(self, keys: list[rows.Key]) -> dict[rows.Key, rows.Row]:
-        return rows.read(self._client, self._table, keys)
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
@@ -158,7 +149,7 @@ class Case:
     sip_domain: str
     currency: str
     suppression: SuppressionList
-    read: Callable[[list[rows.Key]], dict[rows.Key, rows.Row]]
+    read: Callable[[list[Key]], dict[Key, Row]]
 
     @property
     def tenant(self) -> str:
@@ -173,7 +164,7 @@ class Case:
         return self.standing.policy
 
     @cached_property
-    def known(self) -> dict[rows.Key, rows.Row]:
+    def known(self) -> dict[Key, Row]:
         """Every row that a rule may ask for."""
         keys = [numbers.key(number) for number in self._numbers()]
         keys += [key for party in self.parties for key in self.suppressed_as(party)]
@@ -204,7 +195,7 @@ class Case:
         owner = self.owner(number)
         return owner is not None and owner.tenant == self.tenant
 
-    def suppressed_as(self, party: Party) -> list[rows.Key]:
+    def suppressed_as(self, party: Party) -> list[Key]:
         """However it is written, and as each telephone that it may reach."""
         to = party.leg.to
         return self.suppression.keys(
@@ -383,22 +374,14 @@ class Case:
         )
         conditions = [counter.condition() for counter in self.counters]
         conditions += [
-            Condition(
-                {
-                    "ConditionCheck": {
-                        "Key": rows.as_item(key),
-                        "ConditionExpression": "attribute_not_exists(pk)",
-                    }
-                },
-                _suppressed(party),
-            )
+            Condition(check_row(key, ABSENT), _suppressed(party))
             for key, party in self._must_not_be_suppressed().items()
         ]
         return Admitted(
             callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
         )
 
-    def _must_not_be_suppressed(self) -> dict[rows.Key, Party]:
+    def _must_not_be_suppressed(self) -> dict[Key, Party]:
         """Each row once, as a transaction wants it: a number may be the user of the other party's
         sip: address. Of the two the first is told."""
         return {key: party for party in reversed(self.parties) for key in self.suppressed_as(party)}

@@ -19,10 +19,10 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, outcomes, plan, transitions
+from callback.callbacks import CallbackStore
 from callback.carrier.port import Carrier, DialResult, Sent
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.models import Callback, CloseReason, Leg, LegName, LegOutcome, LegStatus, Step
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 
 logger = Logger(child=True)

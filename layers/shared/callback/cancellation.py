@@ -1,9 +1,9 @@
 """Cancel a callback on the client's word, whatever state it is in."""
 
 from callback import lookup, transitions
+from callback.callbacks import CallbackStore
 from callback.errors import CallbackEnded
 from callback.models import Callback, CallbackStatus, CloseReason
-from callback.store import CallbackStore
 from callback.workflow import Workflow
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from aws_lambda_powertools import Logger
 
 from callback import clock, transitions
+from callback.callbacks import CallbackStore
 from callback.carrier import queueing
 from callback.carrier.instructions import HangUp, Instruction, Join, Play, Say
 from callback.carrier.reports import PartyJoined, RoomEvent, RoomOpened, UnknownRoomEvent
 from callback.errors import CallbackNotFound
 from callback.models import Callback, LegName
-from callback.store import CallbackStore
 from callback.transitions import LegEvent
 from callback.workflow import Workflow
 

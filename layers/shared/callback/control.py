@@ -1,50 +1,33 @@
-"""Call control: accept a callback, run the steps of its workflow, and end it.
+"""Call control: run the steps of a callback's workflow, and end it.
 
 A callback is stored, then its first leg is dialed, then its workflow starts; each step of the
 workflow places its legs. Whatever is done here is safe to do again after a crash.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from callback import plan, transitions
 from callback.calls import Calls, still_to_dial
 from callback.errors import CarrierBusy, CarrierRejected, CarrierUnavailable
-from callback.idempotency import Key
 from callback.models import Callback, LegName, LegOutcome, Step, Waiting
 from callback.policy import PolicyStore
 from callback.workflow import Workflow
 
-if TYPE_CHECKING:  # whoever only runs steps must not pay for the rules and their libraries
-    from callback.admission import Admitted
-
 
 @dataclass(frozen=True)
 class CallControl(Calls):
-    """What it takes to take a callback from its acceptance to its end."""
+    """What it takes to take a stored callback to its end."""
 
     workflow: Workflow
     policies: PolicyStore
 
-    def create(
-        self, admitted: "Admitted", key: Key | None = None, *, allow_parallel: bool
-    ) -> Callback:
-        """The accepted callback, its first leg (both, if simultaneous) asked for.
+    def complete(self, callback: Callback) -> Callback:
+        """What remains to be done once a callback is stored: ask for its first leg (both, if
+        simultaneous) and start its workflow. Safe to run again after a crash.
 
         Raises CarrierRejected where the carrier refused at once; the record of it stays. A carrier
         that cannot be reached is no refusal: the workflow goes on trying.
-        Raises what `store.add` does; nothing is done then.
         """
-        self.store.add(
-            admitted.callback,
-            key,
-            allow_parallel=allow_parallel,
-            conditions=admitted.conditions,
-        )
-        return self.complete(admitted.callback)
-
-    def complete(self, callback: Callback) -> Callback:
-        """What remains to be done once a callback is stored. Safe to run again after a crash."""
         callback = self.place_step(callback, Step.FIRST)
         for name in LegName:
             if callback.leg(name).outcome is LegOutcome.REJECTED:

@@ -9,12 +9,12 @@ once, and its money) is given back in the transaction that marks it as given bac
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from callback import rows
+from callback.amounts import Rate
 from callback.errors import CallbackError
 from callback.models import Callback, Leg, LegOutcome
-from callback.policy import Rate
+from callback.table import Expression, Key, Write, update_row
 
 # A day's money is given back when its last callbacks have ended, long before this.
 _KEPT = timedelta(days=7)
@@ -22,10 +22,10 @@ _KEPT = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Condition:
-    """A write of the transaction that stores a callback, without its table; and the refusal if
-    it is what the transaction fails for."""
+    """A write of the transaction that stores a callback, and the refusal if it is what the
+    transaction fails for."""
 
-    write: dict[str, Any]
+    write: Write
     refusal: CallbackError
 
 
@@ -33,7 +33,7 @@ class Condition:
 class Counter:
     """`amount` is what one callback takes of `limit`; `until`: when the row is forgotten."""
 
-    key: rows.Key
+    key: Key
     amount: int
     limit: int
     refusal: CallbackError
@@ -44,20 +44,17 @@ class Counter:
 
     def condition(self) -> Condition:
         """For a counter that does not refuse even at nothing used."""
-        update: dict[str, Any] = {
-            "Key": rows.as_item(self.key),
-            "UpdateExpression": "ADD used :amount",
-            "ConditionExpression": "attribute_not_exists(used) OR used <= :room",
-            "ExpressionAttributeValues": {
-                ":amount": {"N": str(self.amount)},
-                ":room": {"N": str(self.limit - self.amount)},
-            },
-        }
+        change = _add(self.amount)
         if self.until:
-            update["UpdateExpression"] += " SET #ttl = :ttl"
-            update["ExpressionAttributeNames"] = {"#ttl": "ttl"}
-            update["ExpressionAttributeValues"][":ttl"] = {"N": str(int(self.until.timestamp()))}
-        return Condition({"Update": update}, self.refusal)
+            change = Expression(
+                f"{change.text} SET #ttl = :ttl",
+                {**change.values, ":ttl": int(self.until.timestamp())},
+                {"#ttl": "ttl"},
+            )
+        within = Expression(
+            "attribute_not_exists(used) OR used <= :room", {":room": self.limit - self.amount}
+        )
+        return Condition(update_row(self.key, change, within), self.refusal)
 
 
 _Each = TypeVar("_Each", bound=Counter)
@@ -65,7 +62,7 @@ _Each = TypeVar("_Each", bound=Counter)
 
 def merged(counters: Iterable[_Each]) -> list[_Each]:
     """One for each row: a transaction may write a row only once."""
-    found: dict[rows.Key, _Each] = {}
+    found: dict[Key, _Each] = {}
     for counter in counters:
         before = found.get(counter.key)
         amount = counter.amount + (before.amount if before else 0)
@@ -73,11 +70,11 @@ def merged(counters: Iterable[_Each]) -> list[_Each]:
     return list(found.values())
 
 
-def at_once(tenant: str) -> rows.Key:
+def at_once(tenant: str) -> Key:
     return f"LIMIT#{tenant}", "AT-ONCE"
 
 
-def spend(tenant: str, currency: str, day: str) -> rows.Key:
+def spend(tenant: str, currency: str, day: str) -> Key:
     return f"LIMIT#{tenant}", f"SPEND#{currency}#{day}"
 
 
@@ -92,7 +89,7 @@ def window(rate: Rate, now: datetime) -> tuple[int, datetime]:
     return began, datetime.fromtimestamp(began + rate.seconds, UTC)
 
 
-def calls(tenant: str, whose: str, rate: Rate, now: datetime) -> rows.Key:
+def calls(tenant: str, whose: str, rate: Rate, now: datetime) -> Key:
     """`whose`: what is counted. It must not name anybody."""
     began, _ = window(rate, now)
     return f"LIMIT#{tenant}#{whose}", f"CALLS#{rate.seconds}#{began}"
@@ -103,7 +100,7 @@ def cost(seconds: int, per_minute: int) -> int:
     return -(-seconds // 60) * per_minute
 
 
-def given_back(callback: Callback) -> list[dict[str, Any]]:
+def given_back(callback: Callback) -> list[Write]:
     """The writes that give back what an ended callback held and did not use."""
     held = callback.reservation
     if held is None:
@@ -113,19 +110,13 @@ def given_back(callback: Callback) -> list[dict[str, Any]]:
         for leg, price in zip(callback.legs, (held.per_minute_a, held.per_minute_b), strict=True)
     )
     return [
-        _added(at_once(callback.tenant), -1),
-        _added(spend(callback.tenant, held.currency, held.day), used - held.micros),
+        update_row(at_once(callback.tenant), _add(-1)),
+        update_row(spend(callback.tenant, held.currency, held.day), _add(used - held.micros)),
     ]
 
 
-def _added(key: rows.Key, amount: int) -> dict[str, Any]:
-    return {
-        "Update": {
-            "Key": rows.as_item(key),
-            "UpdateExpression": "ADD used :amount",
-            "ExpressionAttributeValues": {":amount": {"N": str(amount)}},
-        }
-    }
+def _add(amount: int) -> Expression:
+    return Expression("ADD used :amount", {":amount": amount})
 
 
 def _billed_seconds(leg: Leg) -> int:

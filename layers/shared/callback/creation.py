@@ -20,7 +20,7 @@ def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitte
         return intake.admission.admit(callback)
     except CallbackError:
         if key:
-            intake.store.refuse_used(callback, key)
+            intake.store.keys.refuse_used(callback, key)
         raise
 
 

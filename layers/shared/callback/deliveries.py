@@ -17,16 +17,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from callback import clock, cursors, endpoints, rows
+from callback import clock, cursors, endpoints
 from callback.errors import DeliveryNotFound, StoreContended
 from callback.events import Event
 from callback.models import to_text
-from callback.rows import serialize
+from callback.table import (
+    ABSENT,
+    CONDITION_FAILED,
+    Expression,
+    Key,
+    Row,
+    Table,
+    delete_row,
+    key_row,
+    put_row,
+)
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
 # Before each attempt (Standard Webhooks 1.0.0, "Retry schedule", and two more days of it).
@@ -144,24 +153,16 @@ def failed(before: Delivery, reason: str, now: datetime) -> Delivery:
 
 
 class DeliveryStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def add(self, delivery: Delivery) -> None:
         """Once; again changes nothing."""
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=_row(delivery),
-                ConditionExpression="attribute_not_exists(pk)",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return
+        self._table.put(_row(delivery), ABSENT)
 
     def find(self, tenant: str, message_id: str) -> Delivery | None:
         """Strongly consistent; None for one that has expired as well."""
-        row = rows.get(self._client, self._table, _key(tenant, message_id))
+        row = self._table.get(_key(tenant, message_id))
         delivery = _delivery(row) if row else None
         return delivery if delivery and delivery.expires_at > clock.now() else None
 
@@ -170,55 +171,34 @@ class DeliveryStore:
 
         Raises StoreContended where it is not written for any other reason."""
         after = replace(after, revision=before.revision + 1)
-        write: Any = {
-            "TableName": self._table,
-            "Item": _row(after),
-            "ConditionExpression": "revision = :before",
-            "ExpressionAttributeValues": {":before": serialize(before.revision)},
-        }
+        unchanged = Expression("revision = :before", {":before": before.revision})
         was, is_now = (d.status is DeliveryStatus.FAILED for d in (before, after))
-        try:
-            if was == is_now:
-                self._client.put_item(**write)
-            else:
-                listing: Any = (
-                    {"Put": {"TableName": self._table, "Item": _failed_row(after)}}
-                    if is_now
-                    else {"Delete": {"TableName": self._table, "Key": _failed_key(before)}}
-                )
-                self._client.transact_write_items(TransactItems=[{"Put": write}, listing])
-        except self._client.exceptions.ConditionalCheckFailedException:
+        if was == is_now:
+            return after if self._table.put(_row(after), unchanged) else None
+        listing = put_row(_failed_row(after)) if is_now else delete_row(_failed_key(before))
+        reasons = self._table.transact(put_row(_row(after), unchanged), listing)
+        if reasons is None:
+            return after
+        if reasons[0] == CONDITION_FAILED:
             return None
-        except self._client.exceptions.TransactionCanceledException as canceled:
-            reasons = canceled.response["CancellationReasons"]
-            if reasons[0].get("Code") == "ConditionalCheckFailed":
-                return None
-            raise StoreContended("Nothing was done, try again.") from None
-        return after
+        raise StoreContended("Nothing was done, try again.")
 
     def failed(self, tenant: str, limit: int, cursor: str | None) -> Page:
         """Dead letters, the newest events first. Raises InvalidRequest for a cursor that no page
         gave."""
         position = _position(cursor)
-        start: Any = {"ExclusiveStartKey": _at(tenant, f"FAILED#{position}")} if position else {}
-        answer = self._client.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :tenant AND begins_with(sk, :failed)",
-            ExpressionAttributeValues={
-                ":tenant": serialize(endpoints.partition(tenant)),
-                ":failed": serialize("FAILED#"),
-            },
-            ScanIndexForward=False,
-            ConsistentRead=True,
-            Limit=limit,
-            **start,
+        rows, last = self._table.last(
+            Expression(
+                "pk = :tenant AND begins_with(sk, :failed)",
+                {":tenant": endpoints.partition(tenant), ":failed": "FAILED#"},
+            ),
+            limit=limit,
+            before=_at(tenant, f"FAILED#{position}") if position else None,
         )
         now = clock.now()
-        found = [_delivery(rows.plain(item)) for item in answer["Items"]]
-        last = answer.get("LastEvaluatedKey")
         return Page(
-            [delivery for delivery in found if delivery.expires_at > now],
-            cursors.of(rows.plain(last)["sk"].removeprefix("FAILED#")) if last else None,
+            [each for each in map(_delivery, rows) if each.expires_at > now],
+            cursors.of(last[1].removeprefix("FAILED#")) if last else None,
         )
 
     def replay(self, tenant: str, message_id: str) -> Delivery:
@@ -262,41 +242,41 @@ class DeliveryQueue:
         )
 
 
-def _at(tenant: str, place: str) -> dict[str, Any]:
-    return rows.as_item((endpoints.partition(tenant), place))
+def _at(tenant: str, place: str) -> Key:
+    return endpoints.partition(tenant), place
 
 
-def _key(tenant: str, message_id: str) -> dict[str, Any]:
+def _key(tenant: str, message_id: str) -> Key:
     return _at(tenant, f"MESSAGE#{message_id}")
 
 
-def _failed_key(delivery: Delivery) -> dict[str, Any]:
+def _failed_key(delivery: Delivery) -> Key:
     return _at(delivery.tenant, f"FAILED#{to_text(delivery.created_at)}#{delivery.message_id}")
 
 
-def _row(delivery: Delivery) -> dict[str, Any]:
-    return _key(delivery.tenant, delivery.message_id) | _attributes(delivery)
+def _row(delivery: Delivery) -> Row:
+    return key_row(_key(delivery.tenant, delivery.message_id)) | _attributes(delivery)
 
 
-def _failed_row(delivery: Delivery) -> dict[str, Any]:
+def _failed_row(delivery: Delivery) -> Row:
     """Its own facts, but what would be sent."""
-    return _failed_key(delivery) | _attributes(replace(delivery, body=""))
+    return key_row(_failed_key(delivery)) | _attributes(replace(delivery, body=""))
 
 
-def _attributes(delivery: Delivery) -> dict[str, Any]:
+def _attributes(delivery: Delivery) -> Row:
     record = {
         f.name: to_text(value) if isinstance(value, datetime) else value
         for f in fields(delivery)
         if (value := getattr(delivery, f.name)) is not None
     }
     return {
-        **{name: serialize(value) for name, value in record.items()},
+        **record,
         # DynamoDB deletes the row some time after this moment (TimeToLiveSpecification).
-        "ttl": serialize(int(delivery.expires_at.timestamp())),
+        "ttl": int(delivery.expires_at.timestamp()),
     }
 
 
-def _delivery(row: rows.Row) -> Delivery:
+def _delivery(row: Row) -> Delivery:
     failed_at, sequence = row.get("failed_at"), row.get("sequence")
     return Delivery(
         tenant=row["tenant"],

@@ -10,15 +10,11 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
-from callback import clock, rows, webhook_signature
+from callback import clock, webhook_signature
 from callback.errors import StoreContended, TooManyRotations, WebhookEndpointNotFound
 from callback.models import to_text
-from callback.rows import serialize
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from callback.table import ABSENT, PRESENT, Expression, Key, Row, Table, key_row
 
 # How long a secret goes on signing once there is a newer one, and how many may do so at a time.
 # None is dropped before: it may be the only one that the client has seen.
@@ -59,13 +55,12 @@ class Endpoint:
 
 
 class EndpointStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def find(self, tenant: str) -> Endpoint | None:
         """Strongly consistent."""
-        row = rows.get(self._client, self._table, _key(tenant))
+        row = self._table.get(key(tenant))
         return _endpoint(tenant, row) if row else None
 
     def get(self, tenant: str) -> Endpoint:
@@ -86,28 +81,22 @@ class EndpointStore:
         raise StoreContended("Somebody else changes the endpoint; try again.")
 
     def _changed(self, tenant: str, url: str, events: Collection[str]) -> bool:
-        return self._update(
-            tenant,
+        change = Expression(
             "SET #url = :url, #events = :events REMOVE disabled_at",
             {":url": url, ":events": list(events)},
             {"#url": "url", "#events": "events"},
         )
+        return self._table.update(key(tenant), change, PRESENT)
 
     def _added(self, tenant: str, url: str, events: Collection[str]) -> bool:
         row = {
-            **_key(tenant),
-            "url": serialize(url),
-            "events": serialize(list(events)),
-            "secret": serialize(webhook_signature.new_secret()),
-            "created_at": serialize(to_text(clock.now())),
+            **key_row(key(tenant)),
+            "url": url,
+            "events": list(events),
+            "secret": webhook_signature.new_secret(),
+            "created_at": to_text(clock.now()),
         }
-        try:
-            self._client.put_item(
-                TableName=self._table, Item=row, ConditionExpression="attribute_not_exists(pk)"
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._table.put(row, ABSENT)
 
     def rotate(self, tenant: str) -> Endpoint:
         """With a new secret; those before it sign as well, each for a day from its rotation.
@@ -119,74 +108,42 @@ class EndpointStore:
         earlier = [EarlierSecret(before.secret, now + OVERLAP), *before.still_signing(now)]
         if len(earlier) > MOST_EARLIER:
             raise _too_many(earlier[-1].until - now)
-        rotated = self._update(
-            tenant,
+        change = Expression(
             "SET secret = :new, earlier = :earlier",
             {
                 ":new": webhook_signature.new_secret(),
                 ":earlier": [
                     {"secret": each.secret, "until": to_text(each.until)} for each in earlier
                 ],
-                ":old": before.secret,
             },
-            condition="secret = :old",
         )
-        if not rotated:
+        unless_rotated = Expression("secret = :old", {":old": before.secret})
+        if not self._table.update(key(tenant), change, unless_rotated):
             raise StoreContended("Somebody else rotates the secret; try again.")
         return self.get(tenant)
 
     def disable(self, tenant: str, url: str) -> None:
         """The URL told us that it is gone (410). Nothing happens if the endpoint is another."""
-        self._update(
-            tenant,
-            "SET disabled_at = if_not_exists(disabled_at, :now)",
-            {":now": to_text(clock.now()), ":url": url},
-            {"#url": "url"},
-            condition="#url = :url",
+        self._table.update(
+            key(tenant),
+            Expression(
+                "SET disabled_at = if_not_exists(disabled_at, :now)",
+                {":now": to_text(clock.now())},
+            ),
+            Expression("#url = :url", {":url": url}, {"#url": "url"}),
         )
 
     def remove(self, tenant: str) -> None:
         """Raises WebhookEndpointNotFound."""
-        try:
-            self._client.delete_item(
-                TableName=self._table,
-                Key=_key(tenant),
-                ConditionExpression="attribute_exists(pk)",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise _not_found() from None
+        if not self._table.delete(key(tenant), PRESENT):
+            raise _not_found()
 
     def forget(self, tenant: str) -> None:
         """The endpoint, if there is one, and whatever was sent or is to be sent to it."""
         with contextlib.suppress(WebhookEndpointNotFound):
             self.remove(tenant)  # first, so that nothing new comes
-        for row in rows.under(self._client, self._table, partition(tenant)):
-            self._client.delete_item(
-                TableName=self._table, Key=rows.as_item((row["pk"], row["sk"]))
-            )
-
-    def _update(
-        self,
-        tenant: str,
-        expression: str,
-        values: dict[str, Any],
-        names: dict[str, str] | None = None,
-        condition: str = "attribute_exists(pk)",
-    ) -> bool:
-        """Whether the row was there and met the condition."""
-        named: Any = {"ExpressionAttributeNames": names} if names else {}
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key(tenant),
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeValues={name: serialize(v) for name, v in values.items()},
-                **named,
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        for row in self._table.under(partition(tenant)):
+            self._table.delete((row["pk"], row["sk"]))
 
 
 def partition(tenant: str) -> str:
@@ -194,15 +151,11 @@ def partition(tenant: str) -> str:
     return f"WEBHOOK#{tenant}"
 
 
-def key(tenant: str) -> rows.Key:
+def key(tenant: str) -> Key:
     return partition(tenant), "ENDPOINT"
 
 
-def _key(tenant: str) -> dict[str, Any]:
-    return rows.as_item(key(tenant))
-
-
-def _endpoint(tenant: str, row: rows.Row) -> Endpoint:
+def _endpoint(tenant: str, row: Row) -> Endpoint:
     disabled_at = row.get("disabled_at")
     return Endpoint(
         tenant=tenant,

@@ -20,6 +20,7 @@ from callback import clock, transitions
 from callback.calls import Calls
 from callback.erasures import Erasure, ErasureStore
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
+from callback.holdings import Holdings
 from callback.models import CallbackStatus, CloseReason
 from callback.workflow import Workflow
 
@@ -52,6 +53,7 @@ class Eraser:
 
     erasures: ErasureStore
     calls: Calls
+    holdings: Holdings
     workflow: Workflow
     out_of_time: Callable[[], bool]
 
@@ -75,7 +77,7 @@ class Eraser:
         began, left = clock.now(), False
         address = self.erasures.address(erasure)
         until = (erasure.requested_at if address else began) + _CLOCKS_DIFFER
-        for position in self.calls.store.listed(erasure.tenant, address, until):
+        for position in self.holdings.listings.positions(erasure.tenant, address, until):
             if self.out_of_time():
                 return False
             if self._erase_callback(erasure, address, position):
@@ -88,16 +90,16 @@ class Eraser:
         return True
 
     def _erase_callback(self, erasure: Erasure, address: str | None, position: str) -> bool:
-        held = self.calls.store.holding(erasure.tenant, position, address)
+        held = self.holdings.find(erasure.tenant, position, address)
         callback = held.callback
         if callback and not self._is_over(callback.callback_id):
             return False
         if callback:  # as it stands after it was ended
-            held = self.calls.store.holding(erasure.tenant, position, address)
+            held = self.holdings.find(erasure.tenant, position, address)
             callback = held.callback
         legs = callback.legs if callback else ()
         call_sids = [leg.call_sid for leg in legs if leg.call_sid]
-        return self.calls.store.erase(held, self.erasures.counting(erasure, call_sids))
+        return self.holdings.erase(held, self.erasures.counting(erasure, call_sids))
 
     def _is_over(self, callback_id: str) -> bool:
         """Ended, after this if need be, with no execution waiting for it, and holding nothing of

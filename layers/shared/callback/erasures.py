@@ -13,15 +13,23 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
-from callback import clock, rows
+from callback import clock
 from callback.errors import ErasureNotFound
 from callback.models import to_text
-from callback.rows import serialize
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from callback.table import (
+    PRESENT,
+    Expression,
+    Key,
+    Row,
+    Table,
+    TransactionCanceled,
+    Write,
+    delete_row,
+    key_row,
+    put_row,
+    update_row,
+)
 
 _OPEN = "ERASURES-OPEN"
 _CALL = "CALL#"
@@ -56,9 +64,8 @@ class RecordedCall:
 
 
 class ErasureStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def add(self, tenant: str, address: str | None, number_hash: str | None) -> Erasure:
         """A new one: of a number, as it was given when it was called, or of the whole tenant."""
@@ -71,14 +78,14 @@ class ErasureStore:
             "calls": 0,
             **({"number_hash": number_hash} if number_hash else {}),
         }
-        written: list[rows.Item] = [
-            {**_key(erasure, "EVIDENCE"), **{k: serialize(v) for k, v in facts.items()}},
-            _listed(f"ERASURES#{tenant}", erasure),
-            _listed(_OPEN, erasure),
+        rows: list[Row] = [
+            {**key_row(_key(erasure, "EVIDENCE")), **facts},
+            key_row(_listed(f"ERASURES#{tenant}", erasure)),
+            key_row(_listed(_OPEN, erasure)),
         ]
         if address:
-            written.append({**_key(erasure, "ADDRESS"), "address": serialize(address)})
-        self._write(*({"Put": {"TableName": self._table, "Item": row}} for row in written))
+            rows.append({**key_row(_key(erasure, "ADDRESS")), "address": address})
+        self._table.transact_or_raise(*map(put_row, rows))
         return erasure
 
     def get(self, tenant: str, erasure_id: str) -> Erasure:
@@ -98,109 +105,94 @@ class ErasureStore:
 
     def address(self, erasure: Erasure) -> str | None:
         """What to look for. None: everything of the tenant's."""
-        row = rows.get(self._client, self._table, _key(erasure, "ADDRESS"))
+        row = self._table.get(_key(erasure, "ADDRESS"))
         return str(row["address"]) if row else None
 
     def calls(self, erasure: Erasure) -> Iterator[RecordedCall]:
         """Those that the carrier still has a record of."""
-        for row in rows.under(self._client, self._table, *_place(erasure.erasure_id, _CALL)):
+        for row in self._table.under(*_place(erasure.erasure_id, _CALL)):
             yield RecordedCall(
                 row["sk"].removeprefix(_CALL),
                 int(row["refused"]),
                 datetime.fromisoformat(row["next_try_at"]),
             )
 
-    def counting(self, erasure: Erasure, call_sids: list[str]) -> list[dict[str, Any]]:
-        """What to write (TransactItems) with the deletion of a callback that had these calls."""
+    def counting(self, erasure: Erasure, call_sids: list[str]) -> list[Write]:
+        """What to write with the deletion of a callback that had these calls."""
         calls = [RecordedCall(call_sid, 0, clock.now()) for call_sid in call_sids]
-        return [*(self._put(erasure, call) for call in calls), self._count(erasure, "callbacks")]
+        return [*(_put_call(erasure, call) for call in calls), _count(erasure, "callbacks")]
 
     def ours_are_gone(self, erasure: Erasure) -> None:
         """Nothing of ours is left: from here on nobody knows the number."""
-        self._write(
-            {"Delete": {"TableName": self._table, "Key": _key(erasure, "ADDRESS")}},
-            self._set(erasure, "erased_at"),
+        self._table.transact_or_raise(
+            delete_row(_key(erasure, "ADDRESS")), _set_time(erasure, "erased_at")
         )
 
     def call_is_gone(self, erasure: Erasure, call: RecordedCall) -> None:
         """The carrier has no record of it any more. Counts once."""
-        gone = {
-            "TableName": self._table,
-            "Key": _key(erasure, f"{_CALL}{call.call_sid}"),
-            "ConditionExpression": "attribute_exists(pk)",
-        }
-        try:
-            self._write({"Delete": gone}, self._count(erasure, "calls"))
-        except self._client.exceptions.TransactionCanceledException:
-            if call in self.calls(erasure):
-                raise
+        reasons = self._table.transact(
+            delete_row(_key(erasure, f"{_CALL}{call.call_sid}"), PRESENT),
+            _count(erasure, "calls"),
+        )
+        if reasons is not None and call in self.calls(erasure):
+            raise TransactionCanceled(reasons)
 
     def put_off(self, erasure: Erasure, call: RecordedCall) -> None:
         """The carrier would not delete it yet."""
         wait = min(_FIRST_WAIT * 2**call.refused, _LONGEST_WAIT)
         again = RecordedCall(call.call_sid, call.refused + 1, clock.now() + wait)
-        self._write(self._put(erasure, again))
+        self._table.transact_or_raise(_put_call(erasure, again))
 
     def finish(self, erasure: Erasure) -> None:
-        listed = {name: _listed(_OPEN, erasure)[name] for name in ("pk", "sk")}
-        self._write(
-            {"Delete": {"TableName": self._table, "Key": listed}},
-            self._set(erasure, "finished_at"),
+        self._table.transact_or_raise(
+            delete_row(_listed(_OPEN, erasure)), _set_time(erasure, "finished_at")
         )
 
     def _of(self, listing: str) -> Iterator[Erasure]:
-        for row in rows.under(self._client, self._table, listing):
+        for row in self._table.under(listing):
             erasure = self._get(row["sk"].rpartition("#")[2])
             if erasure:
                 yield erasure
 
     def _get(self, erasure_id: str) -> Erasure | None:
-        row = rows.get(self._client, self._table, rows.as_item(_place(erasure_id, "EVIDENCE")))
+        row = self._table.get(_place(erasure_id, "EVIDENCE"))
         return _erasure(row) if row else None
 
-    def _put(self, erasure: Erasure, call: RecordedCall) -> dict[str, Any]:
-        row = {
-            **_key(erasure, f"{_CALL}{call.call_sid}"),
-            "refused": serialize(call.refused),
-            "next_try_at": serialize(to_text(call.next_try_at)),
+
+def _put_call(erasure: Erasure, call: RecordedCall) -> Write:
+    return put_row(
+        {
+            **key_row(_key(erasure, f"{_CALL}{call.call_sid}")),
+            "refused": call.refused,
+            "next_try_at": to_text(call.next_try_at),
         }
-        return {"Put": {"TableName": self._table, "Item": row}}
-
-    def _count(self, erasure: Erasure, what: str) -> dict[str, Any]:
-        return self._update(erasure, f"ADD {what} :value", serialize(1))
-
-    def _set(self, erasure: Erasure, moment: str) -> dict[str, Any]:
-        now = serialize(to_text(clock.now()))
-        return self._update(erasure, f"SET {moment} = if_not_exists({moment}, :value)", now)
-
-    def _update(self, erasure: Erasure, change: str, value: Any) -> dict[str, Any]:
-        update = {
-            "TableName": self._table,
-            "Key": _key(erasure, "EVIDENCE"),
-            "UpdateExpression": change,
-            "ExpressionAttributeValues": {":value": value},
-        }
-        return {"Update": update}
-
-    def _write(self, *items: dict[str, Any]) -> None:
-        writes: Any = list(items)
-        self._client.transact_write_items(TransactItems=writes)
+    )
 
 
-def _place(erasure_id: str, what: str) -> rows.Key:
+def _count(erasure: Erasure, what: str) -> Write:
+    return update_row(_key(erasure, "EVIDENCE"), Expression(f"ADD {what} :value", {":value": 1}))
+
+
+def _set_time(erasure: Erasure, moment: str) -> Write:
+    change = Expression(
+        f"SET {moment} = if_not_exists({moment}, :value)", {":value": to_text(clock.now())}
+    )
+    return update_row(_key(erasure, "EVIDENCE"), change)
+
+
+def _place(erasure_id: str, what: str) -> Key:
     return f"ERASURE#{erasure_id}", what
 
 
-def _key(erasure: Erasure, what: str) -> rows.Item:
-    return rows.as_item(_place(erasure.erasure_id, what))
+def _key(erasure: Erasure, what: str) -> Key:
+    return _place(erasure.erasure_id, what)
 
 
-def _listed(listing: str, erasure: Erasure) -> dict[str, Any]:
-    position = f"{to_text(erasure.requested_at)}#{erasure.erasure_id}"
-    return rows.as_item((listing, position))
+def _listed(listing: str, erasure: Erasure) -> Key:
+    return listing, f"{to_text(erasure.requested_at)}#{erasure.erasure_id}"
 
 
-def _erasure(row: dict[str, Any]) -> Erasure:
+def _erasure(row: Row) -> Erasure:
     def moment(name: str) -> datetime | None:
         return datetime.fromisoformat(row[name]) if name in row else None
 

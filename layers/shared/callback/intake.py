@@ -8,9 +8,9 @@ from callback.admission import Admission
 from callback.control import CallControl
 from callback.destinations import DialPlan
 from callback.idempotency import Key, Responses
+from callback.intake_store import IntakeStore
 from callback.models import Source
 from callback.schema import CallbackRequest
-from callback.store import CallbackStore
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,11 @@ class Intake:
     """What it takes to accept a callback. `responses` is the API's rendering, `retention_days` is
     how long a callback is kept."""
 
+    store: IntakeStore
     control: CallControl
     admission: Admission
     responses: Responses
     retention_days: int
-
-    @property
-    def store(self) -> CallbackStore:
-        return self.control.store
 
     @property
     def dial_plan(self) -> DialPlan:

@@ -1,9 +1,10 @@
 """Read callbacks: one by its id, or a tenant's own by status, outcome, number and time."""
 
+from callback.callbacks import CallbackStore
 from callback.errors import CallbackNotFound
+from callback.listings import Listings, Page
 from callback.models import Callback
 from callback.schema import ListRequest
-from callback.store import CallbackStore, Page
 
 
 def get(store: CallbackStore, tenant: str, callback_id: str) -> Callback:
@@ -18,7 +19,7 @@ def owned(callback: Callback, tenant: str) -> Callback:
     return callback
 
 
-def page(store: CallbackStore, tenant: str, asked: ListRequest) -> Page:
+def page(listings: Listings, tenant: str, asked: ListRequest) -> Page:
     """One page, newest first. Status and outcome are matched on the callbacks as they stand."""
 
     def wanted(callback: Callback) -> bool:
@@ -26,7 +27,7 @@ def page(store: CallbackStore, tenant: str, asked: ListRequest) -> Page:
             asked.outcome in (None, callback.outcome)
         )
 
-    return store.page(
+    return listings.page(
         tenant,
         wanted=wanted,
         number=asked.number,

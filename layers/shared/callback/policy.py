@@ -9,23 +9,19 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, time, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from callback import addresses, clock, rows
+from callback import addresses, amounts, clock
+from callback.amounts import MICROS, Money, Rate
 from callback.models import to_text
+from callback.table import PRESENT, Expression, Key, Row, Table, key_row
 from callback.tenants import NoSuchTenant, settings_of
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 # A switch that is thrown is felt by every call that begins so much later. The promise is 10 s:
 # the rest is for the request that had just looked.
 _CACHE = timedelta(seconds=5)
-
-MICROS = 1_000_000  # money is counted in millionths of its currency's unit: whole, so exact
 
 
 class NumberType(StrEnum):
@@ -67,29 +63,15 @@ class InvalidValue(ValueError):
 
 
 @dataclass(frozen=True)
-class Rate:
-    """So many in every `seconds`, counted from multiples of them since 1970."""
-
-    count: int
-    seconds: int
-
-
-@dataclass(frozen=True)
-class Money:
-    micros: int
-    currency: str  # ISO 4217
-
-    def __str__(self) -> str:
-        return f"{decimal(self.micros)} {self.currency}"
-
-
-@dataclass(frozen=True)
 class CallingWindow:
     """From `start` until before `end`, local time, on `days` (0 is Monday)."""
 
     start: time
     end: time | None  # None: midnight
     days: frozenset[int]
+
+
+_DAILY_SPEND = Money(50 * MICROS, "USD")
 
 
 @dataclass(frozen=True)
@@ -126,7 +108,7 @@ class Policy:
     calls_per_prefix: tuple[Rate, ...] = (Rate(20, 3600),)
     calls_per_tenant: tuple[Rate, ...] = (Rate(60, 60),)
     concurrent_callbacks: int = 10
-    daily_spend: Money = Money(50 * MICROS, "USD")
+    daily_spend: Money = _DAILY_SPEND
     # The hours in which US law lets consumers be called (16 CFR 310.4(c)).
     calling_window: CallingWindow | None = CallingWindow(time(8), time(21), frozenset(range(7)))
     pbx_zone: str | None = None
@@ -150,11 +132,8 @@ class Standing:
 
 
 class PolicyStore:
-    """(client, table name), like `tenants.TenantStore`."""
-
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
         self._seen: dict[str, tuple[datetime, Standing]] = {}
 
     def standing(self, tenant: str) -> Standing:
@@ -165,14 +144,14 @@ class PolicyStore:
         now = clock.now()
         read_at, standing = self._seen.get(tenant, (None, Standing(Policy())))
         if read_at is None or not timedelta() <= now - read_at < _CACHE:
-            found = rows.read(self._client, self._table, [settings_of(tenant), _SWITCH])
+            found = self._table.read([settings_of(tenant), _SWITCH])
             standing = Standing(_policy(found.get(settings_of(tenant), {})), _SWITCH in found)
             self._seen[tenant] = (now, standing)
         return standing
 
     def get(self, tenant: str) -> Policy:
         """As it is now. Raises NoSuchTenant."""
-        found = rows.read(self._client, self._table, [settings_of(tenant)])
+        found = self._table.read([settings_of(tenant)])
         if not found:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
         return _policy(found[settings_of(tenant)])
@@ -183,39 +162,33 @@ class PolicyStore:
         Raises UnknownField, InvalidValue, NoSuchTenant; nothing is written then.
         """
         parsed(field, text)
-        update = "SET #field = :text" if text else "REMOVE #field"
-        values: Any = {"ExpressionAttributeValues": {":text": {"S": text}}} if text else {}
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=rows.as_item(settings_of(tenant)),
-                UpdateExpression=update,
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeNames={"#field": field},
-                **values,
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise NoSuchTenant(f"There is no tenant {tenant}.") from None
+        names = {"#field": field}
+        change = (
+            Expression("SET #field = :text", {":text": text}, names)
+            if text
+            else Expression("REMOVE #field", names=names)
+        )
+        if not self._table.update(settings_of(tenant), change, PRESENT):
+            raise NoSuchTenant(f"There is no tenant {tenant}.")
 
     def switch(self, *, on: bool, tenant: str | None = None) -> None:
         """Stop all calling of a tenant, or of everybody; or let it go on. Raises NoSuchTenant."""
         if tenant is not None:
             self.set(tenant, "enabled", "false" if on else "")
         elif on:
-            item = {**rows.as_item(_SWITCH), "thrown_at": {"S": to_text(clock.now())}}
-            self._client.put_item(TableName=self._table, Item=item)
+            self._table.put({**key_row(_SWITCH), "thrown_at": to_text(clock.now())})
         else:
-            self._client.delete_item(TableName=self._table, Key=rows.as_item(_SWITCH))
+            self._table.delete(_SWITCH)
 
     def switch_is_on(self) -> bool:
         """Whether everybody is stopped, as it is now."""
-        return bool(rows.read(self._client, self._table, [_SWITCH]))
+        return bool(self._table.read([_SWITCH]))
 
 
-_SWITCH: rows.Key = ("SWITCH", "CALLING")
+_SWITCH: Key = ("SWITCH", "CALLING")
 
 
-def _policy(row: rows.Row) -> Policy:
+def _policy(row: Row) -> Policy:
     return Policy(**{name: form.parse(row[name]) for name, form in _FORMS.items() if name in row})
 
 
@@ -234,13 +207,6 @@ def shown(policy: Policy) -> dict[str, str]:
     return {field.name: _FORMS[field.name].show(getattr(policy, field.name)) for field in _FIELDS}
 
 
-def decimal(micros: int) -> str:
-    """Money as a decimal string, with two places at least."""
-    whole, part = divmod(abs(micros), MICROS)
-    places = f"{part:06}".rstrip("0").ljust(2, "0")
-    return f"{'-' if micros < 0 else ''}{whole}.{places}"
-
-
 # ------------------------------------------------------------------------------ a field's text
 @dataclass(frozen=True)
 class _Form:
@@ -257,7 +223,6 @@ _MOST_RATES = 10
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})([smhd])", re.ASCII)
-_MONEY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ([A-Z]{3})", re.ASCII)
 _WINDOW = re.compile(
     r"([01][0-9]|2[0-3]):([0-5][0-9])-(24:00|(?:[01][0-9]|2[0-3]):[0-5][0-9]) (\S+)", re.ASCII
 )
@@ -333,11 +298,11 @@ def _shown_rates(rates: tuple[Rate, ...]) -> str:
     return ",".join(f"{rate.count}/{span(rate.seconds)}" for rate in rates) or "unlimited"
 
 
-def money(text: str) -> Money:
-    match = _MONEY.fullmatch(text)
-    if match is None:
-        raise InvalidValue("Give an amount and its currency, such as '50.00 USD'.")
-    return Money(int(Decimal(match[1]) * MICROS), match[2])
+def _money(text: str) -> Money:
+    try:
+        return amounts.money(text)
+    except amounts.InvalidAmount as invalid:
+        raise InvalidValue(str(invalid)) from None
 
 
 def _window(text: str) -> CallingWindow | None:
@@ -405,7 +370,7 @@ _FORMS: dict[str, _Form] = {
     "calls_per_prefix": _Form(_rates, _shown_rates),
     "calls_per_tenant": _Form(_rates, _shown_rates),
     "concurrent_callbacks": _Form(_count, str),
-    "daily_spend": _Form(money, str),
+    "daily_spend": _Form(_money, str),
     "calling_window": _Form(_window, _shown_window),
     "pbx_zone": _Form(_zone, _or_empty),
     "require_idempotency_key": _Form(_bool, _shown_bool),

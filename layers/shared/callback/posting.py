@@ -34,9 +34,9 @@ class Repeated:
 def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
     """Accept a callback once for each key.
 
-    Raises the refusals of `creation.admit` and `CallControl.create`. CarrierRejected is kept for a
-    repetition like an acceptance, and has the rates among its headers. After any other
-    refusal nothing is kept, and the same key may be sent again.
+    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.complete`.
+    CarrierRejected is kept for a repetition like an acceptance, and has the rates among its
+    headers. After any other refusal nothing is kept, and the same key may be sent again.
     """
     callback = creation.planned(
         requested.tenant, requested.request, intake.retention, requested.source
@@ -46,7 +46,13 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     def create() -> Callback:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        return intake.control.create(admitted, key, allow_parallel=requested.request.allow_parallel)
+        intake.store.add(
+            admitted.callback,
+            key,
+            allow_parallel=requested.request.allow_parallel,
+            conditions=admitted.conditions,
+        )
+        return intake.control.complete(admitted.callback)
 
     if key is None:
         return Accepted(create(), rates)
@@ -92,4 +98,4 @@ class _Keeper:
         return Accepted(callback, self.rates)
 
     def _remember(self, answer: Answer) -> None:
-        self.intake.store.remember_answer(self.tenant, self.key, answer)
+        self.intake.store.keys.remember_answer(self.tenant, self.key, answer)

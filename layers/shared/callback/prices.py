@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from callback.policy import NumberType, money
+from callback.amounts import money
+from callback.policy import NumberType
 
 _FILE = Path(__file__).with_name("prices.json")
 _ANY = "any"

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from aws_lambda_powertools import Logger
 
-from callback import clock, plan, transitions
+from callback import clock, listings, plan, transitions
 from callback.calls import Calls, still_to_dial
 from callback.carrier import queueing
 from callback.errors import CallbackNotFound, CarrierUnavailable, StoreContended
@@ -67,10 +67,10 @@ class Reconciliation:
     def run(self) -> Tally:
         """Look at every open callback once."""
         store, tally = self.calls.store, Tally()
-        for callback in store.open():
+        for callback in listings.read_open(store):
             if callback.status is CallbackStatus.ENDED:
                 if store.release(callback) and _is_long_ago(callback):
-                    store.forget_open(callback)
+                    listings.forget_open(store, callback)
                 continue
             tally.open += 1
             if callback.waiting is None or _quiet(callback):
@@ -144,7 +144,7 @@ class Reconciliation:
         # Read after the search: whoever may have asked for one of them has claimed its leg by now.
         others = [
             other
-            for known in (self.calls.store.open() if found else ())
+            for known in (listings.read_open(self.calls.store) if found else ())
             if known.callback_id != callback.callback_id
             for other in known.legs
         ]

@@ -5,9 +5,10 @@ from typing import Any
 
 from callback import creation, plan
 from callback.admission import Admitted, Party
+from callback.amounts import decimal
 from callback.intake import Intake, Requested
 from callback.models import Callback, Leg, LegName, Step
-from callback.policy import decimal, shown
+from callback.policy import shown
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
     )
     admitted = creation.admit(intake, planned)
     if not requested.request.allow_parallel:
-        intake.store.refuse_taken(admitted.callback)
+        intake.store.pairs.refuse_taken(admitted.callback)
     policy = intake.admission.policies.standing(requested.tenant).policy
     return Rehearsal(
         admitted.callback, _calls(admitted), shown(policy)["calling_window"], admitted.headers

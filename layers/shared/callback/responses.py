@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from callback import http, rehearsal, views
 from callback.errors import CallbackError
 from callback.http import Answer
+from callback.listings import Page
 from callback.models import Callback
 from callback.posting import Accepted, Repeated
 from callback.rehearsal import Rehearsal
-from callback.store import Page
 
 _ACCEPTED = 202
 

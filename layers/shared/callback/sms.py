@@ -8,13 +8,13 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from callback import cancellation, guards, numbering, posting, schema, sms_grammar
+from callback.amounts import Rate
 from callback.carrier.reports import InboundText
 from callback.errors import CallbackEnded, CallbackError, CallbackNotFound, InvalidRequest
 from callback.intake import Intake, Requested
 from callback.models import Callback, CallbackStatus, Source
 from callback.numbers import NumberStore, TenantNumber
 from callback.once import Once
-from callback.policy import Rate
 from callback.sms_grammar import Command
 from callback.suppression import SuppressionList
 
@@ -172,7 +172,7 @@ class SmsTrigger:
         self, texter: Texter, wanted: Callable[[Callback], bool], *, at_most: int
     ) -> list[Callback]:
         """Those in which the sender is either party, the newest first."""
-        return self.intake.store.page(
+        return self.intake.store.listings.page(
             texter.number.tenant,
             wanted=wanted,
             number=texter.address,

@@ -7,14 +7,11 @@ An extension or sip: address by which a telephone may be reached is on it as tha
 """
 
 import hmac
-from typing import TYPE_CHECKING
 
-from callback import clock, numbering, rows
+from callback import clock, numbering
 from callback.models import to_text
+from callback.table import Expression, Key, Table
 from callback.tenants import Pepper
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 
 def hashed(pepper: Pepper, address: str) -> str:
@@ -25,35 +22,34 @@ def hashed(pepper: Pepper, address: str) -> str:
 class SuppressionList:
     """Every method raises what `Pepper.get` does."""
 
-    def __init__(self, client: "DynamoDBClient", table_name: str, pepper: Pepper) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table, pepper: Pepper) -> None:
+        self._table = table
         self._pepper = pepper
 
     def add(self, tenant: str, address: str) -> None:
         """`address` as `addresses.parse` writes it. Once more changes nothing."""
         for key in self.keys(tenant, address):
-            self._client.update_item(
-                TableName=self._table,
-                Key=rows.as_item(key),
-                UpdateExpression="SET suppressed_at = if_not_exists(suppressed_at, :now)",
-                ExpressionAttributeValues={":now": {"S": to_text(clock.now())}},
+            self._table.update(
+                key,
+                Expression(
+                    "SET suppressed_at = if_not_exists(suppressed_at, :now)",
+                    {":now": to_text(clock.now())},
+                ),
             )
 
     def remove(self, tenant: str, address: str) -> None:
         for key in self.keys(tenant, address):
-            self._client.delete_item(TableName=self._table, Key=rows.as_item(key))
+            self._table.delete(key)
 
     def contains(self, tenant: str, address: str) -> bool:
         """Strongly consistent: who was just added is on it."""
-        keys = map(rows.as_item, self.keys(tenant, address))
-        return any(rows.get(self._client, self._table, key) for key in keys)
+        return any(map(self._table.get, self.keys(tenant, address)))
 
     def hashed(self, address: str) -> str:
         """What stands for an address in rows that must not name it."""
         return hashed(self._pepper, address)
 
-    def keys(self, tenant: str, *written: str, home: str | None = None) -> list[rows.Key]:
+    def keys(self, tenant: str, *written: str, home: str | None = None) -> list[Key]:
         """The rows that are there if somebody so written is on the list: as each address, and as
         each telephone that it reaches in the region `home`, or anywhere (`numbering.telephones`).
         """

@@ -19,16 +19,23 @@ import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import clock, rows
+from callback import clock
 from callback.models import Scope, to_text
-from callback.rows import serialize
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from callback.table import (
+    ABSENT,
+    PRESENT,
+    Expression,
+    Key,
+    Row,
+    Table,
+    TransactionCanceled,
+    check_row,
+    key_row,
+    put_row,
+)
 
 _PEPPER_CACHE_SECONDS = 300
 _SHORTEST_PEPPER = 32  # characters
@@ -91,85 +98,69 @@ class Pepper:
 
 
 class TenantStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def add_tenant(self, tenant: str) -> None:
         """Raises InvalidTenant, TenantExists."""
         if not _TENANT.fullmatch(tenant):
             raise InvalidTenant(f"{tenant!r}: use a-z, 0-9 and -, at most 63 of them.")
-        row = {**_tenant_key(tenant), "created_at": serialize(to_text(clock.now()))}
-        new = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(pk)"}
-        listed = {"TableName": self._table, "Item": rows.as_item((_TENANTS, tenant))}
-        writes: Any = [{"Put": {**new, "Item": row}}, {"Put": listed}]
-        try:
-            self._client.transact_write_items(TransactItems=writes)
-        except self._client.exceptions.TransactionCanceledException:
-            if rows.get(self._client, self._table, _tenant_key(tenant)) is None:
-                raise
-            raise TenantExists(f"There is a tenant {tenant} already.") from None
+        row = {**key_row(settings_of(tenant)), "created_at": to_text(clock.now())}
+        reasons = self._table.transact(put_row(row, ABSENT), put_row(key_row((_TENANTS, tenant))))
+        if reasons is None:
+            return
+        if self._table.get(settings_of(tenant)) is None:
+            raise TransactionCanceled(reasons)
+        raise TenantExists(f"There is a tenant {tenant} already.")
 
     def tenants(self) -> list[str]:
         """Every tenant there is, by name."""
-        return [row["sk"] for row in rows.under(self._client, self._table, _TENANTS)]
+        return [row["sk"] for row in self._table.under(_TENANTS)]
 
     def add_key(self, key: ApiKey) -> None:
         """Raises NoSuchTenant."""
         row = {
-            **_key_key(key.key_id),
-            "key_id": serialize(key.key_id),
-            "tenant": serialize(key.tenant),
-            "scopes": serialize(sorted(key.scopes)),
-            "hash": serialize(key.hash),
-            "created_at": serialize(to_text(key.created_at)),
+            **key_row(_api_key_row(key.key_id)),
+            "key_id": key.key_id,
+            "tenant": key.tenant,
+            "scopes": sorted(key.scopes),
+            "hash": key.hash,
+            "created_at": to_text(key.created_at),
         }
-        exists = {
-            "TableName": self._table,
-            "Key": _tenant_key(key.tenant),
-            "ConditionExpression": "attribute_exists(pk)",
-        }
-        new = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(pk)"}
-        writes: Any = [
-            {"ConditionCheck": exists},
-            {"Put": {**new, "Item": row}},
-            {"Put": {**new, "Item": _listed_key(key.tenant, key.key_id)}},
-        ]
-        try:
-            self._client.transact_write_items(TransactItems=writes)
-        except self._client.exceptions.TransactionCanceledException:
+        listed = settings_of(key.tenant, f"{_LISTED_KEY}{key.key_id}")
+        reasons = self._table.transact(
+            check_row(settings_of(key.tenant), PRESENT),
+            put_row(row, ABSENT),
+            put_row(key_row(listed), ABSENT),
+        )
+        if reasons is not None:
             self.require(key.tenant)
-            raise
+            raise TransactionCanceled(reasons)
 
     def key(self, key_id: str) -> ApiKey | None:
         """Strongly consistent: a key that was revoked is seen as revoked."""
-        row = rows.get(self._client, self._table, _key_key(key_id))
+        row = self._table.get(_api_key_row(key_id))
         return _api_key(row) if row else None
 
     def keys(self, tenant: str) -> Iterator[ApiKey]:
         """Every key that the tenant ever had. Raises NoSuchTenant."""
         self.require(tenant)
-        for row in rows.under(self._client, self._table, *settings_of(tenant, _LISTED_KEY)):
+        for row in self._table.under(*settings_of(tenant, _LISTED_KEY)):
             key = self.key(row["sk"].removeprefix(_LISTED_KEY))
             if key:
                 yield key
 
     def revoke(self, key_id: str) -> None:
         """For good; once more changes nothing. Raises NoSuchKey."""
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key_key(key_id),
-                UpdateExpression="SET revoked_at = if_not_exists(revoked_at, :now)",
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={":now": serialize(to_text(clock.now()))},
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise NoSuchKey(f"There is no key {key_id}.") from None
+        revocation = Expression(
+            "SET revoked_at = if_not_exists(revoked_at, :now)", {":now": to_text(clock.now())}
+        )
+        if not self._table.update(_api_key_row(key_id), revocation, PRESENT):
+            raise NoSuchKey(f"There is no key {key_id}.")
 
     def require(self, tenant: str) -> None:
         """Raises NoSuchTenant."""
-        if rows.get(self._client, self._table, _tenant_key(tenant)) is None:
+        if self._table.get(settings_of(tenant)) is None:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
 
 
@@ -232,24 +223,16 @@ def _proof(authorization: str) -> tuple[str, str] | None:
     return key_id, secret
 
 
-def settings_of(tenant: str, what: str = "SETTINGS") -> rows.Key:
+def settings_of(tenant: str, what: str = "SETTINGS") -> Key:
     """The tenant's row; or the one, beside it, that names one of its things."""
     return f"TENANT-SETTINGS#{tenant}", what
 
 
-def _tenant_key(tenant: str) -> rows.Item:
-    return rows.as_item(settings_of(tenant))
+def _api_key_row(key_id: str) -> Key:
+    return f"APIKEY#{key_id}", "APIKEY"
 
 
-def _listed_key(tenant: str, key_id: str) -> rows.Item:
-    return rows.as_item(settings_of(tenant, f"{_LISTED_KEY}{key_id}"))
-
-
-def _key_key(key_id: str) -> rows.Item:
-    return rows.as_item((f"APIKEY#{key_id}", "APIKEY"))
-
-
-def _api_key(row: rows.Row) -> ApiKey:
+def _api_key(row: Row) -> ApiKey:
     revoked_at = row.get("revoked_at")
     return ApiKey(
         key_id=row["key_id"],

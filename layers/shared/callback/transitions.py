@@ -2,7 +2,7 @@
 
 Nothing here reads a clock, a database or the carrier. Every function takes a Callback and
 answers the changed Callback, or None where the change is not allowed: losing is an answer.
-`store.change` makes each of them atomic.
+`CallbackStore.change` makes each of them atomic.
 
 Carrier events may come late, twice, shuffled or never, so `record` is a merge: whatever the
 order, the same set of events gives the same record. Statuses only move forward, times keep

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from callback import clock, rows
+from callback import clock
 from callback.models import Source
+from callback.table import Key, Table, key_row
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
 # As long as a dead letter is kept.
@@ -31,30 +31,27 @@ class Trigger:
 
 
 class TriggerStore:
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
-        self._client = client
-        self._table = table_name
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def put(self, trigger: Trigger) -> None:
         """Once more changes nothing."""
-        until = int((clock.now() + _KEPT).timestamp())
-        self._client.put_item(
-            TableName=self._table,
-            Item={
-                **_key(trigger.trigger_id),
-                "source": {"S": trigger.source},
-                "body": {"S": trigger.body.decode()},
-                "ttl": {"N": str(until)},
-            },
+        self._table.put(
+            {
+                **key_row(_key(trigger.trigger_id)),
+                "source": trigger.source,
+                "body": trigger.body.decode(),
+                "ttl": int((clock.now() + _KEPT).timestamp()),
+            }
         )
 
     def get(self, trigger_id: str) -> Trigger | None:
         """None: it was accepted already."""
-        row = rows.get(self._client, self._table, _key(trigger_id))
+        row = self._table.get(_key(trigger_id))
         return Trigger(trigger_id, Source(row["source"]), row["body"].encode()) if row else None
 
     def forget(self, trigger_id: str) -> None:
-        self._client.delete_item(TableName=self._table, Key=_key(trigger_id))
+        self._table.delete(_key(trigger_id))
 
 
 class TriggerQueue:
@@ -78,5 +75,5 @@ class TriggerQueue:
         )
 
 
-def _key(trigger_id: str) -> dict[str, Any]:
-    return rows.as_item((f"TRIGGER#{trigger_id}", "TRIGGER"))
+def _key(trigger_id: str) -> Key:
+    return f"TRIGGER#{trigger_id}", "TRIGGER"
