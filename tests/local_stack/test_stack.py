@@ -135,7 +135,8 @@ def test_every_function_of_the_template_is_told_where_it_is():
 def test_the_carriers_credentials_are_the_environments_and_kept_as_a_secret():
     environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "t0ken"}
     with LocalStack(10, environ=environ) as stack:
-        name = stack.template.functions[0].environment["CARRIER_SECRET_NAME"]
+        (api,) = (each for each in stack.template.functions if each.logical_id == "CallbackApi")
+        name = api.environment["CARRIER_SECRET_NAME"]
         parameter = stack.aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
         assert json.loads(parameter["Value"]) == {
             "account_sid": "AC" + "1" * 32,
