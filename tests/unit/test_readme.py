@@ -49,7 +49,6 @@ TRIGGERS = DOCUMENTS["layers/shared/callback/triggers/README.md"]
 WEBHOOKS = DOCUMENTS["layers/shared/callback/webhooks/README.md"]
 ADMISSION = DOCUMENTS["layers/shared/callback/admission/README.md"]
 PRIVACY = DOCUMENTS["layers/shared/callback/privacy/README.md"]
-TESTS = DOCUMENTS["tests/README.md"]
 
 RECORD = "## `GET /voice/call/callback/{callback_id}`"
 

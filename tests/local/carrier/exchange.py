@@ -297,10 +297,6 @@ class Exchange:
             self.tell("conference.create", room.sid, name=name)
         return room
 
-    def live_room(self, name_or_sid: str) -> Conference | None:
-        room = self._rooms.get(name_or_sid) or self.conferences.get(name_or_sid)
-        return room if room and not room.over else None
-
     def drop_if_empty(self, room: Conference) -> None:
         """Forget a room nobody was ever let into."""
         if not room.participants and not room.over:
