@@ -186,38 +186,38 @@ def now(monkeypatch):
     return moments
 
 
-def dialer_of(carrier: Carrier, secret: Secret) -> TwilioCarrier:
+def client_of(carrier: Carrier, secret: Secret) -> TwilioCarrier:
     url = f"http://127.0.0.1:{carrier.server_port}"
-    dialer = TwilioCarrier(
+    client = TwilioCarrier(
         CredentialStore("name", secret), api_url=url, public_url="https://x", sip_domain="pbx"
     )
-    carrier.opened.callback(dialer._http.session.close)
-    return dialer
+    carrier.opened.callback(client._http.session.close)
+    return client
 
 
-def dial(dialer: TwilioCarrier):
+def dial(client: TwilioCarrier):
     claimed = allowed(transitions.claim(callback(), LegName.A, clock.now()))
-    return dialer.dial(claimed, LegName.A)
+    return client.dial(claimed, LegName.A)
 
 
 OPERATIONS = {
     "dial": dial,
-    "end": lambda dialer: dialer.end(SIDS[LegName.A]),
-    "end with a sentence": lambda dialer: dialer.end(SIDS[LegName.A], "Goodbye."),
-    "fetch": lambda dialer: dialer.fetch(SIDS[LegName.A]),
-    "delete_record": lambda dialer: dialer.delete_record(SIDS[LegName.A]),
-    "live_calls": lambda dialer: dialer.live_calls(),
-    "find_calls": lambda dialer: dialer.find_calls(callback().leg_a, NOON),
+    "end": lambda client: client.end(SIDS[LegName.A]),
+    "end with a sentence": lambda client: client.end(SIDS[LegName.A], "Goodbye."),
+    "fetch": lambda client: client.fetch(SIDS[LegName.A]),
+    "delete_record": lambda client: client.delete_record(SIDS[LegName.A]),
+    "live_calls": lambda client: client.live_calls(),
+    "find_calls": lambda client: client.find_calls(callback().leg_a, NOON),
 }
 every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
 def test_a_create_request_has_a_connection_of_its_own_however_soon_it_follows(carrier, now):
     carrier.forgets = True
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
-    assert dial(dialer).sent is Sent.ACCEPTED
+    client = client_of(carrier, Secret(auth_token="token"))
+    assert dial(client).sent is Sent.ACCEPTED
     now.append(at(1))
-    assert dial(dialer).sent is Sent.ACCEPTED
+    assert dial(client).sent is Sent.ACCEPTED
     assert carrier.connections == 2
 
 
@@ -226,25 +226,25 @@ def test_a_create_request_has_a_connection_of_its_own_however_soon_it_follows(ca
 def test_a_sandbox_that_thaws_does_not_use_the_connection_that_it_had(
     carrier, now, operation, seconds
 ):
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
-    dialer.fetch(SIDS[LegName.A])
+    client = client_of(carrier, Secret(auth_token="token"))
+    client.fetch(SIDS[LegName.A])
     assert carrier.connections == 1
     now.append(at(seconds))
-    operation(dialer)
+    operation(client)
     assert carrier.connections == 2
 
 
 def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    client = client_of(carrier, Secret(auth_token="token"))
     for seconds in (0, 10, 20, 30):
         now.append(at(seconds))
-        dialer.live_calls()  # three requests
+        client.live_calls()  # three requests
     assert (len(carrier.asked), carrier.connections) == (12, 1)
 
 
 def test_live_calls_are_listed_by_status_and_the_latest_list_counts(carrier):
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
-    assert dialer.live_calls() == {SIDS[LegName.A]: LegStatus.ANSWERED}
+    client = client_of(carrier, Secret(auth_token="token"))
+    assert client.live_calls() == {SIDS[LegName.A]: LegStatus.ANSWERED}
 
 
 @pytest.mark.parametrize(
@@ -256,19 +256,19 @@ def test_live_calls_are_listed_by_status_and_the_latest_list_counts(carrier):
     ],
 )
 def test_legs_look_alike_whose_calls_have_the_same_parties(carrier, one, other, alike):
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    client = client_of(carrier, Secret(auth_token="token"))
     one, other = (Leg(to, caller_id, ring_timeout_seconds=30) for to, caller_id in (one, other))
-    assert dialer.look_alike(one, other) is alike
+    assert client.look_alike(one, other) is alike
 
 
 @every_operation
 def test_a_token_that_was_rotated_since_it_was_cached_is_fetched_and_used(carrier, operation):
     secret = Secret(auth_token="old")
-    dialer = dialer_of(carrier, secret)
-    assert dialer.ready()
+    client = client_of(carrier, secret)
+    assert client.ready()
     carrier.takes = {"new"}
     secret.value = {"auth_token": "new", "previous_auth_token": "old"}
-    done = operation(dialer)
+    done = operation(client)
     assert [token for _, token in carrier.asked[:2]] == ["old", "new"]
     assert operation is not dial or done.sent is Sent.ACCEPTED
 
@@ -277,27 +277,27 @@ def test_a_token_that_was_rotated_since_it_was_cached_is_fetched_and_used(carrie
 def test_until_the_carrier_is_switched_the_previous_token_is_used(carrier, operation):
     secret = Secret(auth_token="new", previous_auth_token="old")
     carrier.takes = {"old"}
-    done = operation(dialer_of(carrier, secret))
+    done = operation(client_of(carrier, secret))
     assert [token for _, token in carrier.asked[:2]] == ["new", "old"]
     assert operation is not dial or done.sent is Sent.ACCEPTED
 
 
 def test_after_a_rotation_the_new_token_is_used_at_once(carrier):
     secret = Secret(auth_token="old")
-    dialer = dialer_of(carrier, secret)
-    assert dialer.ready()
+    client = client_of(carrier, secret)
+    assert client.ready()
     carrier.takes = {"new"}
     secret.value = {"auth_token": "new", "previous_auth_token": "old"}
     for _ in range(2):
-        assert dialer.ready()
-        assert dial(dialer).sent is Sent.ACCEPTED
+        assert client.ready()
+        assert dial(client).sent is Sent.ACCEPTED
     assert [token for _, token in carrier.asked] == ["old", "new", "new"]
 
 
 def test_where_the_carrier_takes_none_of_our_tokens_a_call_was_not_sent(carrier, caplog):
     secret = Secret(auth_token="new", previous_auth_token="old")
     carrier.takes = {"another"}
-    told = dial(dialer_of(carrier, secret))
+    told = dial(client_of(carrier, secret))
     assert (told.sent, told.carrier_code) == (Sent.NOT_SENT, 20003)
     assert [token for _, token in carrier.asked] == ["new", "old"]
     errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
@@ -306,25 +306,25 @@ def test_where_the_carrier_takes_none_of_our_tokens_a_call_was_not_sent(carrier,
 
 def test_where_the_carrier_takes_none_of_our_tokens_it_cannot_be_asked(carrier):
     carrier.takes = {"another"}
-    dialer = dialer_of(carrier, Secret(auth_token="token"))
+    client = client_of(carrier, Secret(auth_token="token"))
     with pytest.raises(CarrierUnavailable):
-        dialer.live_calls()
+        client.live_calls()
 
 
 @pytest.mark.parametrize(("status", "sent"), [(403, Sent.REJECTED), (500, Sent.UNKNOWN)])
 def test_any_other_refusal_is_final_whatever_tokens_there_are(carrier, status, sent):
     carrier.refuses_with, carrier.takes = status, {"old"}
-    told = dial(dialer_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    told = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
     assert told.sent is sent
     assert [token for _, token in carrier.asked] == ["new"]
 
 
 def test_a_parameter_store_that_fails_does_not_keep_the_previous_token_from_being_used(carrier):
     secret = Secret(auth_token="new", previous_auth_token="old")
-    dialer = dialer_of(carrier, secret)
-    assert dialer.ready()
+    client = client_of(carrier, secret)
+    assert client.ready()
     carrier.takes, secret.fails = {"old"}, True
-    assert dial(dialer).sent is Sent.ACCEPTED
+    assert dial(client).sent is Sent.ACCEPTED
 
 
 @pytest.mark.parametrize(("seconds", "tokens"), [(15, ["new", "old"]), (15.1, ["new"])])
@@ -332,30 +332,30 @@ def test_nothing_is_sent_again_once_the_claim_may_have_been_given_up(carrier, no
     """The first answer, or the parameter store, took its time."""
     carrier.meanwhile = lambda: now.append(at(seconds))
     carrier.takes = {"old"}
-    told = dial(dialer_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    told = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
     assert told.sent is (Sent.ACCEPTED if len(tokens) == 2 else Sent.NOT_SENT)
     assert [token for _, token in carrier.asked] == tokens
 
 
 def test_who_is_ready_fetches_nothing_between_the_claim_and_the_request(carrier):
     secret = Secret(auth_token="token")
-    dialer = dialer_of(carrier, secret)
-    assert dialer.ready()
+    client = client_of(carrier, secret)
+    assert client.ready()
     secret.fails, secret.cached = True, None
-    assert dial(dialer).sent is Sent.ACCEPTED
+    assert dial(client).sent is Sent.ACCEPTED
 
 
 def test_without_credentials_nobody_is_ready_and_nothing_is_sent(carrier):
     secret = Secret(auth_token="token")
     secret.fails, secret.cached = True, None
-    dialer = dialer_of(carrier, secret)
-    assert not dialer.ready()
-    assert dial(dialer).sent is Sent.NOT_SENT
+    client = client_of(carrier, secret)
+    assert not client.ready()
+    assert dial(client).sent is Sent.NOT_SENT
     assert carrier.asked == []
 
 
 def test_who_was_not_ready_sends_nothing_if_fetching_outlasts_the_claim(carrier, now):
     secret = Secret(auth_token="token")
     secret.cached, secret.meanwhile = None, lambda: now.append(at(15.1))
-    assert dial(dialer_of(carrier, secret)).sent is Sent.NOT_SENT
+    assert dial(client_of(carrier, secret)).sent is Sent.NOT_SENT
     assert carrier.asked == []
