@@ -375,3 +375,4 @@ def test_every_function_and_every_module_has_its_place():
     assert len(modules) > 50
     assert functions - named_in(section("## The functions\n", FUNCTIONS)) == set()
     assert modules - named_in(section("## Modules\n", PACKAGE)) == set()
+    assert named_in(*(row[0] for row in rows("## Modules\n", "modules", PACKAGE))) <= modules
