@@ -5,10 +5,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, http, schema, settings, suppression, views
+from callback import aws, http, schema, settings, suppression
 from callback.discretion import discreet
+from callback.erasure_views import erasure_view
 from callback.erasures import ErasureStore
-from callback.models import Scope
+from callback.scopes import Scope
 from callback.table import Table
 from callback.tenants import Pepper
 
@@ -27,17 +28,17 @@ def create(event: http.Event) -> http.Answer:
     erasure = store.add(tenant, number, suppression.hashed(pepper, number))
     logger.info("erasure asked for", erasure_id=erasure.erasure_id)
     place = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
-    return http.json_reply(202, views.of_erasure(erasure), place)
+    return http.json_reply(202, erasure_view(erasure), place)
 
 
 def show(event: http.Event) -> http.Answer:
     erasure = store.get(http.tenant(event, *MAY_READ), http.path(event, "erasure_id"))
-    return http.json_reply(200, views.of_erasure(erasure))
+    return http.json_reply(200, erasure_view(erasure))
 
 
 def show_many(event: http.Event) -> http.Answer:
     erasures = store.of(http.tenant(event, *MAY_READ))
-    return http.json_reply(200, {"erasures": [views.of_erasure(e) for e in erasures]})
+    return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
 
 
 ROUTES = {

@@ -113,8 +113,10 @@ def test_a_record_in_any_state_is_as_described(document):
     planned = build.callback()
     ended = replace(planned, outcome="completed", cause="hung_up", ended_at=planned.created_at)
     for callback in (planned, ended):
-        validator(document, "Callback").validate(views.of(callback))
-    assert not validator(document, "Callback").is_valid({**views.of(planned), "room": "secret"})
+        validator(document, "Callback").validate(views.callback_view(callback))
+    assert not validator(document, "Callback").is_valid(
+        {**views.callback_view(planned), "room": "secret"}
+    )
 
 
 def test_a_refusal_is_as_described(document):

@@ -19,7 +19,7 @@ def test_no_request_brings_an_answer_that_the_document_does_not_tell(stack):
 
 def test_an_answer_that_the_document_does_not_tell_is_found(stack):
     """The test above can fail: here the record has a field more."""
-    described = views.of
+    described = views.callback_view
 
     def changed(callback):
         return {**described(callback), "room": "secret"}

@@ -122,6 +122,6 @@ def test_everything_that_is_stored_is_shown_to_clients():
     missing = {
         name_of(path)
         for path, changed, value in changes(stored)
-        if plain(value) not in news(views.of(stored), views.of(changed))
+        if plain(value) not in news(views.callback_view(stored), views.callback_view(changed))
     }
     assert missing == set(NOT_SHOWN)

@@ -144,7 +144,10 @@ def test_there_is_nothing_to_explain(before, name):
 
 
 def test_what_is_not_known_yet_is_null_and_never_left_out():
-    new, done = views.of(callback()), views.of(hung_up(hung_up(connected(), A, 50), B, 50))
+    new, done = (
+        views.callback_view(callback()),
+        views.callback_view(hung_up(hung_up(connected(), A, 50), B, 50)),
+    )
     assert new.keys() == done.keys()
     assert new["leg_A"].keys() == done["leg_A"].keys()
     assert new["bridged_seconds"] is None

@@ -13,6 +13,7 @@ from callback import (
     deliveries,
     errors,
     idempotency,
+    idempotency_store,
     missed_call,
     outbound,
     policy,
@@ -247,7 +248,7 @@ def test_every_field_of_a_request_is_explained():
 )
 def test_every_field_of_the_record_is_in_its_example(heading, document):
     (example,) = re.findall(r"^```json\n(.*?)^```", section(heading, document), re.M | re.S)
-    record = views.of(full(Callback))
+    record = views.callback_view(full(Callback))
     named = set(re.findall(r'"(\w+)":', example))
     assert named == {*record, *record["leg_A"]}
 
@@ -325,7 +326,7 @@ def test_the_limits_are_those_of_the_code():
         "`metadata`": f"{schema.MAX_METADATA_BYTES // 1024} KB",
         "idempotency key": (
             "{}–{} characters, kept for ".format(*key_characters)
-            + f"{idempotency.LIFETIME.total_seconds() / 3600:.0f} hours"
+            + f"{idempotency_store.LIFETIME.total_seconds() / 3600:.0f} hours"
         ),
         "page of a list": "{}–{} callbacks, default {}".format(*bounds(ListRequest, "limit")),
         "webhook response time": f"{outbound.SECONDS:.0f} s",

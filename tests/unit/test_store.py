@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSResponse
 from callback import cancellation, clock, transitions
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
 from callback.holdings import Holdings
-from callback.idempotency import LIFETIME, Key
+from callback.idempotency_store import LIFETIME, Key
 from callback.intake_store import IntakeStore
 from callback.listings import forget_open, read_open
 from callback.models import (

@@ -8,7 +8,7 @@ import pytest
 
 from callback import clock, http, tenants
 from callback.errors import ScopeMissing
-from callback.models import Scope
+from callback.scopes import Scope
 from callback.table import Table
 from tests.unit.build import NOON, at
 

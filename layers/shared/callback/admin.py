@@ -27,9 +27,10 @@ from callback import (
 )
 from callback.endpoints import EndpointStore
 from callback.erasures import Erasure, ErasureStore
-from callback.models import Scope, to_text
+from callback.models import to_text
 from callback.numbers import NumberStore, TenantNumber
 from callback.policy import PolicyStore
+from callback.scopes import Scope
 from callback.suppression import SuppressionList
 from callback.table import Table, TransactionCanceled
 from callback.tenants import ApiKey, Pepper, TenantStore

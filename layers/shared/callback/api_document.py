@@ -18,12 +18,12 @@ from callback.models import (
     LegOutcome,
     LegStatus,
     Order,
-    Scope,
     Source,
     Step,
 )
-from callback.policy import NumberType
+from callback.number_types import NumberType
 from callback.schema import CallbackRequest, CreateQuery, ErasureRequest, ListRequest, PacketRequest
+from callback.scopes import Scope
 from callback.webhook_schema import EndpointRequest, FailedRequest, Selection
 
 Schema = dict[str, Any]

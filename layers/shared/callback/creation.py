@@ -7,7 +7,7 @@ from datetime import timedelta
 from callback import clock
 from callback.admission import Admitted
 from callback.errors import CallbackError
-from callback.idempotency import Key
+from callback.idempotency_store import Key
 from callback.intake import Intake
 from callback.models import Callback, Leg, Source, Webhook
 from callback.schema import CallbackRequest, LegRequest

@@ -10,7 +10,7 @@ from functools import cached_property
 import phonenumbers
 
 from callback import addresses, numbering
-from callback.policy import NumberType
+from callback.number_types import NumberType
 
 # Satellites, international networks, shared premium: +870, +878, +881, +882, +883, +888, +979.
 NO_COUNTRY = phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY

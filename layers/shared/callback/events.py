@@ -14,13 +14,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from callback import views
 from callback.models import (
     Callback,
     CallbackStatus,
     Leg,
     LegName,
     LegStatus,
+    leg_times,
     maybe_text,
     to_text,
 )
@@ -138,7 +138,7 @@ def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
         "cause": leg.cause,
         "carrier_code": leg.carrier_code,
         "attempt": leg.attempt,
-        **views.times_of(leg),
+        **leg_times(leg),
         "seconds": leg.seconds,
     }
 

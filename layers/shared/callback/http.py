@@ -11,7 +11,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback.errors import CallbackError, InvalidRequest, ScopeMissing
-from callback.models import Scope
+from callback.scopes import Scope
 
 logger = Logger(child=True)
 

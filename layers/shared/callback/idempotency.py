@@ -9,9 +9,8 @@ same request completes the callback instead of making another.
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from callback.errors import (
     IdempotencyKeyMissing,
@@ -19,13 +18,12 @@ from callback.errors import (
     InvalidIdempotencyKey,
     RequestInProgress,
 )
+from callback.idempotency_store import Answer, Key, Used
 
 if TYPE_CHECKING:  # the webhook path must not pay for the validation library
     from callback.errors import CallbackError
     from callback.models import Callback
     from callback.schema import CallbackRequest
-
-LIFETIME = timedelta(hours=24)
 
 # Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
 _STILL_RUNNING = timedelta(seconds=30)
@@ -34,27 +32,6 @@ _TEXT = r"[A-Za-z0-9_-]{16,255}"
 KEY_PATTERN = f'{_TEXT}|"{_TEXT}"'
 _KEY = re.compile(KEY_PATTERN)
 KEY_RULE = "Send 16 to 255 letters, digits, '-' or '_', such as a UUID."
-
-# A response of the API, which alone reads it (see `Responses`).
-Answer = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Key:
-    """`fingerprint` tells whether a request is the same: SHA-256 of it, validated and sorted."""
-
-    text: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Used:
-    """What is stored of a key; `answer` None while the first request is being answered."""
-
-    fingerprint: str
-    callback_id: str
-    stored_at: datetime
-    answer: Answer | None
 
 
 class Responses(Protocol):
@@ -68,14 +45,6 @@ class Responses(Protocol):
     def refused(self, refusal: "CallbackError") -> Answer: ...
 
     def is_refusal(self, answer: Answer) -> bool: ...
-
-
-class KeyUsed(Exception):
-    """The key is stored already: a repetition, or another request with the same key."""
-
-    def __init__(self, used: Used) -> None:
-        super().__init__(used.callback_id)
-        self.used = used
 
 
 def key_of(header: str | None, request: "CallbackRequest", *, required: bool) -> Key | None:

@@ -4,15 +4,47 @@ by which the key is found when the callback is erased.
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from callback import callbacks
-from callback.idempotency import LIFETIME, Answer, Key, KeyUsed, Used
 from callback.models import Callback, to_text
 from callback.table import ABSENT, Expression, Row, Table, Write, expiry, key_row, put_row
 from callback.table import Key as RowKey
 
 _NAMED = "KEY#"
+
+LIFETIME = timedelta(hours=24)
+
+# A response of the API, which alone reads it (see `idempotency.Responses`).
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """`fingerprint` tells whether a request is the same: SHA-256 of it, validated and sorted."""
+
+    text: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Used:
+    """What is stored of a key; `answer` None while the first request is being answered."""
+
+    fingerprint: str
+    callback_id: str
+    stored_at: datetime
+    answer: Answer | None
+
+
+class KeyUsed(Exception):
+    """The key is stored already: a repetition, or another request with the same key."""
+
+    def __init__(self, used: Used) -> None:
+        super().__init__(used.callback_id)
+        self.used = used
 
 
 class IdempotencyStore:

@@ -7,7 +7,8 @@ from callback import idempotency
 from callback.admission import Admission
 from callback.control import CallControl
 from callback.destinations import DialPlan
-from callback.idempotency import Key, Responses
+from callback.idempotency import Responses
+from callback.idempotency_store import Key
 from callback.intake_store import IntakeStore
 from callback.models import Source
 from callback.schema import CallbackRequest

@@ -12,8 +12,7 @@ from callback import callbacks, idempotency_store
 from callback.callbacks import CallbackStore
 from callback.counters import Condition
 from callback.errors import CallbackError, StoreContended
-from callback.idempotency import Key
-from callback.idempotency_store import IdempotencyStore
+from callback.idempotency_store import IdempotencyStore, Key
 from callback.listings import Listings
 from callback.models import Callback
 from callback.pairs import Pairs

@@ -19,14 +19,6 @@ class LegName(StrEnum):
         return LegName.B if self is LegName.A else LegName.A
 
 
-class Scope(StrEnum):
-    """What an API key may do."""
-
-    READ = "callbacks:read"
-    WRITE = "callbacks:write"
-    ERASE = "callbacks:erase"
-
-
 class Order(StrEnum):
     SEQUENTIAL = "sequential"
     REVERSE = "reverse"
@@ -308,3 +300,14 @@ def _reservation(record: dict[str, Any]) -> Reservation:
 
 def _maybe(make: Any, value: Any) -> Any:
     return None if value is None else make(value)
+
+
+def leg_times(leg: Leg) -> dict[str, str | None]:
+    """When what happened to a leg, as text; null where it has not."""
+    return {
+        "dialed_at": maybe_text(leg.dialed_at),
+        "ringing_at": maybe_text(leg.ringing_at),
+        "answered_at": maybe_text(leg.answered_at),
+        "joined_at": maybe_text(leg.joined_at),
+        "ended_at": maybe_text(leg.ended_at),
+    }

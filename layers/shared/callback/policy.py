@@ -9,36 +9,19 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, time, timedelta
-from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callback import addresses, amounts, clock
 from callback.amounts import MICROS, Money, Rate
 from callback.models import to_text
+from callback.number_types import NumberType
 from callback.table import PRESENT, Expression, Key, Row, Table, key_row
 from callback.tenants import NoSuchTenant, settings_of
 
 # A switch that is thrown is felt by every call that begins so much later. The promise is 10 s:
 # the rest is for the request that had just looked.
 _CACHE = timedelta(seconds=5)
-
-
-class NumberType(StrEnum):
-    """What `phonenumbers` tells numbers apart by (PhoneNumberType)."""
-
-    FIXED_LINE = "fixed_line"
-    MOBILE = "mobile"
-    FIXED_LINE_OR_MOBILE = "fixed_line_or_mobile"
-    VOIP = "voip"
-    TOLL_FREE = "toll_free"
-    PREMIUM_RATE = "premium_rate"
-    SHARED_COST = "shared_cost"
-    PERSONAL_NUMBER = "personal_number"
-    PAGER = "pager"
-    UAN = "uan"
-    VOICEMAIL = "voicemail"
-    UNKNOWN = "unknown"
 
 
 # The most that a policy can allow. Whoever owns a number of another type earns by being called, or

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from callback import clock, creation, idempotency
 from callback.errors import CarrierRejected
-from callback.idempotency import Answer, Key, KeyUsed
+from callback.idempotency_store import Answer, Key, KeyUsed
 from callback.intake import Intake, Requested
 from callback.models import Callback
 

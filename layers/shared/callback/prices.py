@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callback.amounts import money
-from callback.policy import NumberType
+from callback.number_types import NumberType
 
 _FILE = Path(__file__).with_name("prices.json")
 _ANY = "any"

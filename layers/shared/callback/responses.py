@@ -19,7 +19,9 @@ _ACCEPTED = 202
 
 
 def accepted(callback: Callback) -> Answer:
-    return http.json_reply(_ACCEPTED, views.of(callback), http.location(callback.callback_id))
+    return http.json_reply(
+        _ACCEPTED, views.callback_view(callback), http.location(callback.callback_id)
+    )
 
 
 def refused(refusal: CallbackError) -> Answer:
@@ -50,15 +52,15 @@ def rehearsed(result: Rehearsal) -> Answer:
 
 
 def shown(callback: Callback) -> Answer:
-    return http.json_reply(200, views.of(callback))
+    return http.json_reply(200, views.callback_view(callback))
 
 
 def canceled(callback: Callback) -> Answer:
-    return http.json_reply(_ACCEPTED, views.of(callback))
+    return http.json_reply(_ACCEPTED, views.callback_view(callback))
 
 
 def listed(page: Page) -> Answer:
-    callbacks = [views.of(callback) for callback in page.callbacks]
+    callbacks = [views.callback_view(callback) for callback in page.callbacks]
     return http.json_reply(200, {"callbacks": callbacks, "next_cursor": page.cursor})
 
 

@@ -23,7 +23,8 @@ from datetime import datetime
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import clock
-from callback.models import Scope, to_text
+from callback.models import to_text
+from callback.scopes import Scope
 from callback.table import (
     ABSENT,
     PRESENT,

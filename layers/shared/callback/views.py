@@ -3,16 +3,13 @@
 Times are RFC 3339 UTC, durations whole seconds; what is not known yet is null.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callback import outcomes
-from callback.models import Callback, Leg, maybe_text
-
-if TYPE_CHECKING:
-    from callback.erasures import Erasure
+from callback.models import Callback, Leg, leg_times, maybe_text
 
 
-def of(callback: Callback) -> dict[str, Any]:
+def callback_view(callback: Callback) -> dict[str, Any]:
     return {
         "callback_id": callback.callback_id,
         "status": callback.status,
@@ -31,19 +28,6 @@ def of(callback: Callback) -> dict[str, Any]:
     }
 
 
-def of_erasure(erasure: "Erasure") -> dict[str, Any]:
-    return {
-        "erasure_id": erasure.erasure_id,
-        "status": "done" if erasure.finished_at else "erasing",
-        "number_hash": erasure.number_hash,
-        "callbacks_erased": erasure.callbacks,
-        "carrier_records_erased": erasure.calls,
-        "requested_at": maybe_text(erasure.requested_at),
-        "erased_at": maybe_text(erasure.erased_at),
-        "finished_at": maybe_text(erasure.finished_at),
-    }
-
-
 def _leg(leg: Leg) -> dict[str, Any]:
     return {
         "to": leg.to,
@@ -55,16 +39,6 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "call_sid": leg.call_sid,
         "attempts": leg.attempt,
         "ring_timeout_seconds": leg.ring_timeout_seconds,
-        **times_of(leg),
+        **leg_times(leg),
         "seconds": leg.seconds,
-    }
-
-
-def times_of(leg: Leg) -> dict[str, Any]:
-    return {
-        "dialed_at": maybe_text(leg.dialed_at),
-        "ringing_at": maybe_text(leg.ringing_at),
-        "answered_at": maybe_text(leg.answered_at),
-        "joined_at": maybe_text(leg.joined_at),
-        "ended_at": maybe_text(leg.ended_at),
     }
