@@ -11,21 +11,22 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, responses, settings
-from callback.admission import Admission
+from callback import aws, settings
+from callback.admission.rules import Admission
+from callback.api import responses
+from callback.call_control.steps import CallControl
+from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.control import CallControl
-from callback.destinations import DialPlan
-from callback.discretion import discreet
-from callback.intake import Intake
-from callback.intake_store import IntakeStore
-from callback.suppression import SuppressionList
-from callback.table import Table
-from callback.tenants import Pepper, TenantStore
-from callback.trigger_queue import TriggerStore
-from callback.triggers import QueuedTriggers
-from callback.workflow import Workflow
+from callback.numbering.destinations import DialPlan
+from callback.observability.redaction import discreet
+from callback.requests.intake import Intake
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
+from callback.tenancy.suppression import SuppressionList
+from callback.tenancy.tenants import Pepper, TenantStore
+from callback.triggers.accepting import QueuedTriggers
+from callback.triggers.queue import TriggerStore
 
 SETTINGS = settings.AcceptTrigger.read()
 logger = Logger(use_rfc3339=True)

@@ -4,14 +4,13 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from callback import api_document, api_page, http, settings
-from callback.discretion import discreet
+from callback import http, settings
+from callback.api import docs_page, openapi
+from callback.observability.redaction import discreet
 
 SETTINGS = settings.ApiDocs.read()
-DOCUMENT = api_document.of(
-    SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true"
-)
-PAGE = api_page.of(DOCUMENT)
+DOCUMENT = openapi.of(SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true")
+PAGE = docs_page.of(DOCUMENT)
 logger = Logger(use_rfc3339=True)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, http, settings, tenants
-from callback.discretion import discreet
-from callback.table import Table
-from callback.tenants import Pepper, TenantStore
+from callback import aws, http, settings
+from callback.observability.redaction import discreet
+from callback.storage.table import Table
+from callback.tenancy import tenants
+from callback.tenancy.tenants import Pepper, TenantStore
 
 SETTINGS = settings.Authorizer.read()
 logger = Logger(use_rfc3339=True)

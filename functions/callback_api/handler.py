@@ -5,35 +5,27 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import (
-    aws,
-    cancellation,
-    http,
-    lookup,
-    outbound,
-    posting,
-    rehearsal,
-    responses,
-    schema,
-    settings,
-)
-from callback.admission import Admission
+from callback import aws, http, settings
+from callback.admission.rules import Admission
+from callback.api import responses
+from callback.call_control.steps import CallControl
+from callback.call_control.workflow import SettleQueue, Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.control import CallControl
-from callback.destinations import DialPlan
-from callback.discretion import discreet
-from callback.intake import Intake, Requested
-from callback.intake_store import IntakeStore
-from callback.models import Source
-from callback.table import Table
-from callback.tenants import Pepper
-from callback.workflow import SettleQueue, Workflow
+from callback.lifecycle.models import Source
+from callback.numbering.destinations import DialPlan
+from callback.observability.redaction import discreet
+from callback.requests import cancellation, dry_run, idempotent, lookup, schema
+from callback.requests.intake import Intake, Requested
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
+from callback.tenancy.tenants import Pepper
+from callback.webhooks import http_sender
 
 SETTINGS = settings.CallbackApi.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-webhook_rules = outbound.PUBLIC
+webhook_rules = http_sender.PUBLIC
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
@@ -66,8 +58,8 @@ def create(event: http.Event) -> http.Answer:
         required=SETTINGS.require_idempotency_key == "true",
     )
     if query.dry_run:
-        return responses.rehearsed(rehearsal.rehearse(intake, requested))
-    return responses.posted(posting.post(intake, requested, key))
+        return responses.rehearsed(dry_run.rehearse(intake, requested))
+    return responses.posted(idempotent.post(intake, requested, key))
 
 
 def show(event: http.Event) -> http.Answer:

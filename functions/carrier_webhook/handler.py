@@ -7,17 +7,18 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, carrier_events, http, settings
-from callback.callbacks import CallbackStore
+from callback import aws, http, settings
+from callback.call_control import progress
+from callback.call_control.workflow import SettleQueue, Workflow
 from callback.carrier import ringback
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
-from callback.discretion import discreet
-from callback.models import LegName
-from callback.table import Table
-from callback.workflow import SettleQueue, Workflow
+from callback.lifecycle.models import LegName
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import Table
 
 SETTINGS = settings.CarrierWebhook.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
@@ -36,41 +37,41 @@ def reply(instructions: Iterable[Instruction]) -> http.Answer:
     return http.xml_reply(twiml.render(instructions))
 
 
-def leg_of(event: http.Event) -> carrier_events.DialedLeg:
+def leg_of(event: http.Event) -> progress.DialedLeg:
     """The ids that we put into the URL when we dialed; the signature vouches for them."""
     path = http.path
-    return carrier_events.DialedLeg(
+    return progress.DialedLeg(
         path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
     )
 
 
 def answered(event: http.Event) -> http.Answer:
     call_sid = verified(event, OF_A_CALL)["CallSid"]
-    return reply(carrier_events.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
+    return reply(progress.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
 
 
 def status_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    carrier_events.status_changed(store, workflow, leg_of(event), events.leg_event(form))
+    progress.status_changed(store, workflow, leg_of(event), events.leg_event(form))
     return http.no_content()
 
 
 def conference_changed(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
-    carrier_events.conference_changed(store, workflow, callback_id, events.room_event(form))
+    progress.conference_changed(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
 def wait(event: http.Event) -> http.Answer:
     verified(event)
-    return reply(carrier_events.play_ringback(public_url=PUBLIC_URL))
+    return reply(progress.play_ringback(public_url=PUBLIC_URL))
 
 
 def fallback(event: http.Event) -> http.Answer:
     form = verified(event)
     logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
-    return reply(carrier_events.apologize())
+    return reply(progress.apologize())
 
 
 def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)

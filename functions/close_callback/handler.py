@@ -5,13 +5,14 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, settings, workflow
-from callback.callbacks import CallbackStore
-from callback.calls import Calls
+from callback import aws, settings
+from callback.call_control import workflow
+from callback.call_control.dialing import Calls
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.discretion import discreet
-from callback.table import Table
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import Table
 
 SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)

@@ -6,16 +6,16 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.calls import Calls
+from callback.call_control.dialing import Calls
+from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.discretion import discreet
-from callback.erasing import Eraser
-from callback.erasures import ErasureStore
-from callback.holdings import Holdings
-from callback.intake_store import IntakeStore
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.observability.redaction import discreet
+from callback.privacy.erasing import Eraser
+from callback.privacy.erasures import ErasureStore
+from callback.storage.erasure import Holdings
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
 
 SETTINGS = settings.Erase.read()
 # What one callback, or one of the carrier's records, may take where the carrier is slow.

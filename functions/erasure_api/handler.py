@@ -5,13 +5,15 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, http, schema, settings, suppression
-from callback.discretion import discreet
-from callback.erasure_views import erasure_view
-from callback.erasures import ErasureStore
+from callback import aws, http, settings
+from callback.observability.redaction import discreet
+from callback.privacy.erasures import ErasureStore
+from callback.privacy.views import erasure_view
+from callback.requests import schema
 from callback.scopes import Scope
-from callback.table import Table
-from callback.tenants import Pepper
+from callback.storage.table import Table
+from callback.tenancy import suppression
+from callback.tenancy.tenants import Pepper
 
 SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)

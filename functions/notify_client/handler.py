@@ -15,12 +15,12 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
-from callback.deliveries import DeliveryQueue, DeliveryStore
-from callback.discretion import discreet
-from callback.endpoints import EndpointStore
-from callback.notifying import Notifier
-from callback.outbound import Sender
-from callback.table import Table
+from callback.observability.redaction import discreet
+from callback.storage.table import Table
+from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
+from callback.webhooks.endpoints import EndpointStore
+from callback.webhooks.http_sender import Sender
+from callback.webhooks.notifying import Notifier
 
 SETTINGS = settings.NotifyClient.read()
 logger = Logger(use_rfc3339=True)

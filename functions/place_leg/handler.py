@@ -7,15 +7,15 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.callbacks import CallbackStore
+from callback.call_control.steps import CallControl
+from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.control import CallControl
-from callback.discretion import discreet
-from callback.models import Step, Waiting
-from callback.policy import PolicyStore
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.lifecycle.models import Step, Waiting
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import Table
+from callback.tenancy.policy import PolicyStore
 
 SETTINGS = settings.PlaceLeg.read()
 logger = Logger(use_rfc3339=True)

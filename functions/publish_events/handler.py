@@ -11,12 +11,12 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from callback import aws, settings
-from callback.callbacks import from_image
-from callback.deliveries import DeliveryQueue, DeliveryStore
-from callback.discretion import discreet
-from callback.endpoints import EndpointStore
-from callback.publishing import EventBus, Publisher
-from callback.table import Table
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import from_image
+from callback.storage.table import Table
+from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
+from callback.webhooks.endpoints import EndpointStore
+from callback.webhooks.publishing import EventBus, Publisher
 
 SETTINGS = settings.PublishEvents.read()
 logger = Logger(use_rfc3339=True)

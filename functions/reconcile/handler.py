@@ -6,14 +6,14 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.callbacks import CallbackStore
-from callback.calls import Calls
+from callback.call_control.dialing import Calls
+from callback.call_control.reconcile import Reconciliation
+from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.discretion import discreet
-from callback.reconcile import Reconciliation
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import Table
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger(use_rfc3339=True)

@@ -11,10 +11,10 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
-from callback.callbacks import CallbackStore
-from callback.discretion import discreet
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.call_control.workflow import Workflow
+from callback.observability.redaction import discreet
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import Table
 
 SETTINGS = settings.SettleCallback.read()
 logger = Logger(use_rfc3339=True)

@@ -8,28 +8,30 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
-from callback import aws, http, posting, responses, schema, settings
-from callback.admission import Admission
+from callback import aws, http, settings
+from callback.admission.rules import Admission
+from callback.api import responses
+from callback.call_control.steps import CallControl
+from callback.call_control.workflow import SettleQueue, Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Reject
 from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
-from callback.control import CallControl
-from callback.destinations import DialPlan
-from callback.discretion import discreet
-from callback.intake import Intake, Requested
-from callback.intake_store import IntakeStore
-from callback.missed_call import MissedCallTrigger
-from callback.models import Source
-from callback.numbers import NumberStore
-from callback.once import Once
-from callback.sms import SmsTrigger
-from callback.suppression import SuppressionList
-from callback.table import Table
-from callback.tenants import Pepper
-from callback.trigger_queue import TriggerQueue, TriggerStore
-from callback.workflow import SettleQueue, Workflow
+from callback.lifecycle.models import Source
+from callback.numbering.destinations import DialPlan
+from callback.observability.redaction import discreet
+from callback.requests import idempotent, schema
+from callback.requests.intake import Intake, Requested
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
+from callback.tenancy.numbers import NumberStore
+from callback.tenancy.suppression import SuppressionList
+from callback.tenancy.tenants import Pepper
+from callback.triggers.missed_call import MissedCallTrigger
+from callback.triggers.queue import TriggerQueue, TriggerStore
+from callback.triggers.sms import SmsTrigger
+from callback.triggers.throttle import Once
 
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
@@ -79,7 +81,7 @@ def packet(event: http.Event) -> http.Answer:
     )
     requested = Requested(tenant, Source.PACKET, request)
     key = intake.key_of(requested, packet_id, required=SETTINGS.require_idempotency_key == "true")
-    return responses.posted_packet(posting.post(intake, requested, key))
+    return responses.posted_packet(idempotent.post(intake, requested, key))
 
 
 ROUTES = {

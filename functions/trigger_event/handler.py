@@ -8,10 +8,10 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import aws, settings
-from callback.discretion import discreet
-from callback.models import Source
-from callback.table import Table
-from callback.trigger_queue import TriggerQueue, TriggerStore
+from callback.lifecycle.models import Source
+from callback.observability.redaction import discreet
+from callback.storage.table import Table
+from callback.triggers.queue import TriggerQueue, TriggerStore
 
 SETTINGS = settings.TriggerEvent.read()
 logger = Logger(use_rfc3339=True)

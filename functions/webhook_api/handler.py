@@ -4,12 +4,13 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from callback import aws, http, settings, webhook_schema, webhooks
-from callback.deliveries import DeliveryQueue, DeliveryStore
-from callback.discretion import discreet
-from callback.endpoints import EndpointStore
-from callback.outbound import Sender
-from callback.table import Table
+from callback import aws, http, settings
+from callback.observability.redaction import discreet
+from callback.storage.table import Table
+from callback.webhooks import management, schema
+from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
+from callback.webhooks.endpoints import EndpointStore
+from callback.webhooks.http_sender import Sender
 
 SETTINGS = settings.WebhookApi.read()
 logger = Logger(use_rfc3339=True)
@@ -22,15 +23,15 @@ sender = Sender()
 
 def put(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    request = webhook_schema.parse_endpoint(http.body(event), sender.rules)
-    endpoint, is_new = webhooks.put(endpoints, sender, tenant, request)
+    request = schema.parse_endpoint(http.body(event), sender.rules)
+    endpoint, is_new = management.put(endpoints, sender, tenant, request)
     if is_new:
-        return http.json_reply(201, webhooks.endpoint_with_secret_view(endpoint))
-    return http.json_reply(200, webhooks.endpoint_view(endpoint))
+        return http.json_reply(201, management.endpoint_with_secret_view(endpoint))
+    return http.json_reply(200, management.endpoint_view(endpoint))
 
 
 def show(event: http.Event) -> http.Answer:
-    return http.json_reply(200, webhooks.endpoint_view(endpoints.get(http.tenant(event))))
+    return http.json_reply(200, management.endpoint_view(endpoints.get(http.tenant(event))))
 
 
 def remove(event: http.Event) -> http.Answer:
@@ -40,25 +41,25 @@ def remove(event: http.Event) -> http.Answer:
 
 def rotate(event: http.Event) -> http.Answer:
     rotated = endpoints.rotate(http.tenant(event))
-    return http.json_reply(200, webhooks.endpoint_with_secret_view(rotated))
+    return http.json_reply(200, management.endpoint_with_secret_view(rotated))
 
 
 def test(event: http.Event) -> http.Answer:
-    sample = webhooks.test(endpoints, deliveries, queue, http.tenant(event))
-    return http.json_reply(202, webhooks.delivery_view(sample))
+    sample = management.test(endpoints, deliveries, queue, http.tenant(event))
+    return http.json_reply(202, management.delivery_view(sample))
 
 
 def failed(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    request = webhook_schema.parse_failed(http.query(event))
+    request = schema.parse_failed(http.query(event))
     page = deliveries.failed(tenant, request.limit, request.cursor)
-    return http.json_reply(200, webhooks.failed_view(page))
+    return http.json_reply(200, management.failed_view(page))
 
 
 def replay(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
-    again = webhooks.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
-    return http.json_reply(202, webhooks.delivery_view(again))
+    again = management.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
+    return http.json_reply(202, management.delivery_view(again))
 
 
 ROUTES = {

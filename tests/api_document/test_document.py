@@ -18,7 +18,11 @@ import pytest
 import requests
 
 import callback as package
-from callback import addresses, admission, api_document, api_page, errors, http, schema, views
+from callback import errors, http
+from callback.admission import rules
+from callback.api import docs_page, openapi
+from callback.numbering import addresses
+from callback.requests import schema, views
 from tests.browser import rendered
 from tests.functions.test_imports import ENVIRONMENT
 from tests.local import template
@@ -37,7 +41,7 @@ NOT_TOLD = {
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return api_document.of(URL, key_required=False)
+    return openapi.of(URL, key_required=False)
 
 
 def validator(document: dict[str, Any], name: str) -> jsonschema.Draft202012Validator:
@@ -67,7 +71,7 @@ def test_it_has_every_route_of_clients_and_no_other(document):
 
 
 def test_every_schema_is_a_schema_and_is_used():
-    document = api_document.of(URL, key_required=True)
+    document = openapi.of(URL, key_required=True)
     schemas = document["components"]["schemas"]
     for each in schemas.values():
         jsonschema.Draft202012Validator.check_schema(each)
@@ -81,7 +85,7 @@ def test_a_key_that_must_be_sent_is_said_to_be_required(document):
         (parameter,) = [each for each in parameters if each["in"] == "header"]
         return parameter
 
-    strict = api_document.of(URL, key_required=True)
+    strict = openapi.of(URL, key_required=True)
     assert (key(document)["required"], key(strict)["required"]) == (False, True)
 
 
@@ -147,7 +151,7 @@ def kinds_of(kind: type[errors.CallbackError]) -> set[type[errors.CallbackError]
 
 @pytest.mark.parametrize("operation", ["POST /voice/call/callback", "POST /voice/trigger/packet"])
 def test_whatever_a_rule_refuses_is_told_where_a_callback_is_asked_for(document, operation):
-    said = re.findall(r"errors\.(\w+)", Path(admission.__file__).read_text(encoding="utf-8"))
+    said = re.findall(r"errors\.(\w+)", Path(rules.__file__).read_text(encoding="utf-8"))
     assert len(set(said)) > 10
     told = operations(document)[operation]["responses"]
     for name in sorted(set(said)):
@@ -199,7 +203,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
-    text = api_page.of(document)
+    text = docs_page.of(document)
     page = Page(text)
     assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
     assert page.links - page.places == {"openapi.json"}
@@ -211,7 +215,7 @@ def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
 
 
 def test_the_page_begins_with_how_to_send_a_key_and_where_everything_is(document):
-    start, _, rest = api_page.of(document).partition("<code>POST /voice/call/callback</code></h2>")
+    start, _, rest = docs_page.of(document).partition("<code>POST /voice/call/callback</code></h2>")
     assert rest
     assert "<code>Authorization: Bearer &lt;key id&gt;.&lt;secret&gt;</code>" in start
     assert "<code>Authorization: Basic &lt;base64 of key id:secret&gt;</code>" in start
@@ -221,7 +225,7 @@ def test_the_page_begins_with_how_to_send_a_key_and_where_everything_is(document
 
 
 def test_what_is_code_in_the_document_is_code_on_the_page(document):
-    text = api_page.of(document)
+    text = docs_page.of(document)
     assert "`" not in text
     assert "with a stable <code>code</code>;" in text
 
@@ -232,7 +236,7 @@ def test_the_page_is_no_wider_than_a_telephone(document, tmp_path):
         "onload = () => { const page = document.querySelector('iframe').contentDocument;"
         "document.title = ['scrollWidth', 'clientWidth'].map(w => page.documentElement[w]) }"
     )
-    shown = escape(api_page.of(document))
+    shown = escape(docs_page.of(document))
     frame = f'<iframe style="width: 400px; height: 800px" srcdoc="{shown}"></iframe>'
     (tmp_path / "framed.html").write_text(f"{frame}<script>{measure}</script>", encoding="utf-8")
     page = rendered((tmp_path / "framed.html").as_uri(), tmp_path / "profile")
@@ -248,14 +252,15 @@ def test_what_the_document_says_is_escaped_on_the_page(document):
     hostile["components"]["securitySchemes"]["basic"]["description"] = "<s>`</code><s>`"
     hostile["paths"]["/<s>"] = {"get": {"operationId": '"><s>', "summary": "<s>", "responses": {}}}
     hostile["components"]["schemas"]["Callback"]["properties"]["<u>"] = {"type": "<i>"}
-    assert Page(api_page.of(hostile)).tags == Page(api_page.of(document)).tags
+    assert Page(docs_page.of(hostile)).tags == Page(docs_page.of(document)).tags
 
 
 def test_no_other_function_pays_for_it_at_its_start():
     handler = ROOT / "functions" / "callback_api" / "handler.py"
     code = (
         "import runpy, sys; runpy.run_path(sys.argv[1]);"
-        "assert 'callback.schema' in sys.modules; sys.exit('callback.api_document' in sys.modules)"
+        "assert 'callback.requests.schema' in sys.modules;"
+        " sys.exit('callback.api.openapi' in sys.modules)"
     )
     given = {
         "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:1:stateMachine:x",
@@ -279,7 +284,7 @@ def test_both_are_served_to_everybody(stack):
     served = requests.get(f"{stack.url}/openapi.json")
     page = requests.get(f"{stack.url}/docs")
     assert (served.status_code, page.status_code) == (200, 200)
-    assert served.json() == api_document.of(stack.url, key_required=False)
+    assert served.json() == openapi.of(stack.url, key_required=False)
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert page.text == api_page.of(served.json())
+    assert page.text == docs_page.of(served.json())

@@ -4,7 +4,7 @@ from unittest import mock
 
 import pytest
 
-from callback import views
+from callback.requests import views
 from tests.api_document import fuzz
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from callback import transitions
+from callback.lifecycle import transitions
 from tests.local import loopback
 from tests.local.carrier import Scripts, Settings
 from tests.local.carrier.scripts import Behaviour

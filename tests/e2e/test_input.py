@@ -9,7 +9,9 @@ import pytest
 import requests
 from pydantic import BaseModel
 
-from callback import api_document, schema, webhook_schema
+from callback.api import openapi
+from callback.requests import schema
+from callback.webhooks import schema as webhook_schema
 from tests.e2e.client import PATH, SEED, Client, between
 from tests.e2e.observer import Observer
 from tests.local.stack import LocalStack
@@ -149,7 +151,7 @@ def test_a_field_that_is_in_two_objects_is_in_neither_twice(key):
 
 def without_parameters() -> list[tuple[str, str]]:
     """Every operation that takes no query, as the document says."""
-    paths = api_document.of("https://a.example", key_required=False)["paths"]
+    paths = openapi.of("https://a.example", key_required=False)["paths"]
     return [
         (method.upper(), re.sub("{.+?}", "6f1c0000-0000-4000-8000-000000000000", path))
         for path, item in paths.items()

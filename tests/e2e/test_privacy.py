@@ -9,7 +9,7 @@ import uuid
 import pytest
 import requests
 
-from callback import posting
+from callback.requests import idempotent
 from tests.canary import Canaries, listening
 from tests.e2e.client import between, has_ended, leg_is
 from tests.e2e.test_carrier_door import send, status_path, told
@@ -89,7 +89,7 @@ def test_a_crash_whose_message_quotes_a_number_names_nobody(
         except ValueError as error:
             raise crash(f"{to} cannot be called") from error
 
-    monkeypatch.setattr(posting, "post", crashed)
+    monkeypatch.setattr(idempotent, "post", crashed)
     answer = client.post(between(RINGS, TALKS))
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert canaries.forget() == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from callback.table import Table
-from callback.tenants import TenantStore
+from callback.storage.table import Table
+from callback.tenancy.tenants import TenantStore
 from tests.e2e.client import PATH, SEED, Client, between, has_ended
 from tests.e2e.commands import admin, admin_process, done, name
 from tests.local.stack import LocalStack

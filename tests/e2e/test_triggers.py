@@ -13,7 +13,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from callback import sms_grammar
+from callback.triggers import sms_grammar
 from tests.e2e.client import Client, has_ended, leg_is
 from tests.e2e.commands import admin, done, name
 from tests.local.stack import LocalStack

@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "PATH": os.environ["PATH"],
 }
 HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
-POLICIES = ["callback.policy", "callback.tenants", "zoneinfo"]
+POLICIES = ["callback.tenancy.policy", "callback.tenancy.tenants", "zoneinfo"]
 
 
 def assert_not_imported(function, doing, modules):
@@ -50,11 +50,11 @@ def assert_not_imported(function, doing, modules):
 @pytest.mark.parametrize(
     ("function", "doing"),
     [
-        ("carrier_webhook", "callback.carrier_events"),
-        ("authorizer", "callback.tenants"),
-        ("trigger_event", "callback.trigger_queue"),
-        ("notify_client", "callback.notifying"),
-        ("publish_events", "callback.publishing"),
+        ("carrier_webhook", "callback.call_control.progress"),
+        ("authorizer", "callback.tenancy.tenants"),
+        ("trigger_event", "callback.triggers.queue"),
+        ("notify_client", "callback.webhooks.notifying"),
+        ("publish_events", "callback.webhooks.publishing"),
     ],
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import_what_is_heavy(function, doing):
@@ -64,13 +64,13 @@ def test_the_path_of_a_webhook_or_a_key_does_not_import_what_is_heavy(function, 
 @pytest.mark.parametrize(
     ("function", "doing"),
     [
-        ("carrier_webhook", "callback.carrier_events"),
-        ("close_callback", "callback.calls"),
-        ("erase", "callback.erasing"),
-        ("notify_client", "callback.notifying"),
-        ("publish_events", "callback.publishing"),
-        ("reconcile", "callback.reconcile"),
-        ("settle_callback", "callback.workflow"),
+        ("carrier_webhook", "callback.call_control.progress"),
+        ("close_callback", "callback.call_control.dialing"),
+        ("erase", "callback.privacy.erasing"),
+        ("notify_client", "callback.webhooks.notifying"),
+        ("publish_events", "callback.webhooks.publishing"),
+        ("reconcile", "callback.call_control.reconcile"),
+        ("settle_callback", "callback.call_control.workflow"),
     ],
 )
 def test_a_function_that_decides_about_no_call_does_not_import_policies(function, doing):

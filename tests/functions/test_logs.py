@@ -61,6 +61,6 @@ def test_every_line_has_a_level_and_a_time_that_lambda_can_read(name: str):
 
 def test_the_modules_of_a_function_log_as_its_handler_does():
     """The alarm on failed deliveries listens to one of them."""
-    assert {"voice-callback", "voice-callback.callback.notifying"} <= {
+    assert {"voice-callback", "voice-callback.callback.webhooks.notifying"} <= {
         line["message"] for line in logged("NotifyClient")
     }

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from callback.addresses import user_part
+from callback.numbering.addresses import user_part
 from tests.histories import world
 from tests.histories.faults import Killed
 from tests.scenarios.play import Play, tidy

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from callback import clock
-from callback.idempotency_store import LIFETIME
+from callback.storage.idempotency_keys import LIFETIME
 from tests.histories.world import World, caller, without_rates
 from tests.scenarios.play import tidy
 

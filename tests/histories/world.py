@@ -25,13 +25,14 @@ from moto.dynamodb.models import dynamodb_backends
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
-from callback import numbers, tenants, trigger_queue
-from callback.admission import Admission
+from callback.admission.rules import Admission
+from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import Credentials
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.policy import PolicyStore
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.storage.table import Table
+from callback.tenancy import numbers, tenants
+from callback.tenancy.policy import PolicyStore
+from callback.triggers import queue
 from tests.histories.faults import Faults, Faulty, Killed
 from tests.histories.sequencer import Sequencer
 from tests.local import aws, front, functions, heard, logs, tables, template
@@ -200,7 +201,7 @@ class World:
         for each in _with_parts(vars(module).values()):
             if isinstance(each, Table):
                 each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
-            if isinstance(each, trigger_queue.TriggerQueue):
+            if isinstance(each, queue.TriggerQueue):
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
             if isinstance(each, tenants.Pepper):
                 each._provider = FixedPepper()  # type: ignore[assignment]

@@ -1,6 +1,6 @@
 """Client webhooks stay on this machine: the only place that lets them go to a loopback address.
 
-What is deployed knows `outbound.PUBLIC` and nothing else, and no setting changes it. Here the
+What is deployed knows `http_sender.PUBLIC` and nothing else, and no setting changes it. Here the
 handlers' own objects are replaced, once they are loaded, by some for which every name is
 127.0.0.1, and of which the certificate authority of a `Receiver` is the only one that they trust.
 """
@@ -43,7 +43,7 @@ def stay_here(
 
 def rules_for(receiver: Receiver | None) -> Any:
     # The package is on the path once the functions are loaded.
-    outbound = importlib.import_module("callback.outbound")
+    outbound = importlib.import_module("callback.webhooks.http_sender")
     ports = {443, receiver.port} if receiver else {443}
     return outbound.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
 
@@ -53,7 +53,7 @@ def sender_for(
     undelivered: Undelivered | None = None,
     clock: Clock | None = None,
 ) -> Any:
-    outbound = importlib.import_module("callback.outbound")
+    outbound = importlib.import_module("callback.webhooks.http_sender")
     told: deque[str] = deque(maxlen=_REMEMBERED)
 
     class Sender(outbound.Sender):  # type: ignore[misc, name-defined]

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from tests.local.clock import WORK_HEADER, Clock, current_work
 
 # Modules of the service that use the standard library's clock, and what they use of it.
-_MODULES = ("callback.callbacks", "callback.carrier.credentials")
+_MODULES = ("callback.storage.callbacks", "callback.carrier.credentials")
 
 
 @contextlib.contextmanager

@@ -249,11 +249,13 @@ class LocalStack:
 
     def _table(self) -> Any:
         # The package is on the path once the functions are loaded.
-        return importlib.import_module("callback.table").Table(self.aws.dynamodb, self.table_name)
+        return importlib.import_module("callback.storage.table").Table(
+            self.aws.dynamodb, self.table_name
+        )
 
     def make_key(self, tenant: str, *scopes: str) -> str:
         """A new API key of a tenant that exists; without scopes it may do everything."""
-        tenants = importlib.import_module("callback.tenants")
+        tenants = importlib.import_module("callback.tenancy.tenants")
         store = tenants.TenantStore(self._table())
         chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
         key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
@@ -262,28 +264,28 @@ class LocalStack:
 
     def make_tenant(self, tenant: str) -> str:
         """A new tenant's first key, which may do everything. The tenant may do much (GENEROUS)."""
-        tenants = importlib.import_module("callback.tenants")
+        tenants = importlib.import_module("callback.tenancy.tenants")
         tenants.TenantStore(self._table()).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
         return self.make_key(tenant)
 
     def set_policy(self, tenant: str, **fields: str) -> None:
         """Functions that have just looked feel it some (virtual) seconds later."""
-        policy = importlib.import_module("callback.policy")
+        policy = importlib.import_module("callback.tenancy.policy")
         store = policy.PolicyStore(self._table())
         for field, text in fields.items():
             store.set(tenant, field, text)
 
     def verify(self, tenant: str, number: str) -> None:
         """The tenant may show this number from here on."""
-        numbers = importlib.import_module("callback.numbers")
+        numbers = importlib.import_module("callback.tenancy.numbers")
         store = numbers.NumberStore(self._table())
         store.put(numbers.TenantNumber(number, tenant, owned=False))
 
     def make_number(self, number: str, tenant: str, **takes: Any) -> None:
         """A tenant's own number, at the simulated carrier too, shown where there is no other to
         show; `takes` is what `numbers.TenantNumber` has of it."""
-        numbers = importlib.import_module("callback.numbers")
+        numbers = importlib.import_module("callback.tenancy.numbers")
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
         numbers.NumberStore(self._table()).put(owned)
         self.set_policy(tenant, fallback_caller_id=number)

@@ -16,13 +16,13 @@ from unittest import mock
 import standardwebhooks.webhooks
 from standardwebhooks import Webhook
 
-from callback import transitions
-from callback.deliveries import DeliveryStore
-from callback.endpoints import EndpointStore
-from callback.intake_store import IntakeStore
-from callback.models import Callback, LegName, LegStatus
-from callback.table import Table
-from callback.transitions import LegEvent
+from callback.lifecycle import transitions
+from callback.lifecycle.models import Callback, LegName, LegStatus
+from callback.lifecycle.transitions import LegEvent
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
+from callback.webhooks.deliveries import DeliveryStore
+from callback.webhooks.endpoints import EndpointStore
 from tests.histories.faults import Faulty
 from tests.histories.world import TABLE, TENANT, World, caller
 from tests.local import outgoing

@@ -9,9 +9,10 @@ from typing import BinaryIO
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from callback import notifying, transitions
-from callback.deliveries import SCHEDULE
-from callback.models import LegName, LegOutcome, LegStatus, Webhook, to_text
+from callback.lifecycle import transitions
+from callback.lifecycle.models import LegName, LegOutcome, LegStatus, Webhook, to_text
+from callback.webhooks import notifying
+from callback.webhooks.deliveries import SCHEDULE
 from tests.histories.world import TENANT, caller
 from tests.scenarios.relay import Relay, sent_at, verified
 from tests.unit.build import SIDS

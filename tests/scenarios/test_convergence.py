@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from callback import http
+from callback.call_control.reconcile import Reconciliation
 from callback.errors import StoreContended
-from callback.reconcile import Reconciliation
 from tests.scenarios.play import PHASES, Play, raising
 from tests.scenarios.test_doors import rows, signature_of
 from tests.scenarios.trouble import (

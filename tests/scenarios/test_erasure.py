@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from callback.erasures import ErasureStore
-from callback.table import Table
+from callback.privacy.erasures import ErasureStore
+from callback.storage.table import Table
 from tests.histories.world import TABLE, TENANT, caller
 from tests.scenarios.play import Play
 

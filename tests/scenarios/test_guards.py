@@ -14,12 +14,12 @@ from botocore.exceptions import ClientError
 from phonenumbers import PhoneNumberType
 
 from callback.amounts import MICROS
-from callback.numbers import NumberStore, TenantNumber
-from callback.policy import ALLOWABLE_TYPES, PolicyStore, shown
-from callback.policy import Policy as Defaults
-from callback.suppression import SuppressionList
-from callback.table import Table
-from callback.tenants import Pepper
+from callback.storage.table import Table
+from callback.tenancy.numbers import NumberStore, TenantNumber
+from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, shown
+from callback.tenancy.policy import Policy as Defaults
+from callback.tenancy.suppression import SuppressionList
+from callback.tenancy.tenants import Pepper
 from tests.histories.world import TABLE, TENANT, FixedPepper, caller
 from tests.scenarios.play import PHASES, Play
 

@@ -14,8 +14,8 @@ from unittest import mock
 
 import pytest
 
-from callback import outbound
-from callback.outbound import NotAllowed, Rules, Sender, Unreachable
+from callback.webhooks import http_sender
+from callback.webhooks.http_sender import NotAllowed, Rules, Sender, Unreachable
 from tests.local.receiver import Receiver
 from tests.scenarios.relay import Relay
 
@@ -152,7 +152,7 @@ HOSTILE = [
 
 
 def resolve(name: str) -> list[str]:
-    return NAMES[name] if name in NAMES else outbound.addresses(name)
+    return NAMES[name] if name in NAMES else http_sender.addresses(name)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_hostile_url_is_refused_when_it_is_set_and_again_when_it_is_used(
 def test_an_address_that_is_not_public_is_refused_without_asking_anybody(host: str):
     """Where a callback's own URL is taken, nobody is asked what a name means."""
     with pytest.raises(NotAllowed) as refused:
-        outbound.PUBLIC.target_of(f"https://{host}/")
+        http_sender.PUBLIC.target_of(f"https://{host}/")
     assert refused.value.code == "address_not_allowed"
 
 
@@ -325,7 +325,7 @@ def hours_pass() -> Iterator[None]:
     sixteenth look it gives up, and no real timeout is short enough to fire."""
     looks = itertools.count()
     hours = SimpleNamespace(monotonic=lambda: next(looks) * 3600.0)
-    with mock.patch.multiple(outbound, time=hours, SECONDS=15 * 3600.0):
+    with mock.patch.multiple(http_sender, time=hours, SECONDS=15 * 3600.0):
         yield
     assert next(looks) == 16
 
@@ -333,12 +333,12 @@ def hours_pass() -> Iterator[None]:
 @contextlib.contextmanager
 def little_is_left() -> Iterator[None]:
     """0.3 real seconds from when the request is sent, however long that took."""
-    reply = outbound._reply
+    reply = http_sender._reply
 
-    def soon(connection: ssl.SSLSocket, _: float) -> outbound.Reply:
+    def soon(connection: ssl.SSLSocket, _: float) -> http_sender.Reply:
         return reply(connection, time.monotonic() + 0.3)
 
-    with mock.patch.object(outbound, "_reply", side_effect=soon) as asked:
+    with mock.patch.object(http_sender, "_reply", side_effect=soon) as asked:
         yield
     asked.assert_called_once()
 
@@ -385,7 +385,7 @@ def test_a_body_that_would_unpack_to_gigabytes_is_never_read(relay: Relay):
 
 
 def test_fifteen_seconds_are_all_that_an_endpoint_has():
-    assert outbound.SECONDS == 15
+    assert http_sender.SECONDS == 15
 
 
 @pytest.mark.parametrize("wrong", ["another name", "another authority"])
@@ -417,5 +417,5 @@ def test_the_host_keeps_its_name_though_it_is_connected_to_by_address():
 
 
 def test_what_is_deployed_allows_the_public_only_and_no_setting_changes_that():
-    assert Rules(permits=outbound.is_public, ports=frozenset({443})) == outbound.PUBLIC
-    assert Sender().rules is outbound.PUBLIC
+    assert Rules(permits=http_sender.is_public, ports=frozenset({443})) == http_sender.PUBLIC
+    assert Sender().rules is http_sender.PUBLIC

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callback import sms_grammar
+from callback.triggers import sms_grammar
 from tests.histories.world import TABLE, World, caller
 from tests.scenarios.play import Play
 

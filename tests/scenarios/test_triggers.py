@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from callback import sms_grammar
 from callback.carrier.twilio.events import WITHHELD
+from callback.triggers import sms_grammar
 from tests.histories.world import TABLE
 from tests.local.carrier import twiml
 from tests.scenarios.play import Play

@@ -26,14 +26,10 @@ import yaml
 from twilio.rest import Client
 from werkzeug import Response
 
-from callback import clock, transitions
-from callback.deliveries import Delivery, DeliveryStore, failed
-from callback.endpoints import EndpointStore
-from callback.erasures import ErasureStore
+from callback import clock
 from callback.errors import CallbackNotFound, WebhookEndpointNotFound
-from callback.intake_store import IntakeStore
-from callback.listings import read_open
-from callback.models import (
+from callback.lifecycle import transitions
+from callback.lifecycle.models import (
     Callback,
     CallbackStatus,
     CloseReason,
@@ -44,11 +40,16 @@ from callback.models import (
     Scope,
     Step,
 )
-from callback.numbers import NumberStore, TenantNumber
-from callback.policy import PolicyStore
-from callback.suppression import SuppressionList
-from callback.table import Table
-from callback.tenants import ApiKey, Pepper, TenantStore, hash_of
+from callback.privacy.erasures import ErasureStore
+from callback.storage.intake import IntakeStore
+from callback.storage.listings import read_open
+from callback.storage.table import Table
+from callback.tenancy.numbers import NumberStore, TenantNumber
+from callback.tenancy.policy import PolicyStore
+from callback.tenancy.suppression import SuppressionList
+from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
+from callback.webhooks.deliveries import Delivery, DeliveryStore, failed
+from callback.webhooks.endpoints import EndpointStore
 from events import sign
 from tests.histories.world import without_rates
 from tests.local import aws, environment, heard, template
@@ -956,7 +957,7 @@ def test_a_client_is_told_and_told_again_unless_it_is_gone(
     endpoints, store = endpoints_of(world), deliveries_of(world)
     store.add(delivery(event))
     answering = f"""
-from callback.outbound import Reply
+from callback.webhooks.http_sender import Reply
 handler.sender.post = lambda *_: Reply({status}, None)
 """
     assert world.invoke("NotifyClient", event, answering) == {"batchItemFailures": []}

@@ -121,7 +121,7 @@ def test_our_own_package_is_complete(folder: Path) -> None:
 
     assert {path.relative_to(folder) for path in (folder / "callback").rglob("*.py")} == ours
     assert Path("callback/settings.py") in ours
-    table = Path("callback/prices.json")
+    table = Path("callback/admission/prices.json")
     assert (folder / table).read_bytes() == (LAYER / table).read_bytes()
 
 

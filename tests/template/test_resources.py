@@ -10,7 +10,9 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from callback import deliveries, erasing, idempotency, notifying, outbound
+from callback.privacy import erasing
+from callback.requests import idempotency
+from callback.webhooks import deliveries, http_sender, notifying
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -680,7 +682,7 @@ def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
 ) -> None:
     (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
 
-    assert outbound.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
+    assert http_sender.SECONDS < worker.timeout < deliveries.LEASE.total_seconds()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from callback import plan, transitions
-from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus, Order, Step, Waiting
-from callback.transitions import LegEvent
+from callback.lifecycle import timing, transitions
+from callback.lifecycle.models import (
+    Callback,
+    Leg,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Step,
+    Waiting,
+)
+from callback.lifecycle.transitions import LegEvent
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 SIDS = {LegName.A: "CA" + "a" * 32, LegName.B: "CA" + "b" * 32}
@@ -77,7 +86,7 @@ def connected(order: Order = Order.SEQUENTIAL) -> Callback:
     if order is Order.SIMULTANEOUS:
         both = dialed(dialed(both, LegName.A), LegName.B)
     for seconds, name in enumerate(
-        plan.STEPS[order][Step.FIRST] + plan.STEPS[order][Step.SECOND], 1
+        timing.STEPS[order][Step.FIRST] + timing.STEPS[order][Step.SECOND], 1
     ):
         both = joined(both, name, seconds * 10)
     return allowed(transitions.connect(both, at(20)))

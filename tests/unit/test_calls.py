@@ -3,12 +3,12 @@
 import pytest
 
 from callback import clock
-from callback.calls import Calls
+from callback.call_control.dialing import Calls
+from callback.call_control.steps import CallControl
 from callback.carrier.port import DialResult, Sent
-from callback.control import CallControl
 from callback.errors import CarrierUnavailable
-from callback.models import LegName, LegStatus, Order, Step
-from callback.policy import Policy, Standing
+from callback.lifecycle.models import LegName, LegStatus, Order, Step
+from callback.tenancy.policy import Policy, Standing
 from tests.unit.build import SIDS, at, callback, dialed, task
 
 

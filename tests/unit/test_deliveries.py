@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from callback import deliveries
-from callback.deliveries import LIFETIME, SCHEDULE, Delivery, DeliveryStatus
+from callback.webhooks import deliveries
+from callback.webhooks.deliveries import LIFETIME, SCHEDULE, Delivery, DeliveryStatus
 from tests.unit.build import NOON
 
 LONGEST_WAIT = SCHEDULE[-1]  # notifying.retry_after

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from callback.discretion import UNSAID, discreet
 from callback.errors import CallbackEnded
+from callback.observability.redaction import UNSAID, discreet
 
 HANDLERS = sorted((Path(__file__).parents[2] / "functions").glob("*/handler.py"))
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callback import events, transitions
-from callback.events import EventType
-from callback.models import (
+from callback.lifecycle import events, transitions
+from callback.lifecycle.events import EventType
+from callback.lifecycle.models import (
     Callback,
     CallbackStatus,
     LegName,
@@ -19,7 +19,7 @@ from callback.models import (
     from_record,
     to_record,
 )
-from callback.webhook_schema import EndpointRequest, Selection
+from callback.webhooks.schema import EndpointRequest, Selection
 from tests.unit import build
 
 

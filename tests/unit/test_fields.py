@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from callback import callbacks, creation, views
-from callback.models import (
+from callback.lifecycle.models import (
     Callback,
     Leg,
     Reservation,
@@ -21,8 +20,10 @@ from callback.models import (
     to_record,
     to_text,
 )
-from callback.schema import CallbackRequest
-from callback.table import to_item
+from callback.requests import creation, views
+from callback.requests.schema import CallbackRequest
+from callback.storage import callbacks
+from callback.storage.table import to_item
 from tests.unit.fields import changes, full, news
 
 # Of a request, what is not in the callback that is planned, and why.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callback import guards
+from callback.numbering import emergency
 
 
 @pytest.mark.parametrize("form", ["{}", "sip:{}@pbx.example", "sip:+{}@pbx.example"])
@@ -28,7 +28,7 @@ from callback import guards
     ],
 )
 def test_an_emergency_number_is_one_behind_a_digit_for_an_outside_line_too(digits, home, form):
-    assert guards.is_emergency(form.format(digits), home)
+    assert emergency.is_emergency(form.format(digits), home)
 
 
 @pytest.mark.parametrize("form", ["{}", "sip:{}@pbx.example"])
@@ -52,4 +52,4 @@ def test_an_emergency_number_is_one_behind_a_digit_for_an_outside_line_too(digit
     ],
 )
 def test_an_extension_that_only_looks_like_one_is_an_extension(digits, home, form):
-    assert not guards.is_emergency(form.format(digits), home)
+    assert not emergency.is_emergency(form.format(digits), home)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from callback import destinations, hours
-from callback.policy import CallingWindow
+from callback.admission import calling_window
+from callback.numbering import destinations
+from callback.tenancy.policy import CallingWindow
 
 DAILY = CallingWindow(time(8), time(21), frozenset(range(7)))
 ALL_DAY = CallingWindow(time(0), None, frozenset(range(7)))
@@ -45,7 +46,7 @@ def utc(text: str) -> datetime:
     ],
 )
 def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, inside):
-    assert hours.inside(window, zones, utc(at)) is inside
+    assert calling_window.inside(window, zones, utc(at)) is inside
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, insid
     ],
 )
 def test_the_next_time_is_the_first_minute_that_is_inside(window, zones, after, at):
-    assert hours.next_inside(window, zones, utc(after)) == utc(at)
+    assert calling_window.next_inside(window, zones, utc(after)) == utc(at)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_the_next_time_is_the_first_minute_that_is_inside(window, zones, after, 
     ids=["never in both", "no zone is known"],
 )
 def test_where_there_is_no_next_time_none_is_told(window, zones):
-    assert hours.next_inside(window, zones, utc("2026-11-24T12:00")) is None
+    assert calling_window.next_inside(window, zones, utc("2026-11-24T12:00")) is None
 
 
 @pytest.mark.parametrize(

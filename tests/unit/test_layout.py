@@ -11,8 +11,73 @@ MODULES = {path.relative_to(LAYER).as_posix(): path for path in LAYER.rglob("*.p
 
 def speaks_http(module: str) -> bool:
     """Transport, the rendering of results, and what only a function that is asked over HTTP has."""
-    folder, _, name = module.rpartition("/")
-    return name in {"http.py", "responses.py"} or folder == "api"
+    folder = module.rpartition("/")[0]
+    return module == "http.py" or folder == "api"
+
+
+# A package imports only what stands before it; "" are the modules of no package.
+ORDER = (
+    "",
+    "lifecycle",
+    "numbering",
+    "observability",
+    "storage",
+    "carrier",
+    "carrier/twilio",
+    "tenancy",
+    "webhooks",
+    "admission",
+    "call_control",
+    "requests",
+    "triggers",
+    "privacy",
+    "api",
+    "admin",
+)
+# The operator's command stands above all packages, though it lies beside them.
+ABOVE_ALL = {"admin.py": "admin"}
+
+
+def package_of(module: str) -> str:
+    return ABOVE_ALL.get(module, module.rpartition("/")[0])
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Those of the layer, as in MODULES; what is imported for type checking alone as well."""
+    names = {name.removeprefix("callback.").replace(".", "/") for name in imported(path)}
+    return {f"{name}.py" for name in names} & set(MODULES)
+
+
+def test_a_package_imports_only_what_stands_before_it():
+    wrong = {
+        f"{module} imports {other}"
+        for module, path in MODULES.items()
+        for other in imported_modules(path)
+        if ORDER.index(package_of(other)) > ORDER.index(package_of(module))
+    }
+    assert wrong == set()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """With the order above, a circle can only lie within one package."""
+    left = {module: imported_modules(path) for module, path in MODULES.items()}
+    while free := {module for module, others in left.items() if not others & set(left)}:
+        left = {module: others for module, others in left.items() if module not in free}
+    assert left == {}
+
+
+def test_only_what_belongs_to_no_package_lies_beside_them():
+    beside = {path.stem for path in LAYER.glob("[!_]*.py")}
+    assert beside == {
+        "admin", "amounts", "aws", "clock", "errors", "http", "scopes", "settings", "validation",
+    }  # fmt: skip
+
+
+def test_a_package_is_loaded_for_what_is_imported_from_it_and_for_nothing_else():
+    """A re-export would load a module that nobody asked for, at each cold start."""
+    initial = {path for path in LAYER.rglob("__init__.py") if path.parent != LAYER}
+    assert len(initial) == len(set(ORDER) - {"", "admin"})
+    assert {path.read_text(encoding="utf-8") for path in initial} == {""}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -43,9 +108,9 @@ def test_a_use_case_returns_a_result_and_renders_none():
     renders = {
         module
         for module, path in MODULES.items()
-        if {"callback.http", "callback.responses"} & set(imported(path))
+        if {"callback.http", "callback.api.responses"} & set(imported(path))
     }
-    assert "responses.py" in renders
+    assert "api/responses.py" in renders
     assert {module for module in renders - door if not speaks_http(module)} == set()
 
 
@@ -54,8 +119,8 @@ MOST_PARAMETERS = 4
 
 # Data of one fact or one query. None takes more than two collaborators.
 LONGER = {
-    "once.may": "who did what to whom, how often it is allowed, and the id of this one",
-    "once.may_so_often": "likewise",
+    "throttle.may": "who did what to whom, how often it is allowed, and the id of this one",
+    "throttle.may_so_often": "likewise",
     "signature.genuine_form": "a request, what verifies it, and the shapes of its fields",
     "listings.page": "a query: each is a filter or a bound",
     "transitions.answer": "the fence compares them all, and a pure function takes the time",

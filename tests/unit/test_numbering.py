@@ -3,7 +3,7 @@
 import phonenumbers
 import pytest
 
-from callback import numbering
+from callback.numbering import phone_numbers
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from callback import numbering
     ],
 )
 def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
-    assert numbering.read(written, home) == number
+    assert phone_numbers.read(written, home) == number
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
     ],
 )
 def test_a_number_has_a_country_and_is_somebodys_telephone_or_is_not(number, region, plain):
-    assert numbering.region(number) == region
-    assert numbering.is_plain(number) is plain
+    assert phone_numbers.region(number) == region
+    assert phone_numbers.is_plain(number) is plain
 
 
 AT_A_PBX = {
@@ -118,23 +118,23 @@ AT_A_PBX = {
 
 @pytest.mark.parametrize(("address", "home"), AT_A_PBX)
 def test_an_address_is_every_telephone_that_a_pbx_may_ring_for_it(address, home):
-    found = numbering.telephones(address, home)
+    found = phone_numbers.telephones(address, home)
     assert list(found) == AT_A_PBX[address, home]
-    assert all(numbering.is_e164(number) for number in found)
+    assert all(phone_numbers.is_e164(number) for number in found)
 
 
-@pytest.mark.parametrize("home", sorted(numbering.REGIONS))
+@pytest.mark.parametrize("home", sorted(phone_numbers.REGIONS))
 def test_short_extensions_are_no_telephones_wherever_we_are(home):
     for digits in range(2, 7):
         for number in range(10):
-            assert numbering.telephones(str(number) * digits, home) == ()
+            assert phone_numbers.telephones(str(number) * digits, home) == ()
 
 
 EXAMPLES = {
     home: phonenumbers.format_number(
         phonenumbers.example_number(home), phonenumbers.PhoneNumberFormat.E164
     )
-    for home in sorted(numbering.REGIONS)
+    for home in sorted(phone_numbers.REGIONS)
 }
 
 
@@ -146,12 +146,12 @@ EXAMPLES = {
 def test_a_number_is_found_in_all_digits_that_lead_to_it(home, number):
     assert len(EXAMPLES) > 200
     for before in ("+", "", "00", "011", "900", "9011", "9", "8", "0"):
-        assert number in numbering.telephones(f"sip:{before}{number[1:]}@pbx.example", home)
+        assert number in phone_numbers.telephones(f"sip:{before}{number[1:]}@pbx.example", home)
 
 
 @pytest.mark.parametrize(
     "text", ["", "14155550123", "+0415555", "+1415555012\n", "+１４１５５５５０１２３"]
 )
 def test_what_is_not_e164_is_not_taken_for_it(text):
-    assert not numbering.is_e164(text)
-    assert numbering.is_e164("+14155550123")
+    assert not phone_numbers.is_e164(text)
+    assert phone_numbers.is_e164("+14155550123")

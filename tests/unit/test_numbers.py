@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from callback.numbers import NoSuchNumber, NumberStore, NumberTaken, TenantNumber
-from callback.table import Table
-from callback.tenants import NoSuchTenant, TenantStore
+from callback.storage.table import Table
+from callback.tenancy.numbers import NoSuchNumber, NumberStore, NumberTaken, TenantNumber
+from callback.tenancy.tenants import NoSuchTenant, TenantStore
 
 LINE = TenantNumber(
     "+14155550100",

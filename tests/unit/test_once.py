@@ -7,8 +7,8 @@ import pytest
 
 from callback import clock
 from callback.amounts import Rate
-from callback.once import Once
-from callback.table import Table
+from callback.storage.table import Table
+from callback.triggers.throttle import Once
 from tests.unit.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)

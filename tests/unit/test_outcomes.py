@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from callback import outcomes, transitions, views
-from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Order
+from callback.lifecycle import outcomes, transitions
+from callback.lifecycle.models import CloseReason, LegName, LegOutcome, LegStatus, Order
+from callback.requests import views
 from tests.unit.build import (
     allowed,
     at,

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from callback import clock, policy
-from callback.policy import InvalidValue, Policy, PolicyStore, UnknownField
-from callback.table import Table
-from callback.tenants import NoSuchTenant, TenantStore
+from callback import clock
+from callback.storage.table import Table
+from callback.tenancy import policy
+from callback.tenancy.policy import InvalidValue, Policy, PolicyStore, UnknownField
+from callback.tenancy.tenants import NoSuchTenant, TenantStore
 from tests.unit.build import NOON
 
 TEXTS = {

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from callback import clock, transitions
-from callback.calls import Calls
+from callback import clock
+from callback.call_control.dialing import Calls
+from callback.call_control.reconcile import Reconciliation
 from callback.errors import CarrierUnavailable
-from callback.intake_store import IntakeStore
-from callback.models import CloseReason, LegName, LegOutcome, LegStatus, Step
-from callback.reconcile import Reconciliation
-from callback.table import Table
+from callback.lifecycle import transitions
+from callback.lifecycle.models import CloseReason, LegName, LegOutcome, LegStatus, Step
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
 from tests.unit.build import (
     NOON,
     SIDS,

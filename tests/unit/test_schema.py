@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callback import outcomes, schema
 from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidRequest
-from callback.models import CloseReason, LegOutcome, LegStatus, Order
+from callback.lifecycle import outcomes
+from callback.lifecycle.models import CloseReason, LegOutcome, LegStatus, Order
+from callback.requests import schema
 from tests.unit.build import at, callback
 
 SEED = {

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 import pytest
 from twilio.base.exceptions import TwilioRestException
 
-from callback import outcomes, transitions
 from callback.carrier.twilio.client import classify
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, genuine_form
 from callback.errors import Forbidden
-from callback.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
-from callback.transitions import LegEvent
+from callback.lifecycle import outcomes, transitions
+from callback.lifecycle.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
+from callback.lifecycle.transitions import LegEvent
 from tests.unit.build import (
     SIDS,
     allowed,

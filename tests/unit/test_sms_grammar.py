@@ -4,11 +4,12 @@ from typing import get_args
 
 import pytest
 
-from callback import errors, sms, sms_grammar
+from callback import errors
 from callback.carrier.reports import OptOut
 from callback.carrier.twilio import events
-from callback.models import CallbackStatus
-from callback.sms_grammar import Command, Text, parse
+from callback.lifecycle.models import CallbackStatus
+from callback.triggers import sms, sms_grammar
+from callback.triggers.sms_grammar import Command, Text, parse
 
 
 @pytest.mark.parametrize(

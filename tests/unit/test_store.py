@@ -9,13 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from callback import cancellation, clock, transitions
+from callback import clock
+from callback.call_control.workflow import Workflow
 from callback.errors import CallbackNotFound, InvalidRequest, StoreContended
-from callback.holdings import Holdings
-from callback.idempotency_store import LIFETIME, Key
-from callback.intake_store import IntakeStore
-from callback.listings import forget_open, read_open
-from callback.models import (
+from callback.lifecycle import transitions
+from callback.lifecycle.models import (
     Callback,
     CallbackStatus,
     CloseReason,
@@ -26,8 +24,12 @@ from callback.models import (
     Step,
     to_text,
 )
-from callback.table import Table
-from callback.workflow import Workflow
+from callback.requests import cancellation
+from callback.storage.erasure import Holdings
+from callback.storage.idempotency_keys import LIFETIME, Key
+from callback.storage.intake import IntakeStore
+from callback.storage.listings import forget_open, read_open
+from callback.storage.table import Table
 from tests.unit.build import NOON, at, callback, dialed, task
 from tests.unit.fields import full
 
@@ -196,8 +198,8 @@ def test_an_empty_list_is_one_empty_page(store):
 
 
 def test_a_rare_match_is_found_however_far_back_it_lies(store, monkeypatch):
-    monkeypatch.setattr("callback.listings._PAGE", 8)
-    monkeypatch.setattr("callback.listings._EXAMINED_AT_MOST", 20)
+    monkeypatch.setattr("callback.storage.listings._PAGE", 8)
+    monkeypatch.setattr("callback.storage.listings._EXAMINED_AT_MOST", 20)
     ids = add(store, 30)
     store.change(ids[-1], transitions.cancel)
     pages = listed(store, wanted=lambda c: c.close_reason is not None)

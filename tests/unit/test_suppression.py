@@ -5,9 +5,9 @@ import json
 import pytest
 
 from callback import clock
-from callback.models import to_text
-from callback.suppression import SuppressionList
-from callback.table import Table
+from callback.lifecycle.models import to_text
+from callback.storage.table import Table
+from callback.tenancy.suppression import SuppressionList
 from tests.unit.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"

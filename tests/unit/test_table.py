@@ -2,11 +2,10 @@
 
 import pytest
 
-from callback.callbacks import CallbackStore
-from callback.deliveries import DeliveryStore
-from callback.erasures import ErasureStore
 from callback.errors import CallbackNotFound, DeliveryNotFound, ErasureNotFound
-from callback.table import (
+from callback.privacy.erasures import ErasureStore
+from callback.storage.callbacks import CallbackStore
+from callback.storage.table import (
     ABSENT,
     CONDITION_FAILED,
     PRESENT,
@@ -18,7 +17,8 @@ from callback.table import (
     put_row,
     update_row,
 )
-from callback.tenants import TenantStore
+from callback.tenancy.tenants import TenantStore
+from callback.webhooks.deliveries import DeliveryStore
 
 ids = pytest.mark.parametrize(
     "too_long", ["x" * 3000, "x" * 2048, "\N{TELEPHONE SIGN}" * 700], ids=["3000", "2048", "bytes"]

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from callback import clock, http, tenants
+from callback import clock, http
 from callback.errors import ScopeMissing
 from callback.scopes import Scope
-from callback.table import Table
+from callback.storage.table import Table
+from callback.tenancy import tenants
 from tests.unit.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callback import plan, transitions
-from callback.models import (
+from callback.lifecycle import timing, transitions
+from callback.lifecycle.models import (
     CallbackStatus,
     CloseReason,
     LegName,
@@ -126,7 +126,7 @@ def test_a_leg_that_is_to_wait_is_not_claimed_before_and_then_as_any_other():
 
 @pytest.mark.parametrize(("told", "least", "most"), [(1, 1, 1.25), (20, 20, 25), (3600, 20, 25)])
 def test_a_leg_waits_as_long_as_it_was_told_or_a_little_longer_within_bounds(told, least, most):
-    pauses = [plan.pause(timedelta(seconds=told), chance) for chance in (0, 0.5, 1)]
+    pauses = [timing.pause(timedelta(seconds=told), chance) for chance in (0, 0.5, 1)]
     assert pauses == sorted(set(pauses))
     assert (pauses[0], pauses[-1]) == (timedelta(seconds=least), timedelta(seconds=most))
 

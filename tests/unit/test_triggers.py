@@ -5,15 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from callback import errors, posting, responses
-from callback.admission import Admission
-from callback.destinations import DialPlan
-from callback.intake import Intake
-from callback.models import Source
-from callback.table import Table
-from callback.tenants import NoSuchTenant, TenantStore
-from callback.trigger_queue import TriggerQueue, TriggerStore
-from callback.triggers import QueuedTriggers
+from callback import errors
+from callback.admission.rules import Admission
+from callback.api import responses
+from callback.lifecycle.models import Source
+from callback.numbering.destinations import DialPlan
+from callback.requests import idempotent
+from callback.requests.intake import Intake
+from callback.storage.table import Table
+from callback.tenancy.tenants import NoSuchTenant, TenantStore
+from callback.triggers.accepting import QueuedTriggers
+from callback.triggers.queue import TriggerQueue, TriggerStore
 from tests.unit.build import callback
 
 ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
@@ -35,9 +37,9 @@ def posted(monkeypatch):
         seen.requests.append((requested, key))
         if seen.error:
             raise seen.error
-        return posting.Accepted(callback(), {})
+        return idempotent.Accepted(callback(), {})
 
-    monkeypatch.setattr(posting, "post", post)
+    monkeypatch.setattr(idempotent, "post", post)
     return seen
 
 

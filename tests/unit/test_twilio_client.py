@@ -17,12 +17,13 @@ import requests
 import urllib3
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
-from callback import clock, transitions
+from callback import clock
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.port import Sent
 from callback.carrier.twilio.client import TwilioCarrier, classify
 from callback.errors import CarrierUnavailable
-from callback.models import Leg, LegName, LegStatus
+from callback.lifecycle import transitions
+from callback.lifecycle.models import Leg, LegName, LegStatus
 from tests.unit.build import NOON, SIDS, allowed, at, callback
 from tests.unit.secret import ACCOUNT_SID, Secret
 

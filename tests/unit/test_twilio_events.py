@@ -14,8 +14,8 @@ from callback.carrier.reports import (
 )
 from callback.carrier.twilio import events
 from callback.errors import Forbidden
-from callback.models import LegName, LegOutcome, LegStatus
-from callback.transitions import LegEvent
+from callback.lifecycle.models import LegName, LegOutcome, LegStatus
+from callback.lifecycle.transitions import LegEvent
 from tests.unit.build import NOON
 
 SID = "CA" + "a" * 32

@@ -6,7 +6,7 @@ import pytest
 
 from callback.carrier.instructions import HangUp, Instruction, Join, Play, Reject, Say
 from callback.carrier.twilio import twiml
-from callback.models import LegName
+from callback.lifecycle.models import LegName
 
 XML = '<?xml version="1.0" encoding="UTF-8"?><Response>{}</Response>'
 ROOM = Join(

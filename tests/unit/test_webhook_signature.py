@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from callback import webhook_signature
+from callback.webhooks import signature
 
 # The specification's own (standard-webhooks/standard-webhooks, spec, "Verifying").
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -17,7 +17,7 @@ SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_the_published_vector():
-    assert webhook_signature.headers(MESSAGE_ID, BODY, AT, [SECRET]) == {
+    assert signature.headers(MESSAGE_ID, BODY, AT, [SECRET]) == {
         "webhook-id": MESSAGE_ID,
         "webhook-timestamp": "1614265330",
         "webhook-signature": SIGNATURE,
@@ -25,7 +25,7 @@ def test_the_published_vector():
 
 
 def test_a_secret_is_random_and_as_long_as_the_specification_asks():
-    secrets = {webhook_signature.new_secret() for _ in range(100)}
+    secrets = {signature.new_secret() for _ in range(100)}
     assert len(secrets) == 100
     for secret in secrets:
         assert secret.startswith("whsec_")
@@ -34,9 +34,9 @@ def test_a_secret_is_random_and_as_long_as_the_specification_asks():
 
 @pytest.mark.parametrize("body", ["{}", BODY, '{"name": "\u00e9\u4e2d"}'])
 def test_each_of_two_secrets_verifies_by_itself_and_no_other_does(body: str):
-    keys = [webhook_signature.new_secret() for _ in range(2)]
-    headers = webhook_signature.headers("msg_1", body, datetime.now(UTC), keys)
+    keys = [signature.new_secret() for _ in range(2)]
+    headers = signature.headers("msg_1", body, datetime.now(UTC), keys)
     for key in keys:
         Webhook(key).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
-        Webhook(webhook_signature.new_secret()).verify(body, headers)
+        Webhook(signature.new_secret()).verify(body, headers)

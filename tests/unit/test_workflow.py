@@ -8,9 +8,15 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from botocore.stub import Stubber
 
-from callback import plan, transitions
-from callback.models import CloseReason, LegName, Order, Step
-from callback.workflow import CALLBACK_OVER, SettleQueue, Workflow, close_reason, closing_of
+from callback.call_control.workflow import (
+    CALLBACK_OVER,
+    SettleQueue,
+    Workflow,
+    close_reason,
+    closing_of,
+)
+from callback.lifecycle import timing, transitions
+from callback.lifecycle.models import CloseReason, LegName, Order, Step
 from tests.unit import build
 
 MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:local-callback"
@@ -190,8 +196,8 @@ def test_an_execution_is_told_ids_and_bounds_and_nothing_else(states, order):
     told = json.loads(started_with(states, callback))
     assert told == {
         "callback_id": "cb-1",
-        "first_step_seconds": plan.step_bound(callback, Step.FIRST).total_seconds(),
-        "second_step_seconds": plan.step_bound(callback, Step.SECOND).total_seconds(),
+        "first_step_seconds": timing.step_bound(callback, Step.FIRST).total_seconds(),
+        "second_step_seconds": timing.step_bound(callback, Step.SECOND).total_seconds(),
     }
     assert told["first_step_seconds"] < callback.max_duration_seconds < told["second_step_seconds"]
     assert all(type(bound) is int for name, bound in told.items() if name.endswith("_seconds"))

@@ -14,26 +14,19 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from callback import (
-    addresses,
-    amounts,
-    aws,
-    numbering,
-    numbers,
-    policy,
-    prices,
-    suppression,
-    tenants,
-)
-from callback.endpoints import EndpointStore
-from callback.erasures import Erasure, ErasureStore
-from callback.models import to_text
-from callback.numbers import NumberStore, TenantNumber
-from callback.policy import PolicyStore
+from callback import amounts, aws
+from callback.admission import prices
+from callback.lifecycle.models import to_text
+from callback.numbering import addresses, phone_numbers
+from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
-from callback.suppression import SuppressionList
-from callback.table import Table, TransactionCanceled
-from callback.tenants import ApiKey, Pepper, TenantStore
+from callback.storage.table import Table, TransactionCanceled
+from callback.tenancy import numbers, policy, suppression, tenants
+from callback.tenancy.numbers import NumberStore, TenantNumber
+from callback.tenancy.policy import PolicyStore
+from callback.tenancy.suppression import SuppressionList
+from callback.tenancy.tenants import ApiKey, Pepper, TenantStore
+from callback.webhooks.endpoints import EndpointStore
 
 _Client = TypeVar("_Client")
 _Command = Callable[[str, str], argparse.ArgumentParser]  # its name, and what it is about
@@ -186,7 +179,7 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _number(text: str) -> str:
-    if not numbering.is_e164(text):
+    if not phone_numbers.is_e164(text):
         raise argparse.ArgumentTypeError("give it as E.164, such as +14155550100")
     return text
 
@@ -290,7 +283,7 @@ def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> 
     if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
         raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
     value = policy.parsed(field, text)
-    if field == "allowed_regions" and not value <= numbering.REGIONS:
+    if field == "allowed_regions" and not value <= phone_numbers.REGIONS:
         raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
     if field == "daily_spend" and value.currency != prices.read().currency:
         raise policy.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")

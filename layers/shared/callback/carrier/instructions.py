@@ -5,7 +5,7 @@ Each carrier's package renders them in that carrier's language.
 
 from dataclasses import dataclass
 
-from callback.models import LegName
+from callback.lifecycle.models import LegName
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from callback.models import Callback, Leg, LegName, LegStatus
-from callback.transitions import LegEvent
+from callback.lifecycle.models import Callback, Leg, LegName, LegStatus
+from callback.lifecycle.transitions import LegEvent
 
 
 class Sent(StrEnum):

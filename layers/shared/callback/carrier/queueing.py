@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
-from callback.models import Leg
+from callback.lifecycle.models import Leg
 
 logger = Logger(child=True)
 

@@ -7,8 +7,8 @@ because a webhook's cold start pays for each: a frozen dataclass takes four time
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from callback.models import LegName
-from callback.transitions import LegEvent
+from callback.lifecycle.models import LegName
+from callback.lifecycle.transitions import LegEvent
 
 
 class PartyJoined(NamedTuple):

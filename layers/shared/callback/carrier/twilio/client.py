@@ -20,15 +20,17 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 
-from callback import addresses, clock, plan, transitions
+from callback import clock
 from callback.carrier.credentials import Credentials, CredentialStore
 from callback.carrier.instructions import HangUp, Say
 from callback.carrier.port import DialResult, Sent
 from callback.carrier.twilio import events, twiml
 from callback.errors import CarrierUnavailable
-from callback.models import Callback, Leg, LegName, LegOutcome, LegStatus
+from callback.lifecycle import timing, transitions
+from callback.lifecycle.models import Callback, Leg, LegName, LegOutcome, LegStatus
+from callback.lifecycle.transitions import LegEvent
+from callback.numbering import addresses
 from callback.settings import DialSettings
-from callback.transitions import LegEvent
 
 logger = Logger(child=True)
 
@@ -197,7 +199,7 @@ class TwilioCarrier:
                 status_callback=f"{self._public_url}/carrier/status/{place}{twiml.RETRIES}",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
                 timeout=leg.ring_timeout_seconds,
-                time_limit=int(plan.time_limit(callback, name).total_seconds()),
+                time_limit=int(timing.time_limit(callback, name).total_seconds()),
             )
 
         try:

@@ -16,8 +16,8 @@ from callback.carrier.reports import (
     UnknownRoomEvent,
 )
 from callback.errors import Forbidden
-from callback.models import LegName, LegOutcome, LegStatus
-from callback.transitions import LegEvent
+from callback.lifecycle.models import LegName, LegOutcome, LegStatus
+from callback.lifecycle.transitions import LegEvent
 
 # CallStatus, in webhooks and on the Call resource (Twilio docs, call-resource).
 # `initiated` is reported when the call leaves the carrier's queue; nothing rings yet.

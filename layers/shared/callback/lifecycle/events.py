@@ -1,0 +1,163 @@
+"""What clients are told of a callback: events, told from how one write changed its row.
+
+Nothing here reads a clock or a database, so an event that is derived again, after a crash, is the
+same to the byte. `sequence` counts a callback's events from 1 and has no gaps: the row itself
+keeps the count (`Callback.event_count`), written with the very change that makes the events.
+
+Payloads are thin: ids, statuses, outcomes and times; whoever wants a number asks the API.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from callback.lifecycle.models import (
+    Callback,
+    CallbackStatus,
+    Leg,
+    LegName,
+    LegStatus,
+    leg_times,
+    maybe_text,
+    to_text,
+)
+
+
+class EventType(StrEnum):
+    CALLBACK_ACCEPTED = "callback.accepted"
+    LEG_DIALING = "leg.dialing"
+    LEG_QUEUED = "leg.queued"
+    LEG_RINGING = "leg.ringing"
+    LEG_ANSWERED = "leg.answered"
+    LEG_JOINED = "leg.joined"
+    LEG_ENDED = "leg.ended"
+    CALLBACK_CONNECTED = "callback.connected"
+    CALLBACK_ENDED = "callback.ended"
+
+
+EVERY_LEG_EVENT = "leg.*"
+
+# Only for trying out an endpoint; it is sent whatever the endpoint has selected.
+TEST = "webhook.test"
+
+# A leg that skips a status has no event for it; `planned` and `unknown` are nobody's news.
+_OF_LEG: dict[LegStatus, EventType] = {
+    LegStatus.DIALING: EventType.LEG_DIALING,
+    LegStatus.QUEUED: EventType.LEG_QUEUED,
+    LegStatus.RINGING: EventType.LEG_RINGING,
+    LegStatus.ANSWERED: EventType.LEG_ANSWERED,
+    LegStatus.JOINED: EventType.LEG_JOINED,
+    LegStatus.ENDED: EventType.LEG_ENDED,
+}
+
+_OF_CALLBACK: dict[CallbackStatus, EventType] = {
+    CallbackStatus.CONNECTED: EventType.CALLBACK_CONNECTED,
+    CallbackStatus.ENDED: EventType.CALLBACK_ENDED,
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """`message_id` is the same however often the event is sent; `payload` is JSON."""
+
+    message_id: str
+    type: EventType
+    callback_id: str
+    sequence: int
+    at: datetime
+    payload: str
+
+
+def of(old: Callback | None, new: Callback) -> list[Event]:
+    """The events of one write, oldest first; `old` None: the callback was just stored."""
+    kinds = _kinds(old, new)
+    first = new.event_count - len(kinds) + 1
+    return [_event(new, *kind, sequence) for sequence, kind in enumerate(kinds, first)]
+
+
+def counted(old: Callback, new: Callback) -> Callback:
+    """`new` with the count that is to be written with it."""
+    return replace(new, event_count=old.event_count + len(_kinds(old, new)))
+
+
+def selected(kind: str, events: Iterable[str]) -> bool:
+    """Whether somebody who asked for `events` wants one of this type."""
+    return kind in events or (kind.startswith("leg.") and EVERY_LEG_EVENT in events)
+
+
+def _kinds(old: Callback | None, new: Callback) -> list[tuple[EventType, LegName | None]]:
+    if old is None:
+        return [(EventType.CALLBACK_ACCEPTED, None)]
+    kinds: list[tuple[EventType, LegName | None]] = []
+    for name in LegName:
+        status = new.leg(name).status
+        if status is not old.leg(name).status and status in _OF_LEG:
+            kinds.append((_OF_LEG[status], name))
+    if new.status is not old.status and new.status in _OF_CALLBACK:
+        kinds.append((_OF_CALLBACK[new.status], None))
+    return kinds
+
+
+def _event(callback: Callback, kind: EventType, name: LegName | None, sequence: int) -> Event:
+    at = _time_of(callback, kind, name)
+    data: dict[str, Any] = {
+        "callback_id": callback.callback_id,
+        "sequence": sequence,
+        "status": callback.status,
+        "outcome": callback.outcome,
+        "cause": callback.cause,
+        "created_at": to_text(callback.created_at),
+        "connected_at": maybe_text(callback.connected_at),
+        "ended_at": maybe_text(callback.ended_at),
+    }
+    if name:
+        data["leg"] = _leg(name, callback.leg(name))
+    return Event(
+        message_id=f"msg_{callback.callback_id}_{sequence}",
+        type=kind,
+        callback_id=callback.callback_id,
+        sequence=sequence,
+        at=at,
+        payload=payload(kind, at, data),
+    )
+
+
+def payload(kind: str, at: datetime, data: dict[str, Any]) -> str:
+    """The body of a webhook (Standard Webhooks 1.0.0, "Payload structure")."""
+    return json.dumps({"type": kind, "timestamp": to_text(at), "data": data}, separators=(",", ":"))
+
+
+def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
+    return {
+        "name": name,
+        "status": leg.status,
+        "outcome": leg.outcome,
+        "cause": leg.cause,
+        "carrier_code": leg.carrier_code,
+        "attempt": leg.attempt,
+        **leg_times(leg),
+        "seconds": leg.seconds,
+    }
+
+
+def _time_of(callback: Callback, kind: EventType, name: LegName | None) -> datetime:
+    """When it happened, as far as the row tells: for what has no time of its own, the time of
+    what came last before it."""
+    known = [callback.created_at]
+    if name:
+        leg = callback.leg(name)
+        told = {
+            EventType.LEG_RINGING: leg.ringing_at,
+            EventType.LEG_ANSWERED: leg.answered_at,
+            EventType.LEG_JOINED: leg.joined_at,
+            EventType.LEG_ENDED: leg.ended_at,
+        }.get(kind, leg.dialed_at)
+    elif kind is EventType.CALLBACK_CONNECTED:
+        told = callback.connected_at
+        known += [leg.joined_at for leg in callback.legs if leg.joined_at]
+    else:
+        told = callback.ended_at
+    return told or max(known)

@@ -1,0 +1,331 @@
+"""What may follow what: tables, and pure functions from one callback to the next.
+
+Nothing here reads a clock, a database or the carrier. Every function takes a Callback and
+answers the changed Callback, or None where the change is not allowed: losing is an answer.
+`CallbackStore.change` makes each of them atomic.
+
+Carrier events may come late, twice, shuffled or never, so `record` is a merge: whatever the
+order, the same set of events gives the same record. Statuses only move forward, times keep
+the earliest telling, durations the largest, and of two contradicting outcomes the one with
+precedence wins. What stands beside an outcome (its cause, the carrier's code) is kept once known.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from callback.lifecycle import outcomes, timing
+from callback.lifecycle.models import (
+    Callback,
+    CallbackStatus,
+    CloseReason,
+    Leg,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Step,
+    Waiting,
+)
+
+_T = TypeVar("_T", str, int)
+
+_AFTER_THE_CARRIER_TOOK_IT = (
+    LegStatus.QUEUED,
+    LegStatus.RINGING,
+    LegStatus.ANSWERED,
+    LegStatus.JOINED,
+    LegStatus.ENDED,
+)
+
+# A leg may skip forward, never back. The one way back is dialing → planned, for a request
+# that certainly never reached the carrier.
+LEG_MAY_BECOME: dict[LegStatus, frozenset[LegStatus]] = {
+    LegStatus.PLANNED: frozenset({LegStatus.DIALING, LegStatus.ENDED}),
+    LegStatus.DIALING: frozenset(
+        {LegStatus.PLANNED, LegStatus.UNKNOWN, *_AFTER_THE_CARRIER_TOOK_IT}
+    ),
+    LegStatus.UNKNOWN: frozenset(_AFTER_THE_CARRIER_TOOK_IT),
+    LegStatus.QUEUED: frozenset(_AFTER_THE_CARRIER_TOOK_IT[1:]),
+    LegStatus.RINGING: frozenset(_AFTER_THE_CARRIER_TOOK_IT[2:]),
+    LegStatus.ANSWERED: frozenset(_AFTER_THE_CARRIER_TOOK_IT[3:]),
+    LegStatus.JOINED: frozenset(_AFTER_THE_CARRIER_TOOK_IT[4:]),
+    LegStatus.ENDED: frozenset(),
+}
+
+CALLBACK_MAY_BECOME: dict[CallbackStatus, frozenset[CallbackStatus]] = {
+    CallbackStatus.ACCEPTED: frozenset(CallbackStatus) - {CallbackStatus.ACCEPTED},
+    CallbackStatus.CALLING_FIRST: frozenset(
+        {CallbackStatus.CALLING_SECOND, CallbackStatus.CONNECTED, CallbackStatus.ENDED}
+    ),
+    CallbackStatus.CALLING_SECOND: frozenset({CallbackStatus.CONNECTED, CallbackStatus.ENDED}),
+    CallbackStatus.CALLING_BOTH: frozenset({CallbackStatus.CONNECTED, CallbackStatus.ENDED}),
+    CallbackStatus.CONNECTED: frozenset({CallbackStatus.ENDED}),
+    CallbackStatus.ENDED: frozenset(),
+}
+
+# Of two outcomes of one leg the one that stands earlier here wins. Our own verdicts come first:
+# what was told to the client as the end is not taken back.
+_OUTCOME_PRECEDENCE = (
+    LegOutcome.DIAL_OUTCOME_UNKNOWN,
+    LegOutcome.REJECTED,
+    LegOutcome.COMPLETED,
+    LegOutcome.BUSY,
+    LegOutcome.NO_ANSWER,
+    LegOutcome.FAILED,
+    LegOutcome.CANCELED,
+)
+
+_TIME_OF: dict[LegStatus, str] = {
+    LegStatus.RINGING: "ringing_at",
+    LegStatus.ANSWERED: "answered_at",
+    LegStatus.JOINED: "joined_at",
+    LegStatus.ENDED: "ended_at",
+}
+
+# How long one create request may take, all in all. A claim older than this whose process
+# never reported back is nobody's: whoever closes the callback may say so.
+DIAL_DEADLINE = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class LegEvent:
+    """Something that became known about one leg's call.
+
+    `status` None is a word of the carrier's that we do not know (kept in `word`).
+    `seconds` counts answered seconds and comes with the end. `left_queue`: the carrier begins to
+    dial just now.
+    """
+
+    status: LegStatus | None
+    at: datetime
+    call_sid: str | None = None
+    outcome: LegOutcome | None = None
+    cause: str | None = None
+    carrier_code: int | None = None
+    seconds: int | None = None
+    word: str | None = None
+    left_queue: bool = False
+
+
+def over(callback: Callback) -> bool:
+    """Nothing more may be dialed or joined: one party is gone, or we are closing."""
+    return callback.close_reason is not None or any(leg.ended for leg in callback.legs)
+
+
+def step_done(callback: Callback, step: Step) -> bool:
+    """The first step is done when its legs are in the room; the second lasts until the end."""
+    return step is Step.FIRST and all(
+        callback.leg(name).status is LegStatus.JOINED for name in timing.of_step(callback, step)
+    )
+
+
+def _may_call_second(callback: Callback, name: LegName) -> bool:
+    return name in timing.of_step(callback, Step.FIRST) or step_done(callback, Step.FIRST)
+
+
+def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
+    """Take the right to dial this leg. Exactly one claimant gets it."""
+    leg = callback.leg(name)
+    if leg.status is not LegStatus.PLANNED or over(callback):
+        return None
+    if not _may_call_second(callback, name) or (leg.not_before and now < leg.not_before):
+        return None
+    claimed = replace(
+        leg,
+        status=LegStatus.DIALING,
+        attempt=leg.attempt + 1,
+        not_before=None,
+        dialed_at=now,
+    )
+    return _with_leg(callback, name, claimed)
+
+
+def release(
+    callback: Callback, name: LegName, attempt: int, not_before: datetime | None = None
+) -> Callback | None:
+    """Give a claim back: the carrier did not take the request. Nobody claims it before then."""
+    leg = callback.leg(name)
+    if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
+        return None
+    return _with_leg(
+        callback,
+        name,
+        replace(leg, status=LegStatus.PLANNED, not_before=not_before, dialed_at=None),
+    )
+
+
+def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> Callback | None:
+    """Merge one event. None where it tells of another attempt or of another call."""
+    leg = callback.leg(name)
+    if leg.attempt != attempt or _other_call(leg, event.call_sid):
+        return None
+    leg = replace(leg, call_sid=leg.call_sid or event.call_sid)
+    if event.status is None:
+        word = _either(leg.unrecognised_status, event.word)
+        return _with_leg(callback, name, replace(leg, unrecognised_status=word))
+    if event.status in LEG_MAY_BECOME[leg.status]:
+        leg = replace(leg, status=event.status)
+    if field := _TIME_OF.get(event.status):
+        leg = replace(leg, **{field: _earliest(getattr(leg, field), event.at)})  # type: ignore[arg-type]
+    if event.status is LegStatus.ENDED:
+        leg = _with_end(leg, event)
+    return _with_leg(callback, name, leg)
+
+
+def _with_end(leg: Leg, event: LegEvent) -> Leg:
+    if event.seconds is not None:
+        leg = replace(leg, seconds=max(event.seconds, leg.seconds or 0))
+    if event.outcome is None:
+        return leg
+    if leg.outcome == event.outcome:
+        return replace(
+            leg,
+            cause=_either(leg.cause, event.cause),
+            carrier_code=_either(leg.carrier_code, event.carrier_code),
+        )
+    if (
+        leg.outcome
+        and min(leg.outcome, event.outcome, key=_OUTCOME_PRECEDENCE.index) is leg.outcome
+    ):
+        return leg
+    return replace(leg, outcome=event.outcome, cause=event.cause, carrier_code=event.carrier_code)
+
+
+def answer(
+    callback: Callback, name: LegName, attempt: int, call_sid: str, now: datetime
+) -> Callback | None:
+    """The fence: may this call join the room? At most one call of a leg ever may."""
+    leg = callback.leg(name)
+    if leg.status is LegStatus.PLANNED or over(callback):
+        return None
+    if not _may_call_second(callback, name):
+        return None
+    event = LegEvent(LegStatus.ANSWERED, at=now, call_sid=call_sid)
+    admitted = record(callback, name, attempt, event)
+    if admitted is None:
+        return None
+    leg = admitted.leg(name)
+    return _with_leg(admitted, name, replace(leg, admitted_at=_earliest(leg.admitted_at, now)))
+
+
+def connect(callback: Callback, at: datetime) -> Callback | None:
+    """Both parties are in the room and hear each other."""
+    return _derive(replace(callback, connected_at=_earliest(callback.connected_at, at)))
+
+
+def wait(callback: Callback, task: Waiting) -> Callback | None:
+    """Remember the workflow's open task. A later task replaces an earlier one, never a later one:
+    the invocation of a task that was given up may have been frozen, and come back."""
+    known = callback.waiting
+    if known and (known.entered_at, known.retry) > (task.entered_at, task.retry):
+        return None
+    return replace(callback, waiting=task)
+
+
+def cancel(callback: Callback) -> Callback | None:
+    """The client no longer wants it. Not allowed once it is over for another reason."""
+    if over(callback):
+        return None
+    return replace(callback, close_reason=CloseReason.CANCELED)
+
+
+def stop(callback: Callback, names: Iterable[LegName]) -> Callback | None:
+    """Calling is stopped: none of these legs is dialed. Not allowed where none waits for it."""
+    if over(callback) or not any(callback.leg(n).status is LegStatus.PLANNED for n in names):
+        return None
+    return replace(callback, close_reason=CloseReason.STOPPED)
+
+
+def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Callback | None:
+    """Stop whatever has not begun, and give up on claims that nobody will report on.
+
+    `reason` None means that a party's own end is the reason. Calls that are live are ended
+    through the carrier; their end is then recorded like any other event.
+    """
+    if callback.status is CallbackStatus.ENDED:
+        return None
+    if reason and not over(callback):
+        callback = replace(callback, close_reason=reason)
+    for name in LegName:
+        leg = callback.leg(name)
+        if leg.status is LegStatus.PLANNED:
+            event = LegEvent(
+                LegStatus.ENDED, at=now, outcome=LegOutcome.CANCELED, cause="not_dialed"
+            )
+        elif _given_up(leg, now):
+            event = never_made(now)
+        else:
+            continue
+        callback = record(callback, name, leg.attempt, event) or callback
+    return callback
+
+
+def never_made(now: datetime) -> LegEvent:
+    """Nothing was ever heard of a create request, and nothing more is expected."""
+    return LegEvent(
+        LegStatus.ENDED,
+        at=now,
+        outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
+        cause="carrier_did_not_answer",
+    )
+
+
+def claim_expired(leg: Leg, now: datetime) -> bool:
+    """Whoever claimed it has had more time than a create request may take."""
+    return leg.dialed_at is not None and now - leg.dialed_at > DIAL_DEADLINE
+
+
+def _given_up(leg: Leg, now: datetime) -> bool:
+    waits = leg.status in (LegStatus.DIALING, LegStatus.UNKNOWN) and leg.call_sid is None
+    return waits and claim_expired(leg, now)
+
+
+def _other_call(leg: Leg, call_sid: str | None) -> bool:
+    return bool(call_sid and leg.call_sid and call_sid != leg.call_sid)
+
+
+def _earliest(known: datetime | None, told: datetime) -> datetime:
+    return told if known is None else min(known, told)
+
+
+def _either(known: _T | None, told: _T | None) -> _T | None:
+    """Whichever is known; of two the smaller, only because that is the same in any order."""
+    return min((value for value in (known, told) if value is not None), default=None)
+
+
+def _with_leg(callback: Callback, name: LegName, leg: Leg) -> Callback:
+    changed = replace(callback, leg_a=leg) if name is LegName.A else replace(callback, leg_b=leg)
+    return _derive(changed)
+
+
+def _derive(callback: Callback) -> Callback:
+    """The callback's own status and outcome follow from its legs."""
+    status = _status_of(callback)
+    if status in CALLBACK_MAY_BECOME[callback.status]:
+        callback = replace(callback, status=status)
+    if callback.status is CallbackStatus.ENDED:
+        outcome, cause = outcomes.of(callback)
+        callback = replace(
+            callback,
+            outcome=outcome,
+            cause=cause,
+            ended_at=max(leg.ended_at for leg in callback.legs if leg.ended_at),
+        )
+    return callback
+
+
+def _status_of(callback: Callback) -> CallbackStatus:
+    first, second = timing.by_order(callback)
+    if first.ended and second.ended:
+        return CallbackStatus.ENDED
+    if callback.connected_at or all(leg.status is LegStatus.JOINED for leg in callback.legs):
+        return CallbackStatus.CONNECTED
+    if all(leg.status is LegStatus.PLANNED for leg in callback.legs):
+        return CallbackStatus.ACCEPTED
+    if callback.order is Order.SIMULTANEOUS:
+        return CallbackStatus.CALLING_BOTH
+    if second.dialed_at is None:  # planned, or ended so: canceled while the first still rang
+        return CallbackStatus.CALLING_FIRST
+    return CallbackStatus.CALLING_SECOND

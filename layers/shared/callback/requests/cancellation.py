@@ -1,0 +1,24 @@
+"""Cancel a callback on the client's word, whatever state it is in."""
+
+from callback.call_control.workflow import Workflow
+from callback.errors import CallbackEnded
+from callback.lifecycle import transitions
+from callback.lifecycle.models import Callback, CallbackStatus, CloseReason
+from callback.requests import lookup
+from callback.storage.callbacks import CallbackStore
+
+
+def cancel(store: CallbackStore, workflow: Workflow, *, tenant: str, callback_id: str) -> Callback:
+    """Nothing more is dialed or joined from here on; the workflow ends the live calls.
+
+    Canceling twice is fine. Raises CallbackNotFound, and CallbackEnded where it ended for
+    another reason.
+    """
+    callback, _ = store.change(callback_id, lambda c: transitions.cancel(lookup.owned(c, tenant)))
+    if (
+        callback.status is CallbackStatus.ENDED
+        and callback.close_reason is not CloseReason.CANCELED
+    ):
+        raise CallbackEnded(f"The callback ended already: {callback.outcome}.")
+    workflow.settle(callback)
+    return callback

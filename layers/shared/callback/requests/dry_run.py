@@ -1,0 +1,90 @@
+"""POST with dry_run: who would be called, and what it may cost; or why not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from callback.admission.rules import Admitted, Party
+from callback.amounts import decimal
+from callback.lifecycle import timing
+from callback.lifecycle.models import Callback, Leg, LegName, Step
+from callback.requests import creation
+from callback.requests.intake import Intake, Requested
+from callback.tenancy.policy import shown
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A call that would be made. `zones`: in whose hours, None at any."""
+
+    step: Step
+    leg: Leg
+    party: Party
+    zones: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What `idempotent.post` would do. `calls` are in the order in which they would be made,
+    `calling_window` is the tenant's, `rates` are headers."""
+
+    callback: Callback
+    calls: tuple[Rehearsed, ...]
+    calling_window: Any
+    rates: dict[str, str]
+
+
+def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
+    """What `idempotent.post` would do, or its refusal: nothing is stored, counted or dialed."""
+    planned = creation.planned(
+        requested.tenant, requested.request, intake.retention, requested.source
+    )
+    admitted = creation.admit(intake, planned)
+    if not requested.request.allow_parallel:
+        intake.store.pairs.refuse_taken(admitted.callback)
+    policy = intake.admission.policies.standing(requested.tenant).policy
+    return Rehearsal(
+        admitted.callback, _calls(admitted), shown(policy)["calling_window"], admitted.headers
+    )
+
+
+def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
+    callback = admitted.callback
+    by_name = dict(zip(LegName, zip(admitted.parties, admitted.zones, strict=True), strict=True))
+    return tuple(
+        Rehearsed(step, callback.leg(name), *by_name[name])
+        for step in Step
+        for name in timing.of_step(callback, step)
+    )
+
+
+def view(rehearsal: Rehearsal) -> dict[str, Any]:
+    """As clients see it: who would be called in which order, and what that may cost at most."""
+    callback, held = rehearsal.callback, rehearsal.callback.reservation
+    return {
+        "dry_run": True,
+        "order": callback.order,
+        "calls": [_call_view(call, rehearsal.calling_window) for call in rehearsal.calls],
+        "estimated_maximum_cost": held and _money(held.micros, held.currency),
+    }
+
+
+def _call_view(call: Rehearsed, calling_window: Any) -> dict[str, Any]:
+    leg, party, zones = call.leg, call.party, call.zones
+    return {
+        "leg": party.name,
+        "step": call.step,
+        "to": leg.to,
+        "from": leg.caller_id,
+        "region": party.destination.region,
+        "type": party.destination.kind,
+        "calling_window": None
+        if zones is None
+        else {"hours": calling_window, "zones": list(zones)},
+        "ring_timeout_seconds": leg.ring_timeout_seconds,
+        "billed_seconds_at_most": party.seconds,
+        "price_per_minute": decimal(party.per_minute),
+    }
+
+
+def _money(micros: int, currency: str) -> dict[str, str]:
+    return {"amount": decimal(micros), "currency": currency}

@@ -1,0 +1,102 @@
+"""POST: one callback and one response, however often the request comes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from callback import clock
+from callback.errors import CarrierRejected
+from callback.lifecycle.models import Callback
+from callback.requests import creation, idempotency
+from callback.requests.intake import Intake, Requested
+from callback.storage.idempotency_keys import Answer, Key, KeyUsed
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """`rates` are headers: how much of the tenant's rates is left."""
+
+    callback: Callback
+    rates: dict[str, str]
+
+    @property
+    def callback_id(self) -> str:
+        return self.callback.callback_id
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The key was used before: `answer` is the response to the first request, as kept."""
+
+    callback_id: str
+    answer: Answer
+    is_refusal: bool
+
+
+def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
+    """Accept a callback once for each key.
+
+    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.complete`.
+    CarrierRejected is kept for a repetition like an acceptance, and has the rates among its
+    headers. After any other refusal nothing is kept, and the same key may be sent again.
+    """
+    callback = creation.planned(
+        requested.tenant, requested.request, intake.retention, requested.source
+    )
+    rates = dict[str, str]()
+
+    def create() -> Callback:
+        admitted = creation.admit(intake, callback, key)
+        rates.update(admitted.headers)
+        intake.store.add(
+            admitted.callback,
+            key,
+            allow_parallel=requested.request.allow_parallel,
+            conditions=admitted.conditions,
+        )
+        return intake.control.complete(admitted.callback)
+
+    if key is None:
+        return Accepted(create(), rates)
+    keep = _Keeper(intake, requested.tenant, key, rates)
+    try:
+        return keep.result_of(create)
+    except KeyUsed as seen:
+        used = seen.used
+        if answer := idempotency.answer_given(key, used, clock.now()):
+            return Repeated(used.callback_id, answer, intake.responses.is_refusal(answer))
+        unfinished = intake.store.get(used.callback_id)
+        return keep.result_of(lambda: intake.control.complete(unfinished))
+
+
+def take(intake: Intake, requested: Requested, trigger_id: str) -> str:
+    """The id of the callback that a trigger asks for, once for each `trigger_id`.
+
+    Raises what `post` and `idempotency.key_of` do, and CarrierRejected each time.
+    """
+    posted = post(intake, requested, intake.key_of(requested, trigger_id))
+    if isinstance(posted, Repeated) and posted.is_refusal:
+        raise CarrierRejected("The carrier refused the call.", callback_id=posted.callback_id)
+    return posted.callback_id
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Keeps the response to the first request with a key, but not the rates of that moment."""
+
+    intake: Intake
+    tenant: str
+    key: Key
+    rates: dict[str, str]
+
+    def result_of(self, work: Callable[[], Callback]) -> Accepted:
+        try:
+            callback = work()
+        except CarrierRejected as refused:
+            self._remember(self.intake.responses.refused(refused))
+            refused.headers |= self.rates
+            raise
+        self._remember(self.intake.responses.accepted(callback))
+        return Accepted(callback, self.rates)
+
+    def _remember(self, answer: Answer) -> None:
+        self.intake.store.keys.remember_answer(self.tenant, self.key, answer)

@@ -1,0 +1,52 @@
+"""Where a request for a callback is taken, whether a client, a text, a call or an event asks."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from callback.admission.rules import Admission
+from callback.call_control.steps import CallControl
+from callback.lifecycle.models import Source
+from callback.numbering.destinations import DialPlan
+from callback.requests import idempotency
+from callback.requests.idempotency import Responses
+from callback.requests.schema import CallbackRequest
+from callback.storage.idempotency_keys import Key
+from callback.storage.intake import IntakeStore
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A tenant's request for a callback, and the way it came."""
+
+    tenant: str
+    source: Source
+    request: CallbackRequest
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What it takes to accept a callback. `responses` is the API's rendering, `retention_days` is
+    how long a callback is kept."""
+
+    store: IntakeStore
+    control: CallControl
+    admission: Admission
+    responses: Responses
+    retention_days: int
+
+    @property
+    def dial_plan(self) -> DialPlan:
+        return self.admission.dial_plan
+
+    @property
+    def retention(self) -> timedelta:
+        return timedelta(days=self.retention_days)
+
+    def key_of(
+        self, requested: Requested, text: str | None, *, required: bool = False
+    ) -> Key | None:
+        """`required`: of every tenant. Raises what `idempotency.key_of` does."""
+        policy = self.admission.policies.standing(requested.tenant).policy
+        return idempotency.key_of(
+            text, requested.request, required=required or policy.require_idempotency_key
+        )

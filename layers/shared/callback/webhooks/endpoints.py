@@ -1,0 +1,183 @@
+"""Where a tenant is told what happens, and the secrets that sign it.
+
+One row for each tenant, WEBHOOK#<tenant> / ENDPOINT in the table of the callbacks. The secret has
+to be had again to sign, so it cannot be hashed as an API key's is: it lies in the table, which is
+encrypted with a KMS key.
+"""
+
+import contextlib
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from callback import clock
+from callback.errors import StoreContended, TooManyRotations, WebhookEndpointNotFound
+from callback.lifecycle.models import to_text
+from callback.storage.table import ABSENT, PRESENT, Expression, Key, Row, Table, key_row
+from callback.webhooks import signature
+
+# How long a secret goes on signing once there is a newer one, and how many may do so at a time.
+# None is dropped before: it may be the only one that the client has seen.
+OVERLAP = timedelta(hours=24)
+MOST_EARLIER = 5
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class EarlierSecret:
+    """It signs as well until then."""
+
+    secret: str = field(repr=False)
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`events` are types of events, or `leg.*`; `earlier` secrets are the newest first. One with
+    `disabled_at` is told nothing."""
+
+    tenant: str
+    url: str
+    events: tuple[str, ...]
+    secret: str = field(repr=False)
+    created_at: datetime
+    earlier: tuple[EarlierSecret, ...] = ()
+    disabled_at: datetime | None = None
+
+    def still_signing(self, now: datetime) -> list[EarlierSecret]:
+        """The newest first."""
+        return [each for each in self.earlier if now < each.until]
+
+    def secrets(self, now: datetime) -> list[str]:
+        """Those that sign at this moment, the newest first."""
+        return [self.secret, *(each.secret for each in self.still_signing(now))]
+
+
+class EndpointStore:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def find(self, tenant: str) -> Endpoint | None:
+        """Strongly consistent."""
+        row = self._table.get(key(tenant))
+        return _endpoint(tenant, row) if row else None
+
+    def get(self, tenant: str) -> Endpoint:
+        """Strongly consistent. Raises WebhookEndpointNotFound."""
+        endpoint = self.find(tenant)
+        if endpoint is None:
+            raise _not_found()
+        return endpoint
+
+    def put(self, tenant: str, url: str, events: Collection[str]) -> tuple[Endpoint, bool]:
+        """(the endpoint, whether it is new). One that was disabled is told again; the secret of
+        one that was there stays. Raises StoreContended."""
+        for _ in range(_ATTEMPTS):
+            if self._changed(tenant, url, events):
+                return self.get(tenant), False
+            if self._added(tenant, url, events):
+                return self.get(tenant), True
+        raise StoreContended("Somebody else changes the endpoint; try again.")
+
+    def _changed(self, tenant: str, url: str, events: Collection[str]) -> bool:
+        change = Expression(
+            "SET #url = :url, #events = :events REMOVE disabled_at",
+            {":url": url, ":events": list(events)},
+            {"#url": "url", "#events": "events"},
+        )
+        return self._table.update(key(tenant), change, PRESENT)
+
+    def _added(self, tenant: str, url: str, events: Collection[str]) -> bool:
+        row = {
+            **key_row(key(tenant)),
+            "url": url,
+            "events": list(events),
+            "secret": signature.new_secret(),
+            "created_at": to_text(clock.now()),
+        }
+        return self._table.put(row, ABSENT)
+
+    def rotate(self, tenant: str) -> Endpoint:
+        """With a new secret; those before it sign as well, each for a day from its rotation.
+
+        So a client whose answer was lost may ask again: whichever secret it has, it verifies.
+        Raises WebhookEndpointNotFound, TooManyRotations, and StoreContended where somebody else
+        rotates at once."""
+        before, now = self.get(tenant), clock.now()
+        earlier = [EarlierSecret(before.secret, now + OVERLAP), *before.still_signing(now)]
+        if len(earlier) > MOST_EARLIER:
+            raise _too_many(earlier[-1].until - now)
+        change = Expression(
+            "SET secret = :new, earlier = :earlier",
+            {
+                ":new": signature.new_secret(),
+                ":earlier": [
+                    {"secret": each.secret, "until": to_text(each.until)} for each in earlier
+                ],
+            },
+        )
+        unless_rotated = Expression("secret = :old", {":old": before.secret})
+        if not self._table.update(key(tenant), change, unless_rotated):
+            raise StoreContended("Somebody else rotates the secret; try again.")
+        return self.get(tenant)
+
+    def disable(self, tenant: str, url: str) -> None:
+        """The URL told us that it is gone (410). Nothing happens if the endpoint is another."""
+        self._table.update(
+            key(tenant),
+            Expression(
+                "SET disabled_at = if_not_exists(disabled_at, :now)",
+                {":now": to_text(clock.now())},
+            ),
+            Expression("#url = :url", {":url": url}, {"#url": "url"}),
+        )
+
+    def remove(self, tenant: str) -> None:
+        """Raises WebhookEndpointNotFound."""
+        if not self._table.delete(key(tenant), PRESENT):
+            raise _not_found()
+
+    def forget(self, tenant: str) -> None:
+        """The endpoint, if there is one, and whatever was sent or is to be sent to it."""
+        with contextlib.suppress(WebhookEndpointNotFound):
+            self.remove(tenant)  # first, so that nothing new comes
+        for row in self._table.under(partition(tenant)):
+            self._table.delete((row["pk"], row["sk"]))
+
+
+def partition(tenant: str) -> str:
+    """The key under which everything about a tenant's webhooks lies."""
+    return f"WEBHOOK#{tenant}"
+
+
+def key(tenant: str) -> Key:
+    return partition(tenant), "ENDPOINT"
+
+
+def _endpoint(tenant: str, row: Row) -> Endpoint:
+    disabled_at = row.get("disabled_at")
+    return Endpoint(
+        tenant=tenant,
+        url=row["url"],
+        events=tuple(row["events"]),
+        secret=row["secret"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        earlier=tuple(
+            EarlierSecret(each["secret"], datetime.fromisoformat(each["until"]))
+            for each in row.get("earlier", [])
+        ),
+        disabled_at=datetime.fromisoformat(disabled_at) if disabled_at else None,
+    )
+
+
+def _too_many(wait: timedelta) -> TooManyRotations:
+    return TooManyRotations(
+        f"{MOST_EARLIER} earlier secrets still sign. Wait, or DELETE the endpoint and PUT it anew.",
+        headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
+    )
+
+
+def _not_found() -> WebhookEndpointNotFound:
+    return WebhookEndpointNotFound("PUT one first.")

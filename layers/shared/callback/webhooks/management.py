@@ -1,0 +1,91 @@
+"""A tenant's own webhook endpoint: set it, rotate its secret, try it, replay what failed."""
+
+import uuid
+from typing import Any
+
+from callback import clock
+from callback.errors import InvalidRequest
+from callback.lifecycle import events
+from callback.lifecycle.models import maybe_text, to_text
+from callback.webhooks import deliveries
+from callback.webhooks.deliveries import Delivery, DeliveryQueue, DeliveryStore, Page
+from callback.webhooks.endpoints import Endpoint, EndpointStore
+from callback.webhooks.http_sender import NotAllowed, Sender
+from callback.webhooks.schema import EndpointRequest
+
+
+def put(
+    store: EndpointStore, sender: Sender, tenant: str, request: EndpointRequest
+) -> tuple[Endpoint, bool]:
+    """(the endpoint, whether it is new). Raises InvalidRequest for a host that leads nowhere, or
+    not to the public; StoreContended."""
+    try:
+        sender.check(request.url)
+    except NotAllowed as refused:
+        raise InvalidRequest.of_field("url", refused.code, str(refused)) from None
+    return store.put(tenant, request.url, request.events)
+
+
+def test(
+    endpoints: EndpointStore, store: DeliveryStore, queue: DeliveryQueue, tenant: str
+) -> Delivery:
+    """A sample event on its way. Raises WebhookEndpointNotFound."""
+    endpoints.get(tenant)
+    now = clock.now()
+    sample = Delivery(
+        tenant=tenant,
+        message_id=f"msg_test_{uuid.uuid4()}",
+        type=events.TEST,
+        body=events.payload(events.TEST, now, {}),
+        created_at=now,
+        due_at=now,
+        expires_at=now + deliveries.LIFETIME,
+    )
+    store.add(sample)
+    queue.put(sample)
+    return sample
+
+
+def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: str) -> Delivery:
+    """Raises DeliveryNotFound and StoreContended."""
+    delivery = store.replay(tenant, message_id)
+    queue.put(delivery)
+    return delivery
+
+
+def failed_view(page: Page) -> dict[str, Any]:
+    return {
+        "failed": [delivery_view(delivery) for delivery in page.deliveries],
+        "next_cursor": page.cursor,
+    }
+
+
+def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+    """Without its secret."""
+    earlier = endpoint.still_signing(clock.now())
+    return {
+        "url": endpoint.url,
+        "events": list(endpoint.events),
+        "created_at": to_text(endpoint.created_at),
+        "disabled_at": maybe_text(endpoint.disabled_at),
+        "previous_secret_until": to_text(earlier[0].until) if earlier else None,
+    }
+
+
+def endpoint_with_secret_view(endpoint: Endpoint) -> dict[str, Any]:
+    """For whoever has just made the secret, once."""
+    return {**endpoint_view(endpoint), "secret": endpoint.secret}
+
+
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.message_id,
+        "type": delivery.type,
+        "callback_id": delivery.callback_id,
+        "sequence": delivery.sequence,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "reason": delivery.reason,
+        "created_at": to_text(delivery.created_at),
+        "failed_at": maybe_text(delivery.failed_at),
+    }
