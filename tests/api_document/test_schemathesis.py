@@ -24,7 +24,7 @@ def test_an_answer_that_the_document_does_not_tell_is_found(stack):
     def changed(callback):
         return {**described(callback), "room": "secret"}
 
-    with mock.patch.object(views, "of", changed):
+    with mock.patch.object(views, "callback_view", changed):
         run = fuzz.against(stack.url, stack.key, max_examples=1, seed=1)
     assert run.code == 1
     assert "room" in run.said
