@@ -8,4 +8,4 @@ import os
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "voice-callback")
 
-pytest_plugins = ["tests.canary", "tests.quick_python"]
+pytest_plugins = ["tests.canary", "tests.quick_moto", "tests.quick_python"]
