@@ -31,10 +31,11 @@ def installed(environment: Path) -> int:
 
 def how_far(log: str, new: int, total: int) -> str:
     """One line, from what pip said so far and how many packages have come."""
-    of = f" of {total}" if total else ""
-    if "\nInstalling collected packages" in log:
-        return f"  {new}{of} packages installed"
-    return f"  {len(re.findall(r'^(?:Collecting|Processing) ', log, re.M))}{of} packages found"
+    installs = "\nInstalling collected packages" in log
+    done = new if installs else len(re.findall(r"^(?:Collecting|Processing) ", log, re.M))
+    # More than are pinned: pip's own tools, which come unpinned.
+    count = f"{min(done, total)} of {total}" if total else str(done)
+    return f"  {count} packages {'installed' if installs else 'found'}"
 
 
 def main(environment: Path, arguments: list[str]) -> int:

@@ -80,12 +80,15 @@ class Progress:
     def _say(self) -> None:
         self._said_at = time.monotonic()
         minutes, seconds = divmod(int(self._said_at - self._began), 60)
+        self._terminal.write_line(f"{minutes}:{seconds:02d}  {self._how_far()}")
+        self._terminal.flush()
+
+    def _how_far(self) -> str:
         total = self._session.testscollected
-        percent = f" ({100 * self._finished // total}%)" if total else ""
+        if not total:
+            return "no test yet"
+        percent = 100 * self._finished // total
         failed = f", {len(self._failed)} failed" if self._failed else ""
         files = dict.fromkeys(nodeid.partition("::")[0] for nodeid in self._running.copy())
         now = f"; now {', '.join(files)}" if files else ""
-        self._terminal.write_line(
-            f"{minutes}:{seconds:02d}  {self._finished:,} of {total:,} tests{percent}{failed}{now}"
-        )
-        self._terminal.flush()
+        return f"{self._finished:,} of {total:,} tests ({percent}%){failed}{now}"

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import requests
+from moto.dynamodb.models import dynamodb_backends
 
 from tests.local.logs import Line
 from tests.local.stack import LocalStack
+from tests.local.template import ACCOUNT, REGION
 
 
 class Observer:
@@ -47,11 +49,12 @@ class Observer:
     def rows(self) -> set[str]:
         """The keys of all rows in the table. Some may go at any time: `reconcile` tidies up
         after the callbacks of other tests."""
-        (table,) = self._stack.template.tables
-        pages = self._stack.aws.dynamodb.get_paginator("scan").paginate(
-            TableName=table["TableName"], ProjectionExpression="pk, sk", ConsistentRead=True
-        )
-        return {f"{row['pk']['S']} {row['sk']['S']}" for page in pages for row in page["Items"]}
+        rows = dynamodb_backends[ACCOUNT][REGION].tables[self._stack.table_name].items
+        return {
+            f"{row.hash_key.value} {row.range_key.value}"
+            for rows_of_a_key in list(rows.values())
+            for row in list(rows_of_a_key.values())
+        }
 
     def execution_text(self, callback_id: str) -> str:
         """Everything the workflow ever saw of a callback."""

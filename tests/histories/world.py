@@ -6,6 +6,7 @@ what a test lets happen.
 """
 
 import contextlib
+import copy
 import functools
 import json
 import math
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import boto3
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
@@ -46,7 +48,7 @@ PATH = "/voice/call/callback"
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "token-of-the-histories"
 SIP_DOMAIN = "pbx.example"
 TABLE = "local-CallbackTable"
-DAY = 86_400.0  # seconds: as good as never
+NEVER = datetime.max.replace(tzinfo=UTC)
 TENANT = "tenant-of-the-histories"
 
 
@@ -117,6 +119,9 @@ class TriggerQueue:
         self.waiting = [(at, trigger_id) for at, trigger_id in self.waiting if at > now]
         return due
 
+    def next_due(self) -> datetime:
+        return min((at for at, _ in self.waiting), default=NEVER)
+
 
 class FixedPepper:
     """What SSM has under the pepper's name."""
@@ -144,6 +149,7 @@ class World:
         stack.callback(self.clock.shut)
         self._joined_at: dict[str, datetime] = {}
         self._policies: list[PolicyStore] = []
+        self._tenant_rows: Any = None
         self._reset_at = self.clock.now()
         self._events, self._calls_at, self._calls = 0, (-1, -1), list[SeenCall]()
         self._records_at, self._records = -1, dict[str, dict[str, Any]]()
@@ -236,9 +242,20 @@ class World:
         # What a stream would keep, nobody here reads, but `tests/scenarios/relay.py`.
         kept = {"StreamSpecification"} if not streaming else set()
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
-        self.make_tenant(TENANT)
+        self._put_tenant()
         for policies in self._policies:  # what they saw of another test's tenant, seconds ago
             policies._seen.clear()
+
+    def _put_tenant(self) -> None:
+        """TENANT, as it was when it was made: its rows go straight into moto's memory."""
+        if self._tenant_rows is None:
+            self.make_tenant(TENANT)
+            self._tenant_rows = copy.deepcopy(self._moto_table().items)
+        self._moto_table().items = copy.deepcopy(self._tenant_rows)
+
+    @staticmethod
+    def _moto_table() -> Table:
+        return dynamodb_backends[template.ACCOUNT][template.REGION].tables[TABLE]
 
     def make_tenant(self, tenant: str) -> None:
         """One that may do much (GENEROUS)."""
@@ -316,22 +333,33 @@ class World:
         if seconds == 0:
             self.carrier.advance(0)
             self.run()
-        while seconds > 0:
-            seconds -= self.carrier.run(self._pass(min(seconds, self._seconds_of_rest())))
+        if seconds > 0:
+            self.let(seconds, 1.0)
+
+    def let(self, seconds: float, step: float) -> None:
+        """Let time pass, in steps: whatever falls due happens at the end of its step."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.carrier.run(self._pass(end, step))
             self.run()
 
-    def _seconds_of_rest(self) -> int:
-        """Whole seconds, at least one, in which `run` would find nothing to do."""
-        if self.queue.waiting or self.sequencer.died:
-            return 1
-        return _whole((self.sequencer.next_due() - self.clock.now()).total_seconds())
+    async def _pass(self, end: float, step: float) -> None:
+        """Let one step pass, or all those until something is due."""
+        rest = await self._rest()
+        now = self.clock.seconds()
+        upto = min(end, now + whole_steps(min(rest, end - now), step))
+        await self.clock.advance(upto - now)
 
-    async def _pass(self, at_most: int) -> int:
-        """Let one second pass, or all those until something is due; how many it were."""
+    def rest(self) -> float:
+        """Seconds in which nothing is due, for all that is known now."""
+        return self.carrier.run(self._rest())
+
+    async def _rest(self) -> float:
         await self.clock.advance(0)  # what has just been asked of the carrier sets its timers
-        seconds = min(at_most, _whole(self.clock.quiet()))
-        await self.clock.advance(seconds)
-        return seconds
+        if self.queue.waiting or self.sequencer.died:
+            return 0.0
+        due = min(self.sequencer.next_due(), self.triggers.next_due())
+        return min(self.clock.quiet(), (due - self.clock.now()).total_seconds())
 
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
@@ -368,10 +396,9 @@ class World:
             return self._records
         self._records_at = self.faults.calls
         # Straight from moto's memory: a scan after every step is what histories would wait for.
-        table = dynamodb_backends[template.ACCOUNT][template.REGION].tables[TABLE]
         rows = [
             item.to_json()["Attributes"]
-            for items in table.items.values()
+            for items in self._moto_table().items.values()
             for item in items.values()
             if item.range_key.value == "CALLBACK"
         ]
@@ -435,8 +462,9 @@ class SeenCall:
         return self.status in LIVE
 
 
-def _whole(seconds: float) -> int:
-    return max(1, math.ceil(min(seconds, DAY)))
+def whole_steps(seconds: float, step: float) -> float:
+    """The shortest time that is not shorter and some steps long, at least one."""
+    return max(1, math.ceil(seconds / step)) * step
 
 
 def _place(url: str) -> tuple[str, str, int]:

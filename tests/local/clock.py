@@ -273,7 +273,7 @@ class Clock:
 
         threading.Thread(target=run, name=what, daemon=True).start()
 
-    def changing(self) -> threading.RLock:  # type: ignore[valid-type]
+    def changing(self) -> contextlib.AbstractContextManager[bool]:
         """For `Work` alone: what holds the clock changes inside."""
         return self._changing
 
@@ -703,30 +703,6 @@ class Signal:
             for waiter in self._waiting:
                 waiter.wake()
             self._waiting.clear()
-
-    def shut(self) -> None:
-        """The end: every wait for a moment is over, now and from now on, because no timer fires any
-        more. A thread that waited on would keep its process from ending."""
-        with self._changing:
-            self._is_shut = True
-            ends = list(self._pauses.values())
-        for end in ends:
-            end()
-
-    @contextmanager
-    def pausing(self, end: Callable[[], None]) -> Iterator[None]:
-        """For `Signal` alone: a thread waits for a moment inside, unless `end` is called before."""
-        pause = object()
-        with self._changing:
-            self._pauses[pause] = end
-            is_shut = self._is_shut
-        try:
-            if is_shut:
-                end()
-            yield
-        finally:
-            with self._changing:
-                del self._pauses[pause]
 
     def clear(self) -> None:
         with self._lock:

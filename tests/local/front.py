@@ -298,8 +298,16 @@ class Front:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
+            self._loop.run_until_complete(self._cancel_requests())
         finally:
             self._loop.close()
+
+    async def _cancel_requests(self) -> None:
+        """Those whose functions still wait for something when the time to close is over."""
+        requests = asyncio.all_tasks() - {asyncio.current_task()}
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
 
     def _note_stall(self) -> None:
         if self._stalled is not None and not self._loop.is_closed():

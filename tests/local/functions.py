@@ -17,7 +17,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -25,11 +25,11 @@ from unittest import mock
 import boto3
 from botocore.config import Config
 
-from tests.local import environment, heard, logs
+from tests.local import environment, heard, logs, tables
 from tests.local.template import FunctionDefinition
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Handler = Callable[[Any, Any], Any]
 
@@ -184,12 +184,15 @@ def loaded(
         functions = []
         # What a handler makes only as it is needed, it makes for the AWS it was loaded for: there
         # may be another one in this process by then.
-        sqs = functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url))
+        clients = {
+            "callback.aws.sqs": functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url)),
+            "callback.aws.dynamodb": functools.cache(lambda: _dynamodb(aws_url)),
+        }
         with mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS):
             for definition in definitions:
                 name = f"local{number}_{definition.logical_id}"
                 names.append(name)
-                handler = _load(definition, name, aws_url, sqs)
+                handler = _load(definition, name, aws_url, clients)
                 functions.append(Function(definition, handler, seconds))
         yield Functions(functions)
     finally:
@@ -197,8 +200,19 @@ def loaded(
             sys.modules.pop(name, None)
 
 
+def _dynamodb(aws_url: str) -> "DynamoDBClient":
+    """One for all functions, and straight to moto: by HTTP, a request would take most of their
+    time."""
+    client = boto3.client("dynamodb", endpoint_url=aws_url)
+    tables.without_http(client)
+    return client
+
+
 def _load(
-    definition: FunctionDefinition, name: str, aws_url: str, sqs: Callable[[], "SQSClient"]
+    definition: FunctionDefinition,
+    name: str,
+    aws_url: str,
+    clients: Mapping[str, Callable[[], Any]],
 ) -> Handler:
     module_name, _, attribute = definition.handler.rpartition(".")
     path = definition.folder / f"{module_name.replace('.', '/')}.py"
@@ -212,12 +226,12 @@ def _load(
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     variables = environment.of_function(definition, aws_url)
-    with (
-        logs.of(definition.name),
-        contextlib.redirect_stdout(logs.stream()),
-        environment.replaced(variables),
-        mock.patch("callback.aws.sqs", sqs),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logs.of(definition.name))
+        stack.enter_context(contextlib.redirect_stdout(logs.stream()))
+        stack.enter_context(environment.replaced(variables))
+        for target, make in clients.items():
+            stack.enter_context(mock.patch(target, make))
         try:
             spec.loader.exec_module(module)
         except Exception as error:

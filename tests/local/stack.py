@@ -23,6 +23,7 @@ from tests.local import (
     loopback,
     outgoing,
     pauses,
+    tables,
     template,
     triggers,
 )
@@ -160,6 +161,7 @@ class LocalStack:
 
         self.logs = enter(logs.collected(self._on_log))
         self.aws = enter(aws.running())
+        tables.without_http(self.aws.dynamodb)
         if self.carrier is not None:
             enter(loopback.only())
         self.functions = enter(

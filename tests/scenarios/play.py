@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, SeenCall, World
+from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, SeenCall, World, whole_steps
 from tests.local.carrier.calls import Call
 from tests.local.carrier.scripts import Behaviour, Scripts
 
@@ -75,9 +75,7 @@ class Play:
                 self._next_minute += MINUTE
                 for work in self.every_minute:
                     work()
-            upto = min(now + step, end, self._next_minute)
-            self.world.carrier.advance(upto - now)
-            self.world.run()
+            self.world.let(min(end, self._next_minute) - now, step)
 
     def until(self, condition: Callable[[], bool], within: float, step: float = STEP) -> float:
         """Virtual seconds until the condition holds; fails if that takes longer than `within`."""
@@ -85,7 +83,9 @@ class Play:
         while not condition():
             waited = self.world.clock.seconds() - began
             assert waited < within, (f"not within {within} s", self.world.records(), self.calls())
-            self.let(step, step)
+            # What is waited for is none of time alone, so nothing is missed where nothing is due.
+            rest = min(self.world.rest(), within - waited, self._next_minute - began - waited)
+            self.let(whole_steps(rest, step), step)
         return self.world.clock.seconds() - began
 
     def ended(self, callback_id: str, within: float) -> dict[str, Any]:

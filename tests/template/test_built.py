@@ -1,8 +1,6 @@
-"""The functions as `sam build` made them answer their events.
+"""The functions as `sam build` made them answer their events, each in a sandbox of its own.
 
-Each runs in a process of its own that sees nothing but the built function, the built layer and
-the standard library, under exactly its environment. Behind it stand the embedded AWS and the
-carrier's simulator.
+Behind them stand the embedded AWS and the carrier's simulator.
 """
 
 import base64
@@ -11,12 +9,11 @@ import hashlib
 import io
 import json
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -55,7 +52,8 @@ from tests.histories.world import without_rates
 from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
-from tests.template import document
+from tests.template import document, sandbox
+from tests.template.sandbox import Sandbox
 from tests.unit import build as callbacks
 
 EVENTS = document.ROOT / "events"
@@ -81,27 +79,6 @@ READS_A_STREAM = {
     for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 }
 
-# -I and -S: no variable, no folder and no site-packages of this machine finds its way in.
-# What libraries log is printed, as Lambda does where LogLevel is DEBUG.
-RUN = """
-import json, logging, sys
-logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
-function, layer, event, before = sys.argv[1:]
-sys.path[:0] = [function, layer]
-class Context:
-    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "test"
-    def get_remaining_time_in_millis(self):
-        return 50_000
-import handler
-exec(before)
-answer = handler.handler(json.load(open(event)), Context())
-strangers = sorted(
-    name for name, module in sys.modules.items()
-    if (path := getattr(module, "__file__", None) or "") and "site-packages" in path
-)
-print(json.dumps({"answer": answer, "strangers": strangers}))
-"""
-
 
 @dataclass
 class World:
@@ -113,6 +90,9 @@ class World:
     parameters: dict[str, str]
     definitions: dict[str, template.FunctionDefinition]
     build: Path
+    stack: contextlib.ExitStack
+    logs: Path
+    sandboxes: dict[Any, Sandbox] = field(default_factory=dict)
     used: dict[str, set[str]] = field(default_factory=dict)
 
     def invoke(self, function: str, event: Path, before: str = "", **parameters: str) -> Any:
@@ -121,24 +101,26 @@ class World:
         definition = self.definitions[function]
         if parameters:
             definition = definitions(self.parameters | parameters)[function]
-        done = subprocess.run(
-            [
-                *(sys.executable, "-I", "-S", "-c", RUN),
-                *(str(self.build / function), str(self.build / "SharedLayer" / "python")),
-                *(str(event), before),
-            ],
-            # The key tells the embedded AWS who asks.
-            env=environment.of_function(definition, self.aws.url) | {"AWS_ACCESS_KEY_ID": function},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        *logged, _ = done.stdout.splitlines()
-        heard.told(f"the log of {function}", "\n".join([*logged, done.stderr]))
-        said = json.loads(done.stdout.splitlines()[-1])
-        assert said["strangers"] == []
-        return said["answer"]
+        running = self._sandbox(function, definition)
+        try:
+            return running.answer(event, before)
+        finally:
+            heard.told(f"the log of {function}", running.printed())
+
+    def _sandbox(self, function: str, definition: template.FunctionDefinition) -> Sandbox:
+        # The key tells the embedded AWS who asks.
+        given = environment.of_function(definition, self.aws.url) | {"AWS_ACCESS_KEY_ID": function}
+        same = (function, *sorted(given.items()))
+        if same not in self.sandboxes:
+            self.sandboxes[same] = self.stack.enter_context(
+                sandbox.running(
+                    self.build / function,
+                    self.build / "SharedLayer" / "python",
+                    given,
+                    self.logs / f"{function}-{len(self.sandboxes)}",
+                )
+            )
+        return self.sandboxes[same]
 
     def seed(self, event: Path, seeded: Callback) -> Callback:
         """Store a callback under the id that the event speaks of."""
@@ -233,7 +215,7 @@ def definitions(parameters: dict[str, str]) -> dict[str, template.FunctionDefini
 
 
 @pytest.fixture(scope="module")
-def world(build: Path) -> Iterator[World]:
+def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     carrier = CarrierSimulator(sign.ACCOUNT_SID, sign.TOKEN, clock=Clock(1.0), port=0)
     carrier.start()
     parameters = {
@@ -255,6 +237,7 @@ def world(build: Path) -> Iterator[World]:
         with (
             mock.patch.object(aws, "DomainDispatcherApplication", Recorder),
             aws.running() as cloud,
+            contextlib.ExitStack() as stack,
         ):
             # Executions are started and never run: the workflow here has nothing to do.
             (workflow,) = resources.workflows
@@ -280,6 +263,8 @@ def world(build: Path) -> Iterator[World]:
                 parameters=parameters,
                 definitions=definitions(parameters),
                 build=build,
+                stack=stack,
+                logs=tmp_path_factory.mktemp("logs"),
                 used=Recorder.used,
             )
     finally:
@@ -313,6 +298,20 @@ def test_the_build_writes_every_alias_out(build: Path) -> None:
     """CloudFormation takes no aliases (User Guide, "CloudFormation template format")."""
     assert "public-url" in aliases(document.TEMPLATE)
     assert aliases(build / "template.yaml") == []
+
+
+def test_a_compiled_module_is_not_checked_and_knows_its_place_in_lambda(build: Path) -> None:
+    """Built for this very Python, which can read what it compiled."""
+    layer = build / "SharedLayer" / "python" / "callback" / "__pycache__"
+    function = build / "CarrierWebhook" / "__pycache__"
+    for module, place in (
+        (next(layer.glob("settings.*.pyc")), b"/opt/python/callback/settings.py"),
+        (next(function.glob("handler.*.pyc")), b"/var/task/handler.py"),
+    ):
+        compiled = module.read_bytes()
+        assert compiled[:4] == MAGIC_NUMBER
+        assert compiled[4:8] == b"\x01\x00\x00\x00"  # by hash, and unchecked (PEP 552)
+        assert place in compiled
 
 
 def test_every_event_is_answered_by_a_test() -> None:

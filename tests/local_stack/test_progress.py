@@ -1,5 +1,6 @@
 """What `make pytest` prints while it goes on."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -86,7 +87,9 @@ def test_it_says_a_line_while_one_test_takes_long(tmp_path):
         **command(tmp_path, ONE_WAITS, 0.2, "-n", "1"), stdout=subprocess.PIPE
     ) as running:
         said = iter(running.stdout)
-        line = next(each for each in said if " 1 of 2 tests (50%)" in each)
+        before = list(itertools.takewhile(lambda each: " 1 of 2 tests (50%)" not in each, said))
+        assert not any(" of 0 tests" in each for each in before)
+        line = next(said)
         assert line.rstrip().endswith("; now test_few.py")
         (tmp_path / "go_on").touch()
         assert " 2 of 2 tests (100%)" in "".join(said)
