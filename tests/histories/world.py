@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import boto3
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.models.table import Table
+from moto.dynamodb.models.table import Table as MotoTable
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
@@ -254,7 +254,7 @@ class World:
         self._moto_table().items = copy.deepcopy(self._tenant_rows)
 
     @staticmethod
-    def _moto_table() -> Table:
+    def _moto_table() -> MotoTable:
         return dynamodb_backends[template.ACCOUNT][template.REGION].tables[TABLE]
 
     def make_tenant(self, tenant: str) -> None:

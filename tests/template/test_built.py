@@ -34,10 +34,10 @@ from callback.lifecycle.models import (
     LegOutcome,
     LegStatus,
     Reservation,
-    Scope,
     Step,
 )
 from callback.privacy.erasures import ErasureStore
+from callback.scopes import Scope
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
 from callback.storage.table import Table
