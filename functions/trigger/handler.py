@@ -31,7 +31,7 @@ from callback.tenancy.tenants import Pepper
 from callback.triggers.missed_call import MissedCallTrigger
 from callback.triggers.queue import TriggerQueue, TriggerStore
 from callback.triggers.sms import SmsTrigger
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
@@ -42,7 +42,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(table)
 suppressed = SuppressionList(table, pepper)
-once = Once(table, pepper)
+throttle = Throttle(table, pepper)
 waiting = TriggerStore(table)
 queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
@@ -56,8 +56,8 @@ dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-sms = SmsTrigger(numbers, suppressed, once, intake)
-missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
+sms = SmsTrigger(numbers, suppressed, throttle, intake)
+missed_call = MissedCallTrigger(numbers, suppressed, throttle, queue, SETTINGS.home_region)
 
 
 def verified(event: http.Event, shapes: Shapes) -> Form:

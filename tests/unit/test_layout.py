@@ -119,8 +119,8 @@ MOST_PARAMETERS = 4
 
 # Data of one fact or one query. None takes more than two collaborators.
 LONGER = {
-    "throttle.may": "who did what to whom, how often it is allowed, and the id of this one",
-    "throttle.may_so_often": "likewise",
+    "throttle.allow": "tenant, action, address, how often it is allowed, and the request's id",
+    "throttle.allow_once": "likewise",
     "signature.genuine_form": "a request, what verifies it, and the shapes of its fields",
     "listings.page": "a query: each is a filter or a bound",
     "transitions.answer": "the fence compares them all, and a pure function takes the time",

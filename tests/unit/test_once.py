@@ -1,4 +1,4 @@
-"""Once in a while and no more often, for each address, by whoever comes first."""
+"""A throttle allows an action so often for each address, and the first requests win."""
 
 import json
 from datetime import timedelta
@@ -8,68 +8,72 @@ import pytest
 from callback import clock
 from callback.amounts import Rate
 from callback.storage.table import Table
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 from tests.unit.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)
 TWICE = Rate(2, seconds=3600)
 
 
-class Known:
+class FixedPepper:
     def get(self):
         return "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def once(client, monkeypatch):
+def throttle(client, monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: NOON)
-    return Once(Table(client, "callbacks"), Known())
+    return Throttle(Table(client, "callbacks"), FixedPepper())
 
 
-def test_the_second_to_ask_may_not_and_the_first_always_could(once):
-    assert once.may("acme", "call", NUMBER, HOUR, by="1")
-    assert not once.may("acme", "call", NUMBER, HOUR, by="2")
-    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+def test_the_second_request_is_denied_and_a_repeated_first_one_is_allowed(throttle):
+    assert throttle.allow_once("acme", "call", NUMBER, HOUR, by="1")
+    assert not throttle.allow_once("acme", "call", NUMBER, HOUR, by="2")
+    assert throttle.allow_once("acme", "call", NUMBER, HOUR, by="1")
 
 
-def test_each_tenant_matter_and_address_is_on_its_own(once):
-    assert once.may("acme", "call", NUMBER, HOUR, by="1")
-    assert once.may("other", "call", NUMBER, HOUR, by="2")
-    assert once.may("acme", "help", NUMBER, HOUR, by="2")
-    assert once.may("acme", "call", "+14155550124", HOUR, by="2")
+def test_each_tenant_action_and_address_is_throttled_separately(throttle):
+    assert throttle.allow_once("acme", "call", NUMBER, HOUR, by="1")
+    assert throttle.allow_once("other", "call", NUMBER, HOUR, by="2")
+    assert throttle.allow_once("acme", "help", NUMBER, HOUR, by="2")
+    assert throttle.allow_once("acme", "call", "+14155550124", HOUR, by="2")
 
 
-def test_when_the_time_is_over_the_next_may(once, monkeypatch):
-    assert once.may("acme", "call", NUMBER, HOUR, by="1")
+def test_the_next_request_is_allowed_when_the_time_is_over(throttle, monkeypatch):
+    assert throttle.allow_once("acme", "call", NUMBER, HOUR, by="1")
     monkeypatch.setattr(clock, "now", lambda: at(3599))
-    assert not once.may("acme", "call", NUMBER, HOUR, by="2")
+    assert not throttle.allow_once("acme", "call", NUMBER, HOUR, by="2")
     monkeypatch.setattr(clock, "now", lambda: at(3600))
-    assert once.may("acme", "call", NUMBER, HOUR, by="3")
-    assert not once.may("acme", "call", NUMBER, HOUR, by="1"), "the first's hour is over too"
+    assert throttle.allow_once("acme", "call", NUMBER, HOUR, by="3")
+    assert not throttle.allow_once("acme", "call", NUMBER, HOUR, by="1"), (
+        "the first's hour is over too"
+    )
 
 
-def test_of_a_few_each_may_and_may_again_and_the_next_may_not(once, monkeypatch):
-    def asked(by: str) -> bool:
-        return once.may_so_often("acme", "text", NUMBER, TWICE, by=by)
+def test_requests_within_the_rate_are_allowed_repeatedly_and_the_next_is_denied(
+    throttle, monkeypatch
+):
+    def allowed(by: str) -> bool:
+        return throttle.allow("acme", "text", NUMBER, TWICE, by=by)
 
-    assert {by: asked(by) for by in ("1", "2", "3")} == {"1": True, "2": True, "3": False}
-    assert {by: asked(by) for by in ("1", "2", "4")} == {"1": True, "2": True, "4": False}
-    assert once.may_so_often("other", "text", NUMBER, TWICE, by="3")
+    assert {by: allowed(by) for by in ("1", "2", "3")} == {"1": True, "2": True, "3": False}
+    assert {by: allowed(by) for by in ("1", "2", "4")} == {"1": True, "2": True, "4": False}
+    assert throttle.allow("other", "text", NUMBER, TWICE, by="3")
     monkeypatch.setattr(clock, "now", lambda: at(3599))
-    assert not asked("3")
+    assert not allowed("3")
     monkeypatch.setattr(clock, "now", lambda: at(3600))
-    assert asked("3"), "another hour of the clock has begun"
+    assert allowed("3"), "another hour of the clock has begun"
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "request_once",
     [
-        lambda once: once.may("acme", "call", NUMBER, HOUR, by="1"),
-        lambda once: once.may_so_often("acme", "text", NUMBER, TWICE, by="1"),
+        lambda throttle: throttle.allow_once("acme", "call", NUMBER, HOUR, by="1"),
+        lambda throttle: throttle.allow("acme", "text", NUMBER, TWICE, by="1"),
     ],
 )
-def test_the_row_names_nobody_and_is_deleted_when_it_is_of_no_use(once, client, ask):
-    assert ask(once)
+def test_the_row_contains_no_number_and_expires_with_the_throttle(throttle, client, request_once):
+    assert request_once(throttle)
     (row,) = client.scan(TableName="callbacks")["Items"]
     assert NUMBER[1:] not in json.dumps(row)
     assert row["ttl"] == {"N": str(int(at(3600).timestamp()))}

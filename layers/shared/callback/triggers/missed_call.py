@@ -16,7 +16,7 @@ from callback.numbering import phone_numbers
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.suppression import SuppressionList
 from callback.triggers.queue import TriggerQueue
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 
 logger = Logger(child=True)
 
@@ -30,7 +30,7 @@ _LINE_IS_FREE_AFTER_SECONDS = 5
 class MissedCallTrigger:
     numbers: NumberStore
     suppressed: SuppressionList
-    once: Once
+    throttle: Throttle
     queue: TriggerQueue
     home_region: str
 
@@ -66,7 +66,9 @@ class MissedCallTrigger:
             return "our_own"
         if self.suppressed.contains(number.tenant, caller):
             return "suppressed"
-        if not self.once.may(number.tenant, "missed_call", caller, _EVERY, by=call.call_sid):
+        if not self.throttle.allow_once(
+            number.tenant, "missed_call", caller, _EVERY, by=call.call_sid
+        ):
             return "called_back_lately"
         return None
 

@@ -18,7 +18,7 @@ from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.suppression import SuppressionList
 from callback.triggers import sms_grammar
 from callback.triggers.sms_grammar import Command
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 
 logger = Logger(child=True)
 
@@ -47,7 +47,7 @@ class Texter:
 class SmsTrigger:
     numbers: NumberStore
     suppressed: SuppressionList
-    once: Once
+    throttle: Throttle
     intake: Intake
 
     def reply(self, message: InboundText) -> str | None:
@@ -84,7 +84,7 @@ class SmsTrigger:
         return sentence if may_answer else None
 
     def _is_one_of_few(self, texter: Texter) -> bool:
-        return self.once.may_so_often(
+        return self.throttle.allow(
             texter.number.tenant, "text", texter.address, _TEXTS, by=texter.message_sid
         )
 
@@ -118,14 +118,14 @@ class SmsTrigger:
         return sms_grammar.STATUS[latest.status] if latest else sms_grammar.NO_CALL
 
     def _not_understood(self, texter: Texter) -> str | None:
-        may = self.once.may(
+        is_allowed = self.throttle.allow_once(
             texter.number.tenant,
             "help",
             texter.address,
             _HELP_UNASKED_EVERY,
             by=texter.message_sid,
         )
-        return self._help(texter) if may else None
+        return self._help(texter) if is_allowed else None
 
     def _call(self, texter: Texter) -> str:
         written = texter.wanted
