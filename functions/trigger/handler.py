@@ -70,7 +70,7 @@ def text(event: http.Event) -> http.Answer:
 
 
 def call(event: http.Event) -> http.Answer:
-    missed_call.arrived(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
+    missed_call.handle(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
     return http.xml_reply(twiml.render([Reject()]))
 
 

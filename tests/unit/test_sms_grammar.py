@@ -1,4 +1,4 @@
-"""A text is understood however it is written, and one sentence is said back."""
+"""Commands are recognized in any spelling, and each reply is one short sentence."""
 
 from typing import get_args
 
@@ -52,7 +52,7 @@ from callback.triggers.sms_grammar import Command, Text, parse
         ("x" * 1600, Command.UNKNOWN),
     ],
 )
-def test_a_command_is_its_word_in_any_case_and_with_anything_around_it(body, command):
+def test_a_command_is_recognized_in_any_case_and_with_punctuation_around_it(body, command):
     assert parse(body) == Text(command)
 
 
@@ -68,21 +68,21 @@ def test_a_command_is_its_word_in_any_case_and_with_anything_around_it(body, com
         ("call mum", "mum"),
     ],
 )
-def test_what_follows_call_is_taken_as_it_is_written(body, number):
+def test_the_text_after_call_is_kept_as_it_is_written(body, number):
     assert parse(body) == Text(Command.CALL, number)
 
 
 @pytest.mark.parametrize("word", ["STOP", "START", "HELP"])
-def test_the_carriers_own_word_comes_before_the_text(word):
+def test_the_carriers_opt_out_field_overrides_the_text(word):
     assert parse_form("ARRET", word) == Text(Command[word], is_answered=True)
     assert parse_form("CALL ME", word) == Text(Command[word], is_answered=True)
 
 
-def test_a_word_of_the_carrier_that_is_not_known_changes_nothing():
+def test_an_unknown_opt_out_field_is_ignored():
     assert parse_form("call me", "SOMETHING") == Text(Command.CALL_ME)
 
 
-def test_every_word_of_the_carrier_is_a_command():
+def test_every_opt_out_value_of_the_carrier_is_a_command():
     assert {Command(word) for word in get_args(OptOut)} < set(Command)
 
 
@@ -92,27 +92,27 @@ def parse_form(body, opt_out_type):
     return parse(message.body, message.opt_out)
 
 
-def test_something_is_done_at_every_command():
-    assert set(sms._DO) == set(Command)
+def test_every_command_has_an_implementation():
+    assert set(sms._COMMANDS) == set(Command)
 
 
-def test_there_is_a_sentence_for_every_status():
+def test_every_status_has_a_sentence():
     assert set(sms_grammar.STATUS) == set(CallbackStatus)
 
 
-def test_a_refusal_is_the_first_sentence_that_fits_its_codes():
-    known = sms_grammar.refusal("callback_in_progress")
-    assert sms_grammar.refusal("too_short", "callback_in_progress") == known
-    assert sms_grammar.refusal("too_short") == sms_grammar.refusal() != known
+def test_a_refusal_is_the_sentence_of_its_first_code_that_has_one():
+    in_progress = sms_grammar.refusal("callback_in_progress")
+    assert sms_grammar.refusal("too_short", "callback_in_progress") == in_progress
+    assert sms_grammar.refusal("too_short") == sms_grammar.refusal() != in_progress
 
 
-def test_every_refusal_that_has_a_sentence_exists():
+def test_every_refusal_with_a_sentence_is_a_code_of_ours():
     kinds = [*errors.CallbackError.__subclasses__()]
     fields = {"emergency_number", "same_party", "invalid_address"}
-    assert set(sms_grammar._REFUSALS) <= {kind.code for kind in kinds} | fields
+    assert set(sms_grammar._SENTENCES) <= {kind.code for kind in kinds} | fields
 
 
-def test_every_sentence_fits_into_one_text():
-    said = [*sms_grammar.STATUS.values(), *sms_grammar._REFUSALS.values()]
-    said += sms_grammar.HELP.values()
-    assert all(len(sentence) <= 160 and sentence.isascii() for sentence in said)
+def test_every_sentence_fits_into_one_text_of_160_characters():
+    sentences = [*sms_grammar.STATUS.values(), *sms_grammar._SENTENCES.values()]
+    sentences += sms_grammar.HELP.values()
+    assert all(len(sentence) <= 160 and sentence.isascii() for sentence in sentences)

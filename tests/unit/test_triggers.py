@@ -1,4 +1,4 @@
-"""What waits to be accepted is accepted once, dropped when refused, kept when not understood."""
+"""A queued trigger is accepted once, deleted if it is refused, and kept if it is invalid."""
 
 import json
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from callback.triggers.accepting import QueuedTriggers
 from callback.triggers.queue import TriggerQueue, TriggerStore
 from tests.unit.build import callback
 
-ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
+REQUEST = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
 TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"
 
 
@@ -30,17 +30,17 @@ def stored(client):
 
 @pytest.fixture
 def posted(monkeypatch):
-    """What reached the API's own create; an error to raise may be set."""
-    seen = SimpleNamespace(requests=[], error=None)
+    """Requests that reached the API's create. Its `error`, if set, is raised there."""
+    calls = SimpleNamespace(requests=[], error=None)
 
     def post(_intake, requested, key):
-        seen.requests.append((requested, key))
-        if seen.error:
-            raise seen.error
+        calls.requests.append((requested, key))
+        if calls.error:
+            raise calls.error
         return idempotent.Accepted(callback(), {})
 
     monkeypatch.setattr(idempotent, "post", post)
-    return seen
+    return calls
 
 
 @pytest.fixture
@@ -61,26 +61,28 @@ class Messages:
         self.sent.append(message)
 
 
-def left(stored, body):
-    """A trigger that waits; what the queue was sent."""
+def enqueue(stored, body):
+    """Queue the trigger. Returns the messages that SQS got."""
     messages = Messages()
     queue = TriggerQueue(stored, lambda: messages, "https://sqs.example/queue")
     queue.put(TRIGGER, Source.EVENT, body, after_seconds=5)
     return messages.sent
 
 
-def test_the_queue_is_told_the_id_alone_and_only_once_the_row_is_there(stored):
-    (message,) = left(stored, ASKED)
+def test_the_message_contains_only_the_id_and_the_row_contains_the_request(stored):
+    (message,) = enqueue(stored, REQUEST)
     assert message == {
         "QueueUrl": "https://sqs.example/queue",
         "MessageBody": TRIGGER,
         "DelaySeconds": 5,
     }
-    assert json.loads(stored.get(TRIGGER).body) == ASKED
+    assert json.loads(stored.get(TRIGGER).body) == REQUEST
 
 
-def test_it_is_asked_for_as_its_tenant_under_its_own_id_and_forgotten(stored, posted, accept):
-    left(stored, ASKED)
+def test_a_trigger_is_accepted_once_for_its_tenant_under_its_id_and_then_deleted(
+    stored, posted, accept
+):
+    enqueue(stored, REQUEST)
     accept()
     accept()
     ((requested, key),) = posted.requests
@@ -96,8 +98,8 @@ def test_it_is_asked_for_as_its_tenant_under_its_own_id_and_forgotten(stored, po
     "error",
     [errors.CallbackInProgress("Wait."), errors.IdempotencyKeyReused("Another.")],
 )
-def test_a_refusal_is_final(stored, posted, accept, error):
-    left(stored, ASKED)
+def test_a_refused_trigger_is_deleted(stored, posted, accept, error):
+    enqueue(stored, REQUEST)
     posted.error = error
     accept()
     assert stored.get(TRIGGER) is None
@@ -107,8 +109,8 @@ def test_a_refusal_is_final(stored, posted, accept, error):
     "error",
     [errors.RequestInProgress("Wait."), errors.StoreContended("Again."), RuntimeError("a bug")],
 )
-def test_what_may_go_better_the_next_time_is_left_for_it(stored, posted, accept, error):
-    left(stored, ASKED)
+def test_a_trigger_stays_for_a_retry_after_an_error_that_may_pass(stored, posted, accept, error):
+    enqueue(stored, REQUEST)
     posted.error = error
     with pytest.raises(type(error)):
         accept()
@@ -121,18 +123,18 @@ def test_what_may_go_better_the_next_time_is_left_for_it(stored, posted, accept,
     ("body", "error"),
     [
         ({}, errors.InvalidRequest),
-        ({**ASKED, "tenant": ""}, errors.InvalidRequest),
-        ({**ASKED, "tenant": 7}, errors.InvalidRequest),
-        ({**ASKED, "surprise": True}, errors.InvalidRequest),
-        ({**ASKED, "leg_B": {"to": "911"}}, errors.InvalidRequest),
-        ({**ASKED, "tenant": "nobody"}, NoSuchTenant),
-        ({**ASKED, "tenant": "acme#x"}, NoSuchTenant),
+        ({**REQUEST, "tenant": ""}, errors.InvalidRequest),
+        ({**REQUEST, "tenant": 7}, errors.InvalidRequest),
+        ({**REQUEST, "surprise": True}, errors.InvalidRequest),
+        ({**REQUEST, "leg_B": {"to": "911"}}, errors.InvalidRequest),
+        ({**REQUEST, "tenant": "nobody"}, NoSuchTenant),
+        ({**REQUEST, "tenant": "acme#x"}, NoSuchTenant),
         ([], errors.BodyNotJson),
-        ({**ASKED, "metadata": {"x": "y" * 20_000}}, errors.BodyTooLarge),
+        ({**REQUEST, "metadata": {"x": "y" * 20_000}}, errors.BodyTooLarge),
     ],
 )
-def test_what_is_not_understood_stays_for_a_person_to_see(stored, posted, accept, body, error):
-    left(stored, body)
+def test_an_invalid_trigger_stays_for_the_operator(stored, posted, accept, body, error):
+    enqueue(stored, body)
     with pytest.raises(error):
         accept()
     assert posted.requests == []
@@ -140,8 +142,8 @@ def test_what_is_not_understood_stays_for_a_person_to_see(stored, posted, accept
 
 
 @pytest.mark.parametrize("leg", ["leg_A", "leg_B"])
-def test_who_said_stop_while_it_waited_is_not_called(stored, posted, accept, leg):
-    left(stored, {**ASKED, leg: {"to": "1000999"}})
+def test_a_trigger_is_deleted_if_a_party_opted_out_while_it_was_queued(stored, posted, accept, leg):
+    enqueue(stored, {**REQUEST, leg: {"to": "1000999"}})
     accept()
     assert posted.requests == []
     assert stored.get(TRIGGER) is None
