@@ -52,7 +52,7 @@ def test(event: http.Event) -> http.Answer:
 def failed(event: http.Event) -> http.Answer:
     tenant = http.tenant(event)
     request = schema.parse_failed(http.query(event))
-    page = deliveries.failed(tenant, request.limit, request.cursor)
+    page = deliveries.list_failed(tenant, request.limit, request.cursor)
     return http.json_reply(200, management.failed_view(page))
 
 

@@ -152,7 +152,7 @@ HOSTILE = [
 
 
 def resolve(name: str) -> list[str]:
-    return NAMES[name] if name in NAMES else http_sender.addresses(name)
+    return NAMES[name] if name in NAMES else http_sender.resolve_host(name)
 
 
 @pytest.fixture
@@ -333,12 +333,12 @@ def hours_pass() -> Iterator[None]:
 @contextlib.contextmanager
 def little_is_left() -> Iterator[None]:
     """0.3 real seconds from when the request is sent, however long that took."""
-    reply = http_sender._reply
+    read_response = http_sender._read_response
 
-    def soon(connection: ssl.SSLSocket, _: float) -> http_sender.Reply:
-        return reply(connection, time.monotonic() + 0.3)
+    def soon(connection: ssl.SSLSocket, _: float) -> http_sender.Response:
+        return read_response(connection, time.monotonic() + 0.3)
 
-    with mock.patch.object(http_sender, "_reply", side_effect=soon) as asked:
+    with mock.patch.object(http_sender, "_read_response", side_effect=soon) as asked:
         yield
     asked.assert_called_once()
 

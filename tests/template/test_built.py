@@ -45,7 +45,7 @@ from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.policy import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
-from callback.webhooks.deliveries import Delivery, DeliveryStore, failed
+from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
 from tests.histories.world import without_rates
@@ -956,8 +956,8 @@ def test_a_client_is_told_and_told_again_unless_it_is_gone(
     endpoints, store = endpoints_of(world), deliveries_of(world)
     store.add(delivery(event))
     answering = f"""
-from callback.webhooks.http_sender import Reply
-handler.sender.post = lambda *_: Reply({status}, None)
+from callback.webhooks.http_sender import Response
+handler.sender.post = lambda *_: Response({status}, None)
 """
     assert world.invoke("NotifyClient", event, answering) == {"batchItemFailures": []}
     after = store.find("default", delivery(event).message_id)
@@ -1003,7 +1003,7 @@ def test_a_client_lists_and_replays_what_it_did_not_take(world: World) -> None:
     event = EVENTS / "webhook_api/replay.json"
     store, pending = deliveries_of(world), delivery(event)
     store.add(pending)
-    store.change(pending, failed(pending, "http_500", A_WHILE_AGO))
+    store.change(pending, mark_failed(pending, "http_500", A_WHILE_AGO))
     listed = world.invoke("WebhookApi", EVENTS / "webhook_api/failed.json")
     again = world.invoke("WebhookApi", event)
 

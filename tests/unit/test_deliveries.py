@@ -1,4 +1,4 @@
-"""What becomes of a delivery, attempt by attempt."""
+"""The schedule and the lifetime of a delivery, attempt by attempt."""
 
 from datetime import timedelta
 
@@ -17,22 +17,24 @@ def delivery():
 
 
 @pytest.mark.parametrize("wait", [timedelta(), timedelta(hours=24)])
-def test_a_delivery_is_kept_for_a_week_after_it_is_due_however_long_it_is_put_off(delivery, wait):
+def test_a_delivery_is_kept_for_a_week_after_each_attempt_is_due_even_if_it_is_postponed(
+    delivery, wait
+):
     assert wait <= LONGEST_WAIT
-    waits = 0
+    attempts = 0
     while delivery.status is DeliveryStatus.PENDING:
         now = delivery.due_at
         assert delivery.expires_at == now + LIFETIME
-        delivery = deliveries.refused(delivery, "http_503", now, wait)
-        waits += 1
-    assert waits == len(SCHEDULE)
+        delivery = deliveries.retry_or_fail(delivery, "http_503", now, wait)
+        attempts += 1
+    assert attempts == len(SCHEDULE)
     assert (delivery.status, delivery.failed_at) == (DeliveryStatus.FAILED, now)
     assert delivery.expires_at == now + LIFETIME
 
 
-def test_who_is_put_off_every_time_is_tried_for_nine_days_and_a_little_more(delivery):
+def test_the_attempts_take_a_little_more_than_nine_days_if_every_one_is_postponed(delivery):
     """As webhooks/README.md and privacy/README.md say."""
     while delivery.status is DeliveryStatus.PENDING:
-        tried_last = delivery.due_at
-        delivery = deliveries.refused(delivery, "http_503", tried_last, LONGEST_WAIT)
-    assert timedelta(days=9) <= tried_last - NOON <= timedelta(days=9, hours=3)
+        last_attempt_at = delivery.due_at
+        delivery = deliveries.retry_or_fail(delivery, "http_503", last_attempt_at, LONGEST_WAIT)
+    assert timedelta(days=9) <= last_attempt_at - NOON <= timedelta(days=9, hours=3)
