@@ -1,4 +1,4 @@
-"""Make the callback that a trigger asked for. One message, one trigger's id."""
+"""Creates the callbacks that queued triggers request. A message is the id of one trigger."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Tell a client's endpoint what happened. One message, one delivery to look at.
+"""Sends events to clients' endpoints. A message names one delivery.
 
-It speaks with servers that strangers chose, so it may do nothing else: see its role.
+It connects to servers that strangers choose, so its role permits nothing but this work.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Told by the table's stream of every write of a callback: publish the events that it makes."""
+"""Publishes the events of each write of a callback, as the table's stream reports it."""
 
 from typing import Any
 

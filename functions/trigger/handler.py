@@ -1,6 +1,6 @@
-"""Who asks for a callback without being a client of the API: texts, calls, and small devices.
+"""Requests callbacks for texts, missed calls and data packets.
 
-Texts and calls come signed by the carrier, a device's packet with an API key.
+The carrier signs texts and calls. A device sends its packet with an API key.
 """
 
 from typing import Any

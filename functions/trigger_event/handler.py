@@ -1,6 +1,6 @@
-"""EventBridge's door: an event of our own account that asks for a callback.
+"""Queues an EventBridge event of our own account that requests a callback.
 
-It is only put where it waits to be accepted, so that what is kept of a bad one is its id.
+It is validated only after it was queued, so the dead letter of an invalid event is only its id.
 """
 
 from typing import Any

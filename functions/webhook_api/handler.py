@@ -1,4 +1,4 @@
-"""The client's door to its webhooks: the endpoint, its secret, and what could not be delivered."""
+"""The API routes of webhooks: the endpoint, its secret, and failed deliveries."""
 
 from typing import Any
 

@@ -38,6 +38,7 @@ class Notifier:
     sender: Sender
 
     def notify(self, tenant: str, message_id: str) -> None:
+        """Raises StoreContended and botocore's errors: the queue then repeats the message."""
         delivery = self.deliveries.find(tenant, message_id)
         if delivery is None or delivery.status is not DeliveryStatus.PENDING:
             return
