@@ -31,7 +31,7 @@ from callback.triggers.queue import TriggerStore
 SETTINGS = settings.AcceptTrigger.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-waiting = TriggerStore(table)
+triggers = TriggerStore(table)
 tenants = TenantStore(table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
@@ -44,7 +44,7 @@ dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-queued = QueuedTriggers(waiting, tenants, suppressed, intake)
+queued = QueuedTriggers(triggers, tenants, suppressed, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

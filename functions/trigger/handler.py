@@ -43,8 +43,8 @@ pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(table)
 suppressed = SuppressionList(table, pepper)
 throttle = Throttle(table, pepper)
-waiting = TriggerStore(table)
-queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
+triggers = TriggerStore(table)
+queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,

@@ -16,8 +16,8 @@ from callback.triggers.queue import TriggerQueue, TriggerStore
 SETTINGS = settings.TriggerEvent.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-waiting = TriggerStore(table)
-queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
+triggers = TriggerStore(table)
+queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 
 
 @discreet

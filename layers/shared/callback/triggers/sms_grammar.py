@@ -77,7 +77,7 @@ STARTED = "You can be called and texted again."
 NO_NUMBER = "We cannot call that number. Please text CALL and the number."
 CANCELED = "Your call is canceled."
 NOTHING_TO_CANCEL = "There is no call to cancel."
-NO_CALL = "You have not asked for a call."
+NO_CALL = "You have not requested a call."
 
 _OTHER_COMMANDS = "CANCEL ends it, STATUS reports its state, STOP ends all calls and texts."
 # By the commands that the texted number accepts: (CALL <number>, CALL ME).

@@ -78,8 +78,9 @@ class Notifier:
 
     def _post(self, url: str, delivery: Delivery, endpoint: Endpoint) -> Response:
         now = clock.now()
-        signed = signature.headers(delivery.message_id, delivery.body, now, endpoint.secrets(now))
-        headers = {"Content-Type": "application/json", **signed}
+        keys = endpoint.secrets(now)
+        signature_headers = signature.headers(delivery.message_id, delivery.body, now, keys)
+        headers = {"Content-Type": "application/json", **signature_headers}
         return self.sender.post(url, delivery.body.encode(), headers)
 
     def _after_response(self, url: str, delivery: Delivery, response: Response) -> Delivery:
