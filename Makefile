@@ -142,7 +142,7 @@ mutants: $(INSTALLED)
 	rm -rf build/mutants
 	mkdir -p build/mutants/tests
 	cp -r layers/shared/callback build/mutants
-	cp -r tests/__init__.py tests/unit build/mutants/tests
+	cp -r tests/__init__.py tests/unit tests/local build/mutants/tests
 	@# These look at the whole repository, and at none of what is broken here.
 	rm build/mutants/tests/unit/test_readme.py build/mutants/tests/unit/test_canary.py \
 		build/mutants/tests/unit/test_quick_moto.py

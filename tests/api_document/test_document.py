@@ -5,8 +5,6 @@ import importlib
 import json
 import pkgutil
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
@@ -20,9 +18,9 @@ import requests
 import callback as package
 from callback import addresses, admission, api_document, api_page, errors, http, schema, views
 from tests.browser import rendered
-from tests.functions.test_imports import ENVIRONMENT
+from tests.functions.cold_start import start
 from tests.local import template
-from tests.template.document import ROOT, TEMPLATE
+from tests.template.document import TEMPLATE
 from tests.unit import build
 
 URL = "https://callback.example.com"
@@ -250,27 +248,9 @@ def test_what_the_document_says_is_escaped_on_the_page(document):
 
 
 def test_no_other_function_pays_for_it_at_its_start():
-    handler = ROOT / "functions" / "callback_api" / "handler.py"
-    code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1]);"
-        "assert 'callback.schema' in sys.modules; sys.exit('callback.api_document' in sys.modules)"
-    )
-    given = {
-        "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:1:stateMachine:x",
-        "CARRIER_API_URL": "http://127.0.0.1:1",
-        "SIP_DOMAIN": "",
-        "HOME_REGION": "US",
-        "REQUIRE_IDEMPOTENCY_KEY": "false",
-        "RETENTION_DAYS": "30",
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(handler)],
-        env={**ENVIRONMENT, **given},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr or "api_document is imported"
+    loaded = start("CallbackApi").modules
+    assert "callback.schema" in loaded
+    assert "callback.api_document" not in loaded
 
 
 def test_both_are_served_to_everybody(stack):
