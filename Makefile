@@ -143,7 +143,7 @@ mutants: $(INSTALLED)
 	rm -rf build/mutants
 	mkdir -p build/mutants/tests
 	cp -r layers/shared/callback build/mutants
-	cp -r tests/__init__.py tests/unit build/mutants/tests
+	cp -r tests/__init__.py tests/unit tests/local build/mutants/tests
 	@# These look at the whole repository, and at none of what is broken here.
 	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout progress run_limit quick_moto))
 	printf '%s\n' '[mutmut]' 'source_paths=callback' 'also_copy=callback' \

@@ -14,15 +14,18 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from botocore import useragent
 from moto.core.responses import ActionContext, ActionResult
+from moto.dynamodb import models
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.exceptions import ItemSizeTooLarge
-from moto.dynamodb.models import dynamo_type
+from moto.dynamodb.models import DynamoDBBackend, dynamo_type
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
+from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoResult
@@ -91,11 +94,17 @@ def copy_of_type(self: DynamoType, _memo: Any = None) -> DynamoType:
 
 
 def hash_of_type(self: DynamoType) -> int:
+    if self.type == "S":
+        return hash(("S", self.value))
     return hash((self.type, cast_value(self)))
 
 
 def is_equal(self: DynamoType, other: DynamoType) -> bool:
-    return self.type == other.type and cast_value(self) == cast_value(other)
+    if self.type != other.type:
+        return False
+    if self.type == "S":
+        return bool(self.value == other.value)
+    return bool(cast_value(self) == cast_value(other))
 
 
 def make_item(
@@ -134,6 +143,25 @@ def execute_result(self: DynamoResult, context: ActionContext) -> Any:
     return ActionResult.execute_result(self, context)
 
 
+_transact = DynamoDBBackend.transact_write_items
+
+
+def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+    """The table is copied once, not for each item: all copies are made before the first write."""
+    copies: dict[int, Any] = {}
+    module = models.copy
+
+    def deepcopy(value: Any, *memo: Any) -> Any:
+        if not isinstance(value, Table):
+            return module.deepcopy(value, *memo)
+        if id(value) not in copies:
+            copies[id(value)] = module.deepcopy(value, *memo)
+        return copies[id(value)]
+
+    with mock.patch.object(models, "copy", SimpleNamespace(copy=module.copy, deepcopy=deepcopy)):
+        _transact(self, transact_items)
+
+
 _lex = ConditionExpressionParser._lex_condition_expression
 _kinds = DepthFirstTraverser.nodes_to_be_processed
 _Tokens = deque["ConditionExpressionParser.Node"]
@@ -169,6 +197,7 @@ REPLACED: list[tuple[Any, str, Any]] = [
     (DynamoType, "__deepcopy__", copy_of_type),
     (Item, "__init__", make_item),
     (DynamoResult, "execute_result", execute_result),
+    (DynamoDBBackend, "transact_write_items", transact_write_items),
     (ConditionExpressionParser, "_lex_condition_expression", tokens),
     (DepthFirstTraverser, "nodes_to_be_processed", kinds),
     # An expression's tree is copied before anything is done to it.

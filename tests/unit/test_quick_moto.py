@@ -189,6 +189,13 @@ def _requests() -> list[list[tuple[str, dict[str, Any]]]]:
         transaction = {"TransactItems": [{"Update": plain}]}
         updates = [("update_item", update_item), ("transact_write_items", transaction)]
         found.append([*updates, get, ("scan", table)])
+    fails = {**table, "Key": {"pk": {"S": "new"}}, "ConditionExpression": "attribute_exists(pk)"}
+    writes = [{"Delete": {**table, "Key": key}}, {"Put": {**table, "Item": {"pk": {"S": "b"}}}}]
+    transactions = ([*writes, {"ConditionCheck": fails}], writes)  # the first changes nothing
+    found += [
+        [("transact_write_items", {"TransactItems": each}), ("scan", table)]
+        for each in transactions
+    ]
     return found
 
 

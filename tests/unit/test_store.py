@@ -497,7 +497,7 @@ class Body(io.BytesIO):
 
 
 def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
-    client, store, monkeypatch
+    client_over_http, monkeypatch
 ):
     """DynamoDB carries out a ClientRequestToken once in ten minutes; moto knows none, so what
     DynamoDB answers is played here."""
@@ -513,7 +513,9 @@ def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
             return AWSResponse(request.url, 200, {}, Body(b"{}"))
         return None
 
-    client.meta.events.register_first("before-send.dynamodb.TransactWriteItems", answered)
+    events = client_over_http.meta.events
+    events.register_first("before-send.dynamodb.TransactWriteItems", answered)
+    store = IntakeStore(Table(client_over_http, "callbacks"))
     store.add(callback(), allow_parallel=False)
     assert len(sent) == 2
     assert sent[0] == sent[1]
