@@ -19,7 +19,9 @@ VENV := .venv
 INSTALLED := $(VENV)/installed
 SCANNERS := build/scanners
 # By the path, so that what they start (sam starts make, make starts pip) is the same Python's.
-RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python"
+# Compiled modules are kept, whatever the shell says: the tests start many processes.
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	PYTHONDONTWRITEBYTECODE=
 # sam asks for a region even to read a template, and phones home unless told not to.
 SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" sam
 
