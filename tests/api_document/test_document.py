@@ -23,11 +23,11 @@ from callback.admission import rules
 from callback.api import docs_page, openapi
 from callback.numbering import addresses
 from callback.requests import schema, views
-from tests.browser import rendered
 from tests.functions.test_imports import ENVIRONMENT
 from tests.local import template
+from tests.support import build
+from tests.support.browser import rendered
 from tests.template.document import ROOT, TEMPLATE
-from tests.unit import build
 
 URL = "https://callback.example.com"
 

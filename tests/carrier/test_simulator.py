@@ -15,10 +15,10 @@ import pytest
 import requests
 from twilio.rest import Client
 
-from tests.browser import rendered
 from tests.local.carrier import Behaviour, CarrierSimulator, Clock, Scripts, Settings
 from tests.local.carrier.load import faults, measure
 from tests.local.carrier.scripts import user_part
+from tests.support.browser import rendered
 
 from .conftest import ACCOUNT, OURS, TOKEN, Application, hears, wait_for
 

@@ -14,8 +14,8 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from callback.carrier.credentials import CredentialStore
-from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, TABLE
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import ACCOUNT_SID, AUTH_TOKEN, TABLE
 
 STRANGER = "AC" + "9" * 32
 

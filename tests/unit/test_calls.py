@@ -9,7 +9,7 @@ from callback.carrier.port import DialResult, Sent
 from callback.errors import CarrierUnavailable
 from callback.lifecycle.models import LegName, LegStatus, Order, Step
 from callback.tenancy.policy import Policy, Standing
-from tests.unit.build import SIDS, at, callback, dialed, task
+from tests.support.build import SIDS, at, callback, dialed, task
 
 
 class Rows:

@@ -6,7 +6,7 @@ import pytest
 
 from callback.webhooks import deliveries
 from callback.webhooks.deliveries import LIFETIME, SCHEDULE, Delivery, DeliveryStatus
-from tests.unit.build import NOON
+from tests.support.build import NOON
 
 LONGEST_WAIT = SCHEDULE[-1]  # notifying.retry_after
 

@@ -20,7 +20,7 @@ from callback.lifecycle.models import (
     to_record,
 )
 from callback.webhooks.schema import EndpointRequest, Selection
-from tests.unit import build
+from tests.support import build
 
 
 def told(*states: Callback) -> list[events.Event]:

@@ -9,7 +9,7 @@ from callback import clock
 from callback.amounts import Rate
 from callback.storage.table import Table
 from callback.triggers.throttle import Once
-from tests.unit.build import NOON, at
+from tests.support.build import NOON, at
 
 NUMBER, HOUR = "+14155550123", timedelta(hours=1)
 TWICE = Rate(2, seconds=3600)

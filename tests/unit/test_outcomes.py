@@ -7,7 +7,7 @@ import pytest
 from callback.lifecycle import outcomes, transitions
 from callback.lifecycle.models import CloseReason, LegName, LegOutcome, LegStatus, Order
 from callback.requests import views
-from tests.unit.build import (
+from tests.support.build import (
     allowed,
     at,
     callback,

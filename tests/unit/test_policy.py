@@ -10,7 +10,7 @@ from callback.storage.table import Table
 from callback.tenancy import policy
 from callback.tenancy.policy import InvalidValue, Policy, PolicyStore, UnknownField
 from callback.tenancy.tenants import NoSuchTenant, TenantStore
-from tests.unit.build import NOON
+from tests.support.build import NOON
 
 TEXTS = {
     "enabled": "false",

@@ -12,7 +12,7 @@ from callback.lifecycle import transitions
 from callback.lifecycle.models import CloseReason, LegName, LegOutcome, LegStatus, Step
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
-from tests.unit.build import (
+from tests.support.build import (
     NOON,
     SIDS,
     allowed,

@@ -11,7 +11,7 @@ from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidReque
 from callback.lifecycle import outcomes
 from callback.lifecycle.models import CloseReason, LegOutcome, LegStatus, Order
 from callback.requests import schema
-from tests.unit.build import at, callback
+from tests.support.build import at, callback
 
 SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},

@@ -14,7 +14,7 @@ from callback.errors import Forbidden
 from callback.lifecycle import outcomes, transitions
 from callback.lifecycle.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
 from callback.lifecycle.transitions import LegEvent
-from tests.unit.build import (
+from tests.support.build import (
     SIDS,
     allowed,
     at,

@@ -30,8 +30,8 @@ from callback.storage.idempotency_keys import LIFETIME, Key
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import forget_open, read_open
 from callback.storage.table import Table
-from tests.unit.build import NOON, at, callback, dialed, task
-from tests.unit.fields import full
+from tests.support.build import NOON, at, callback, dialed, task
+from tests.support.fields import full
 
 A, B = LegName.A, LegName.B
 ANY_ONE = {"wanted": lambda _: True, "number": None, "before": None}

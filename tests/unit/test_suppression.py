@@ -8,7 +8,7 @@ from callback import clock
 from callback.lifecycle.models import to_text
 from callback.storage.table import Table
 from callback.tenancy.suppression import SuppressionList
-from tests.unit.build import NOON, at
+from tests.support.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"
 NUMBER, OTHER = "+14155550123", "+14155550124"

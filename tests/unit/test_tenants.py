@@ -11,7 +11,7 @@ from callback.errors import ScopeMissing
 from callback.scopes import Scope
 from callback.storage.table import Table
 from callback.tenancy import tenants
-from tests.unit.build import NOON, at
+from tests.support.build import NOON, at
 
 PEPPER = "0123456789abcdef0123456789abcdef"
 BOTH = frozenset(Scope)

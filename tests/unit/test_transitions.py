@@ -18,7 +18,7 @@ from callback.lifecycle.models import (
     Order,
     Step,
 )
-from tests.unit.build import (
+from tests.support.build import (
     SIDS,
     allowed,
     at,

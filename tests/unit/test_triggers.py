@@ -16,7 +16,7 @@ from callback.storage.table import Table
 from callback.tenancy.tenants import NoSuchTenant, TenantStore
 from callback.triggers.accepting import QueuedTriggers
 from callback.triggers.queue import TriggerQueue, TriggerStore
-from tests.unit.build import callback
+from tests.support.build import callback
 
 ASKED = {"tenant": "acme", "leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}}
 TRIGGER = "event_6a7e8feb-b491-4cf7-a9f1-bf3703467718"

@@ -24,8 +24,8 @@ from callback.carrier.twilio.client import TwilioCarrier, classify
 from callback.errors import CarrierUnavailable
 from callback.lifecycle import transitions
 from callback.lifecycle.models import Leg, LegName, LegStatus
-from tests.unit.build import NOON, SIDS, allowed, at, callback
-from tests.unit.secret import ACCOUNT_SID, Secret
+from tests.support.build import NOON, SIDS, allowed, at, callback
+from tests.support.secret import ACCOUNT_SID, Secret
 
 
 def refused(status, code=None):

@@ -16,7 +16,7 @@ from callback.carrier.twilio import events
 from callback.errors import Forbidden
 from callback.lifecycle.models import LegName, LegOutcome, LegStatus
 from callback.lifecycle.transitions import LegEvent
-from tests.unit.build import NOON
+from tests.support.build import NOON
 
 SID = "CA" + "a" * 32
 AT = datetime(2026, 11, 24, 12, 0, 7, tzinfo=UTC)

@@ -17,7 +17,7 @@ from callback.call_control.workflow import (
 )
 from callback.lifecycle import timing, transitions
 from callback.lifecycle.models import CloseReason, LegName, Order, Step
-from tests.unit import build
+from tests.support import build
 
 MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:local-callback"
 QUEUE = "https://sqs.us-east-1.amazonaws.com/000000000000/settle"

@@ -22,7 +22,7 @@ import pytest
 
 from tests.local import heard, logs
 
-_OURS = tuple(str(Path(__file__).parents[1] / folder) for folder in ("functions", "layers"))
+_OURS = tuple(str(Path(__file__).parents[2] / folder) for folder in ("functions", "layers"))
 # Not in the layer, so Lambda will never print what they log: they run here in its stead.
 _NOT_DEPLOYED = ("aiohttp", "asyncio", "hypothesis", "moto", "responses", "tests", "werkzeug")
 

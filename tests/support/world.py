@@ -35,13 +35,13 @@ from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
 from callback.tenancy.policy import PolicyStore
 from callback.triggers import queue
-from tests.histories.faults import Faults, Faulty, Killed
-from tests.histories.sequencer import Sequencer
 from tests.local import aws, front, functions, heard, logs, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
 from tests.local.stack import GENEROUS
+from tests.support.faults import Faults, Faulty, Killed
+from tests.support.sequencer import Sequencer
 
 PROJECT = Path(__file__).parents[2]
 PATH = "/voice/call/callback"
@@ -239,7 +239,7 @@ class World:
         if TABLE in self._dynamodb.list_tables()["TableNames"]:
             self._dynamodb.delete_table(TableName=TABLE)
         (table,) = self.template.tables
-        # What a stream would keep, nobody here reads, but `tests/scenarios/relay.py`.
+        # What a stream would keep, nobody here reads, but `tests/support/relay.py`.
         kept = {"StreamSpecification"} if not streaming else set()
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
         self._put_tenant()

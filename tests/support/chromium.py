@@ -1,6 +1,6 @@
 """Chromium, in which the pages are tested: where it is, and what to do where it is missing.
 
-`python tests/chromium.py` says so and fails; it needs nothing but Python itself.
+`python tests/support/chromium.py` says so and fails; it needs nothing but Python itself.
 """
 
 import os

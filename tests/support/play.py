@@ -9,9 +9,9 @@ from typing import Any
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, SeenCall, World, whole_steps
 from tests.local.carrier.calls import Call
 from tests.local.carrier.scripts import Behaviour, Scripts
+from tests.support.world import ACCOUNT_SID, AUTH_TOKEN, SeenCall, World, whole_steps
 
 MINUTE = 60.0
 STEP = 0.5  # virtual seconds between two looks: how exact a measured time is

@@ -23,11 +23,11 @@ from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
 from callback.webhooks.deliveries import DeliveryStore
 from callback.webhooks.endpoints import EndpointStore
-from tests.histories.faults import Faulty
-from tests.histories.world import TABLE, TENANT, World, caller
 from tests.local import outgoing
 from tests.local.receiver import Received, Receiver
-from tests.unit import build
+from tests.support import build
+from tests.support.faults import Faulty
+from tests.support.world import TABLE, TENANT, World, caller
 
 VISIBILITY_SECONDS = 240.0  # template.yaml: DeliveryQueue's VisibilityTimeout
 

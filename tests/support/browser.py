@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chromium
+from tests.support import chromium
 
 
 def rendered(url: str, profile: Path) -> str:

@@ -3,7 +3,7 @@
 import requests
 from botocore.exceptions import ClientError
 
-from tests.scenarios.play import Play, raising
+from tests.support.play import Play, raising
 
 EVENTS = "^(status|conference)"  # webhooks that tell; those that ask for TwiML are others
 CREATE = "POST .*/Calls.json"

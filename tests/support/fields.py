@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-from tests.unit.build import NOON
+from tests.support.build import NOON
 
 _numbers = itertools.count(1000)
 

@@ -1,4 +1,5 @@
-"""`python tests/install.py ENVIRONMENT ARGUMENT...`: `pip install` there, saying how far it is.
+"""`python tests/support/install.py ENVIRONMENT ARGUMENT...`: `pip install` there, saying how far
+it is.
 
 pip's own words go to a file: about a version that is not there it prints every other. If it
 fails, the end of them is shown.
