@@ -1,10 +1,11 @@
-"""Makes twilio_api_v2010_facts.json from Twilio's OpenAPI description.
+r"""Makes twilio_api_v2010_facts.json from Twilio's OpenAPI description.
 
 The description (1.9 MB) is not carried by any PyPI package. It is in the public repository
 twilio/twilio-oai, and in the npm package @twilio-alpha/mcp, under spec/json:
 
     npm pack @twilio-alpha/mcp && tar xzf twilio-alpha-mcp-*.tgz
-    python tests/carrier/data/extract.py package/twilio-oai/spec/json/twilio_api_v2010.json
+    python tests/carrier_simulator/data/extract.py \
+        package/twilio-oai/spec/json/twilio_api_v2010.json
 """
 
 import json
