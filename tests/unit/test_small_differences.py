@@ -26,7 +26,7 @@ from tests.support.build import (
     joined,
     recorded,
 )
-from tests.unit.test_signature import FIELDS, URL, Stored, signed
+from tests.unit.carrier.twilio.test_signature import FIELDS, URL, Stored, signed
 
 A, B = LegName.A, LegName.B
 

@@ -9,7 +9,7 @@ import pytest
 from callback.errors import CallbackEnded
 from callback.observability.redaction import UNSAID, discreet
 
-HANDLERS = sorted((Path(__file__).parents[2] / "functions").glob("*/handler.py"))
+HANDLERS = sorted((Path(__file__).parents[3] / "functions").glob("*/handler.py"))
 
 
 def crash(error):
