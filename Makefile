@@ -145,7 +145,7 @@ mutants: $(INSTALLED)
 	cp -r layers/shared/callback build/mutants
 	cp -r tests/__init__.py tests/support tests/unit build/mutants/tests
 	@# These look at the whole repository, and at none of what is broken here.
-	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout progress run_limit quick_moto))
+	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout quick_moto))
 	printf '%s\n' '[mutmut]' 'source_paths=callback' 'also_copy=callback' \
 		'only_mutate=' $(addprefix '    callback/,$(addsuffix .py',lifecycle/transitions lifecycle/outcomes carrier/twilio/signature carrier/twilio/client)) \
 		'use_git_change_detection=false' 'pytest_add_cli_args_test_selection=tests/unit' \
