@@ -21,11 +21,11 @@ from callback.admission import rules
 from callback.api import docs_page, openapi
 from callback.numbering import addresses
 from callback.requests import schema, views
-from tests.browser import rendered
 from tests.functions.cold_start import start
 from tests.local import template
+from tests.support import build
+from tests.support.browser import rendered
 from tests.template.document import TEMPLATE
-from tests.unit import build
 
 URL = "https://callback.example.com"
 

@@ -13,9 +13,9 @@ from callback.lifecycle import transitions
 from callback.lifecycle.models import LegName, LegOutcome, LegStatus, Webhook, to_text
 from callback.webhooks import notifying
 from callback.webhooks.deliveries import SCHEDULE
-from tests.histories.world import TENANT, caller
-from tests.scenarios.relay import Relay, sent_at, verified
-from tests.unit.build import SIDS
+from tests.support.build import SIDS
+from tests.support.relay import Relay, sent_at, verified
+from tests.support.world import TENANT, caller
 
 REPLAY = "failed/{delivery_id}/replay"
 DAY = timedelta(days=1).total_seconds()

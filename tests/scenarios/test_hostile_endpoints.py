@@ -17,7 +17,7 @@ import pytest
 from callback.webhooks import http_sender
 from callback.webhooks.http_sender import NotAllowed, Rules, Sender, Unreachable
 from tests.local.receiver import Receiver
-from tests.scenarios.relay import Relay
+from tests.support.relay import Relay
 
 # What a resolver would answer. Every other name here is for the system's own resolver, which
 # needs no network for numbers, however they are written.

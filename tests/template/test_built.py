@@ -48,13 +48,13 @@ from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
 from callback.webhooks.deliveries import Delivery, DeliveryStore, failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
-from tests.histories.world import without_rates
 from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
+from tests.support import build as callbacks
+from tests.support.world import without_rates
 from tests.template import document, sandbox
 from tests.template.sandbox import Sandbox
-from tests.unit import build as callbacks
 
 EVENTS = document.ROOT / "events"
 HOST = "abcdef1234.execute-api.us-east-1.amazonaws.com"
