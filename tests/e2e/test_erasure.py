@@ -4,8 +4,8 @@ deployed."""
 import pytest
 import requests
 
-from tests.e2e.client import Client, between, has_ended
-from tests.e2e.commands import admin, done, name
+from tests.support.client import Client, between, has_ended
+from tests.support.commands import admin, done, name
 
 ERASURE = "/voice/erasure"
 

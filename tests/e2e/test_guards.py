@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.client import PATH, Client
-from tests.e2e.commands import admin, done
 from tests.local.stack import GENEROUS
+from tests.support.client import PATH, Client
+from tests.support.commands import admin, done
 
 PARTIES = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000125"}, "allow_parallel": True}
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from callback.api import openapi
 from callback.requests import schema
 from callback.webhooks import schema as webhook_schema
-from tests.e2e.client import PATH, SEED, Client, between
-from tests.e2e.observer import Observer
 from tests.local.stack import LocalStack
+from tests.support.client import PATH, SEED, Client, between
+from tests.support.observer import Observer
 
 PACKET, ERASURE, ENDPOINT = "/voice/trigger/packet", "/voice/erasure", "/voice/webhook/endpoint"
 URL = "https://client.example/told"

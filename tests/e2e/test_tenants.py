@@ -10,9 +10,9 @@ import requests
 
 from callback.storage.table import Table
 from callback.tenancy.tenants import TenantStore
-from tests.e2e.client import PATH, SEED, Client, between, has_ended
-from tests.e2e.commands import admin, admin_process, done, name
 from tests.local.stack import LocalStack
+from tests.support.client import PATH, SEED, Client, between, has_ended
+from tests.support.commands import admin, admin_process, done, name
 
 ROUTES = [
     ("POST", PATH),

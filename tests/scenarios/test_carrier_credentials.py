@@ -8,10 +8,10 @@ import pytest
 
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from tests.histories.world import AUTH_TOKEN
 from tests.local import heard
-from tests.scenarios.play import Play
-from tests.unit.secret import Secret
+from tests.support.play import Play
+from tests.support.secret import Secret
+from tests.support.world import AUTH_TOKEN
 
 OLD, NEW = AUTH_TOKEN, "the-token-after-the-rotation"
 DIALING = ("CallbackApi", "PlaceLeg")

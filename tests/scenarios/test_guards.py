@@ -20,8 +20,8 @@ from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, shown
 from callback.tenancy.policy import Policy as Defaults
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import Pepper
-from tests.histories.world import TABLE, TENANT, FixedPepper, caller
-from tests.scenarios.play import PHASES, Play
+from tests.support.play import PHASES, Play
+from tests.support.world import TABLE, TENANT, FixedPepper, caller
 
 LA = "+14155550123"
 VERIFIED, OWNED = "+14155550199", "+14155550100"

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.local import logs
-from tests.scenarios.play import Play
+from tests.support.play import Play
 
 # -- 13: A leaves while B rings ------------------------------------------------------------------
 

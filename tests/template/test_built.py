@@ -48,13 +48,13 @@ from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
-from tests.histories.world import without_rates
 from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
+from tests.support import build as callbacks
+from tests.support.world import without_rates
 from tests.template import document, sandbox
 from tests.template.sandbox import Sandbox
-from tests.unit import build as callbacks
 
 EVENTS = document.ROOT / "events"
 HOST = "abcdef1234.execute-api.us-east-1.amazonaws.com"
@@ -100,7 +100,8 @@ class World:
         `before` is Python that is run once the handler is there."""
         definition = self.definitions[function]
         if parameters:
-            definition = definitions(self.parameters | parameters)[function]
+            resources = template.load(document.TEMPLATE, self.parameters | parameters)
+            definition = definitions(resources)[function]
         running = self._sandbox(function, definition)
         try:
             return running.answer(event, before)
@@ -209,9 +210,8 @@ def settlings_throttled() -> Iterator[None]:
         yield
 
 
-def definitions(parameters: dict[str, str]) -> dict[str, template.FunctionDefinition]:
-    loaded = template.load(document.TEMPLATE, parameters)
-    return {function.logical_id: function for function in loaded.functions}
+def definitions(resources: template.Template) -> dict[str, template.FunctionDefinition]:
+    return {function.logical_id: function for function in resources.functions}
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
                 store=IntakeStore(Table(cloud.dynamodb, table), sip_domain=SIP_DOMAIN),
                 carrier=client,
                 parameters=parameters,
-                definitions=definitions(parameters),
+                definitions=definitions(resources),
                 build=build,
                 stack=stack,
                 logs=tmp_path_factory.mktemp("logs"),

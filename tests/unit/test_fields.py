@@ -24,7 +24,7 @@ from callback.requests import creation, views
 from callback.requests.schema import CallbackRequest
 from callback.storage import callbacks
 from callback.storage.table import to_item
-from tests.unit.fields import changes, full, news
+from tests.support.fields import changes, full, news
 
 # Of a request, what is not in the callback that is planned, and why.
 NOT_STORED = {"allow_parallel": "a condition of the write that stores it"}

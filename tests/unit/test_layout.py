@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LAYER, FUNCTIONS = ROOT / "layers/shared/callback", ROOT / "functions"
+UNIT_TESTS = ROOT / "tests/unit"
 MODULES = {path.relative_to(LAYER).as_posix(): path for path in LAYER.rglob("*.py")}
 
 
@@ -78,6 +79,18 @@ def test_a_package_is_loaded_for_what_is_imported_from_it_and_for_nothing_else()
     initial = {path for path in LAYER.rglob("__init__.py") if path.parent != LAYER}
     assert len(initial) == len(set(ORDER) - {"", "admin"})
     assert {path.read_text(encoding="utf-8") for path in initial} == {""}
+
+
+def test_a_module_and_its_tests_have_the_same_path():
+    """What is about several packages, or about the repository, lies beside the folders."""
+    folders = {path.parent for path in UNIT_TESTS.rglob("*.py")} - {UNIT_TESTS}
+    tests = {path for folder in folders for path in folder.glob("test_*.py")}
+    assert len(tests) > 20
+    tested = {
+        path.relative_to(UNIT_TESTS).with_name(path.name.removeprefix("test_")) for path in tests
+    }
+    assert {path.as_posix() for path in tested} - set(MODULES) == set()
+    assert {(folder / "__init__.py").read_text(encoding="utf-8") for folder in folders} == {""}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -22,8 +22,8 @@ from callback.triggers.sms_grammar import Command
 from callback.webhooks import deliveries, http_sender
 from callback.webhooks.schema import WebhookRequest
 from tests.local import template
+from tests.support.fields import full
 from tests.template.document import TEMPLATE
-from tests.unit.fields import full
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("functions", "layers", "events", "tests")

@@ -14,7 +14,7 @@ from callback.errors import Forbidden
 from callback.lifecycle import outcomes, transitions
 from callback.lifecycle.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
 from callback.lifecycle.transitions import LegEvent
-from tests.unit.build import (
+from tests.support.build import (
     SIDS,
     allowed,
     at,
@@ -26,7 +26,7 @@ from tests.unit.build import (
     joined,
     recorded,
 )
-from tests.unit.test_signature import FIELDS, URL, Stored, signed
+from tests.unit.carrier.twilio.test_signature import FIELDS, URL, Stored, signed
 
 A, B = LegName.A, LegName.B
 
