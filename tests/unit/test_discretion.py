@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from callback.errors import CallbackEnded
-from callback.observability.redaction import UNSAID, discreet
+from callback.observability.redaction import REDACTED_MESSAGE, redact_exceptions
 
 HANDLERS = sorted((Path(__file__).parents[2] / "functions").glob("*/handler.py"))
 
@@ -20,14 +20,14 @@ def crash(error):
             raise error from cause
 
     with pytest.raises(Exception) as caught:  # noqa: PT011  (of any kind)
-        discreet(fail)({}, None)
+        redact_exceptions(fail)({}, None)
     return caught.value
 
 
 def test_the_message_of_a_strange_exception_is_not_told_nor_that_of_its_cause():
     raised = crash(LookupError("+14155550123"))
     told = "".join(traceback.format_exception(raised))
-    assert (type(raised).__name__, str(raised)) == ("LookupError", UNSAID)
+    assert (type(raised).__name__, str(raised)) == ("LookupError", REDACTED_MESSAGE)
     assert "in fail" in told
     assert "5550123" not in told.replace('int("+14155550123 is not a number")', "")
     assert "LookupError(" not in told
@@ -41,7 +41,7 @@ def test_our_own_refusals_say_what_they_say():
 
 
 def test_an_answer_is_passed_on():
-    assert discreet(lambda event, context: (event, context))("event", "context") == (
+    assert redact_exceptions(lambda event, context: (event, context))("event", "context") == (
         "event",
         "context",
     )
@@ -51,4 +51,4 @@ def test_an_answer_is_passed_on():
 def test_every_functions_handler_is_discreet_and_outermost_so(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (handler,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "handler")
-    assert ast.unparse(handler.decorator_list[0]) == "discreet"
+    assert ast.unparse(handler.decorator_list[0]) == "redact_exceptions"
