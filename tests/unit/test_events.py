@@ -27,8 +27,8 @@ def told(*states: Callback) -> list[events.Event]:
     """Of a callback that goes through these states, as the store writes them."""
     before, found = None, []
     for state in states:
-        now = state if before is None else events.counted(before, state)
-        found += events.of(before, now)
+        now = state if before is None else events.with_event_count(before, state)
+        found += events.derive_events(before, now)
         before = now
     return found
 
@@ -159,19 +159,22 @@ def test_a_row_from_before_there_were_events_is_read_and_counts_from_its_next():
 
 def test_a_row_whose_write_is_told_twice_makes_the_same_event_to_the_byte():
     before, after = build.callback(), build.dialed(build.callback(), LegName.A)
-    after = events.counted(before, after)
-    assert events.of(before, after) == events.of(before, after)
-    assert events.of(before, after)[0].payload == events.of(before, after)[0].payload
+    after = events.with_event_count(before, after)
+    assert events.derive_events(before, after) == events.derive_events(before, after)
+    assert (
+        events.derive_events(before, after)[0].payload
+        == events.derive_events(before, after)[0].payload
+    )
 
 
 def test_every_event_is_made_by_some_write():
-    made = {*events._OF_LEG.values(), *events._OF_CALLBACK.values()}
+    made = {*events._LEG_EVENTS.values(), *events._CALLBACK_EVENTS.values()}
     assert made | {EventType.CALLBACK_ACCEPTED} == set(EventType)
 
 
 def test_every_event_may_be_selected_and_is_told_to_who_selects_nothing():
     asked = EndpointRequest.model_fields["events"].default
-    assert [t for t in EventType if events.selected(t, asked)] == list(EventType)
+    assert [t for t in EventType if events.is_selected(t, asked)] == list(EventType)
     assert set(EventType) | {events.EVERY_LEG_EVENT} == set(Selection)
 
 
@@ -185,4 +188,4 @@ def test_every_event_may_be_selected_and_is_told_to_who_selects_nothing():
     ],
 )
 def test_a_selection_takes_what_it_names(selection, wanted):
-    assert [t for t in EventType if events.selected(t, selection)] == wanted
+    assert [t for t in EventType if events.is_selected(t, selection)] == wanted

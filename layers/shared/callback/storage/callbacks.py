@@ -68,7 +68,7 @@ class CallbackStore:
                 return before, False
             if after == before:  # heard already: durable, nothing to write
                 return before, True
-            after = events.counted(before, replace(after, revision=before.revision + 1))
+            after = events.with_event_count(before, replace(after, revision=before.revision + 1))
             if self._replaced(after):
                 return after, True
         raise StoreContended("Too many changes at once; nothing was lost, send it again.")

@@ -62,7 +62,7 @@ class Publisher:
 
     def publish(self, old: Callback | None, new: Callback) -> None:
         """Raises NotPublished, and botocore's errors: nothing is lost if it is then run again."""
-        happened = events.of(old, new)
+        happened = events.derive_events(old, new)
         if not happened:
             return
         for delivery in self._wanted(new, happened):
@@ -82,5 +82,5 @@ class Publisher:
         return [
             deliveries.of_event(callback.tenant, event, url)
             for event in happened
-            if events.selected(event.type, wanted)
+            if events.is_selected(event.type, wanted)
         ]
