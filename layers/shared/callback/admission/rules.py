@@ -110,7 +110,7 @@ class Admission:
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
-        destination = destinations.of(leg.to, self.dial_plan.home_region)
+        destination = destinations.find_destination(leg.to, self.dial_plan.home_region)
         return Party(
             name,
             leg,
@@ -406,7 +406,7 @@ def nobody_is_emergency(case: Case) -> None:
     regions = {
         telephone.region
         for address in told
-        for telephone in destinations.of(address, case.home_region).telephones
+        for telephone in destinations.find_destination(address, case.home_region).telephones
     }
     for party in case.parties:
         for region in sorted({case.home_region, *filter(None, regions)}):
@@ -462,7 +462,7 @@ def types_are_allowed(case: Case) -> None:
 def extensions_are_short(case: Case) -> None:
     """No plan has such a telephone number; the PBX may know better, and dial it."""
     for party in case.parties:
-        digits = (addresses.dialed(party.leg.to) or "").removeprefix("+")
+        digits = (addresses.pbx_digits(party.leg.to) or "").removeprefix("+")
         longest = case.policy.longest_extension
         if len(digits) > longest and not party.destination.is_telephone:
             raise errors.ExtensionTooLong(
