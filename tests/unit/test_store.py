@@ -34,7 +34,7 @@ from tests.unit.build import NOON, at, callback, dialed, task
 from tests.unit.fields import full
 
 A, B = LegName.A, LegName.B
-ANY_ONE = {"wanted": lambda _: True, "number": None, "before": None}
+ANY_ONE = {"matches": lambda _: True, "number": None, "before": None}
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +47,12 @@ def store(client):
     return IntakeStore(Table(client, "callbacks"))
 
 
-def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
+def listed(store, *, tenant="default", matches=lambda _: True, **asked):
     """All pages, as lists of ids."""
     asked = {"number": None, "after": None, "before": None, "limit": 20, **asked}
     pages, cursor = [], None
     while not pages or cursor:
-        page = store.listings.page(tenant, wanted=wanted, cursor=cursor, **asked)
+        page = store.listings.page(tenant, matches=matches, cursor=cursor, **asked)
         pages.append([c.callback_id for c in page.callbacks])
         cursor = page.cursor
     return pages
@@ -202,14 +202,14 @@ def test_a_rare_match_is_found_however_far_back_it_lies(store, monkeypatch):
     monkeypatch.setattr("callback.storage.listings._EXAMINED_AT_MOST", 20)
     ids = add(store, 30)
     store.change(ids[-1], transitions.cancel)
-    pages = listed(store, wanted=lambda c: c.close_reason is not None)
+    pages = listed(store, matches=lambda c: c.close_reason is not None)
     assert pages == [[], [ids[-1]]], "one request looks at so many rows, then hands out a cursor"
 
 
 def test_a_list_follows_the_callback_as_it_stands(store):
     add(store, 3)
     store.change("cb-001", lambda c: transitions.claim(c, A, at(9)))
-    pages = listed(store, wanted=lambda c: c.status is CallbackStatus.CALLING_FIRST)
+    pages = listed(store, matches=lambda c: c.status is CallbackStatus.CALLING_FIRST)
     assert pages == [["cb-001"]]
 
 
@@ -346,7 +346,7 @@ def full_of_traces(**fields):
 def test_nothing_is_left_of_a_callback_that_is_erased(store, client, address):
     key = Key("a-key-of-a-client-1", "fingerprint")
     store.add(full_of_traces(), key, allow_parallel=False)
-    store.keys.remember_answer("default", key, {"statusCode": 202, "body": SHOWN})
+    store.keys.remember_response("default", key, {"statusCode": 202, "body": SHOWN})
     assert len(everything(client)) == 9
     assert erase(store, address) == 1
     assert everything(client) == set()
@@ -397,7 +397,7 @@ def test_no_late_write_brings_an_erased_callback_back(store, client):
 
     with pytest.raises(CallbackNotFound):
         store.change("cb-1", cancel_while_it_is_erased)
-    store.keys.remember_answer("default", key, {"statusCode": 202})
+    store.keys.remember_response("default", key, {"statusCode": 202})
     forget_open(store, callback())
     assert everything(client) == set()
 

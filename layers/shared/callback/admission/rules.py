@@ -263,7 +263,7 @@ class Case:
     def counters(self) -> list["_Counter"]:
         """What this callback counts towards."""
         exempt = {party.name for party in self.parties if self._is_tenants_own(party)}
-        return counters.merged(c for c in self._countable() if c.leg not in exempt)
+        return counters.merge_counters(c for c in self._countable() if c.leg not in exempt)
 
     def used(self, counter: Counter) -> int:
         return int(self.known.get(counter.key, {}).get("used", 0))
@@ -323,7 +323,7 @@ class Case:
                 f"It may cost {decimal(self.most_it_costs)} {self.currency}, more than is left of"
                 f" the day's {cap}. Shorten max_duration_seconds, or wait for the next day (UTC)."
             ),
-            until=counters.kept_until(day),
+            until=counters.spend_expires_at(day),
         )
 
     # -- the answer --------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ class SmsTrigger:
         """Those in which the sender is either party, the newest first."""
         return self.intake.store.listings.page(
             texter.number.tenant,
-            wanted=wanted,
+            matches=wanted,
             number=texter.address,
             after=None,
             before=None,
