@@ -139,7 +139,7 @@ def tenant(event: Event, *scopes: Scope) -> str:
     """The caller's tenant, from the authorizer's context alone.
 
     The key needs one of `scopes`. Without `scopes`, a GET needs READ and other methods need WRITE.
-    Raises ScopeMissing, which names the first of the scopes.
+    Raises ScopeMissing, whose member `scope` is the first of them.
     """
     caller = event["requestContext"]["authorizer"]["lambda"]
     method = event["routeKey"].partition(" ")[0]
