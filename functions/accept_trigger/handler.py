@@ -19,7 +19,7 @@ from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.numbering.destinations import DialPlan
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.requests.intake import Intake
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
@@ -52,7 +52,7 @@ def accept(record: SQSRecord) -> None:
     queued.accept(record.body)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, accept, processor, context)

@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.tenancy import tenants
 from callback.tenancy.tenants import Pepper, TenantStore
@@ -22,7 +22,7 @@ store = TenantStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
     """A simple response (API Gateway Developer Guide, "Lambda authorizers for HTTP APIs")."""
@@ -32,5 +32,5 @@ def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
         return {"isAuthorized": False}
     return {
         "isAuthorized": True,
-        "context": http.authorized(key.tenant, key.key_id, key.scopes),
+        "context": http.authorizer_context(key.tenant, key.key_id, key.scopes),
     }

@@ -16,7 +16,7 @@ from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.lifecycle.models import LegName
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -33,7 +33,7 @@ def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
     return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
-def reply(instructions: Iterable[Instruction]) -> http.Answer:
+def reply(instructions: Iterable[Instruction]) -> http.Response:
     return http.xml_reply(twiml.render(instructions))
 
 
@@ -45,36 +45,36 @@ def leg_of(event: http.Event) -> progress.DialedLeg:
     )
 
 
-def answered(event: http.Event) -> http.Answer:
+def answered(event: http.Event) -> http.Response:
     call_sid = verified(event, OF_A_CALL)["CallSid"]
     return reply(progress.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
 
 
-def status_changed(event: http.Event) -> http.Answer:
+def status_changed(event: http.Event) -> http.Response:
     form = verified(event, OF_A_CALL)
     progress.status_changed(store, workflow, leg_of(event), events.leg_event(form))
     return http.no_content()
 
 
-def conference_changed(event: http.Event) -> http.Answer:
+def conference_changed(event: http.Event) -> http.Response:
     form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
     progress.conference_changed(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
-def wait(event: http.Event) -> http.Answer:
+def wait(event: http.Event) -> http.Response:
     verified(event)
     return reply(progress.play_ringback(public_url=PUBLIC_URL))
 
 
-def fallback(event: http.Event) -> http.Answer:
+def fallback(event: http.Event) -> http.Response:
     form = verified(event)
     logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
     return reply(progress.apologize())
 
 
-def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+def ringback_audio(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for everybody)
     return http.wav_reply(ringback.wav())
 
 
@@ -88,7 +88,7 @@ ROUTES = {
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

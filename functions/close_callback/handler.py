@@ -10,7 +10,7 @@ from callback.call_control import workflow
 from callback.call_control.dialing import Calls
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -23,7 +23,7 @@ carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 calls = Calls(store, carrier)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: the execution's state, or EventBridge's word that an execution died."""

@@ -10,7 +10,7 @@ from callback.call_control.dialing import Calls
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasing import Eraser
 from callback.privacy.erasures import ErasureStore
 from callback.storage.erasure import Holdings
@@ -29,7 +29,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:

@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasures import ErasureStore
 from callback.privacy.views import erasure_view
 from callback.requests import schema
@@ -24,7 +24,7 @@ pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 MAY_READ = (Scope.READ, Scope.ERASE)
 
 
-def create(event: http.Event) -> http.Answer:
+def create(event: http.Event) -> http.Response:
     tenant = http.tenant(event, Scope.ERASE)
     number = schema.parse_erasure(http.body(event)).number
     erasure = store.add(tenant, number, suppression.hashed(pepper, number))
@@ -33,12 +33,12 @@ def create(event: http.Event) -> http.Answer:
     return http.json_reply(202, erasure_view(erasure), place)
 
 
-def show(event: http.Event) -> http.Answer:
+def show(event: http.Event) -> http.Response:
     erasure = store.get(http.tenant(event, *MAY_READ), http.path(event, "erasure_id"))
     return http.json_reply(200, erasure_view(erasure))
 
 
-def show_many(event: http.Event) -> http.Answer:
+def show_many(event: http.Event) -> http.Response:
     erasures = store.of(http.tenant(event, *MAY_READ))
     return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
 
@@ -50,7 +50,7 @@ ROUTES = {
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

@@ -12,7 +12,7 @@ from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.lifecycle.models import Step, Waiting
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 from callback.tenancy.policy import PolicyStore
@@ -28,7 +28,7 @@ carrier = TwilioCarrier.of(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: {"callback_id", "step": "first" | "second", "token", "entered_at": RFC 3339,

@@ -11,7 +11,7 @@ from callback.call_control.reconcile import Reconciliation
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -24,7 +24,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 carrier = TwilioCarrier.of(SETTINGS, credentials)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     tally = Reconciliation(Calls(store, carrier), workflow).run()

@@ -20,7 +20,7 @@ from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.requests import idempotent, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
@@ -64,17 +64,17 @@ def verified(event: http.Event, shapes: Shapes) -> Form:
     return door.verified(event, shapes, PUBLIC_URL, credentials)
 
 
-def text(event: http.Event) -> http.Answer:
+def text(event: http.Event) -> http.Response:
     message = events.inbound_text(verified(event, OF_A_TEXT))
     return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
-def call(event: http.Event) -> http.Answer:
+def call(event: http.Event) -> http.Response:
     missed_call.handle(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
     return http.xml_reply(twiml.render([Reject()]))
 
 
-def packet(event: http.Event) -> http.Answer:
+def packet(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
@@ -91,7 +91,7 @@ ROUTES = {
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

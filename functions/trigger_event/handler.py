@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 
 from callback import aws, settings
 from callback.lifecycle.models import Source
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.triggers.queue import TriggerQueue, TriggerStore
 
@@ -20,7 +20,7 @@ triggers = TriggerStore(table)
 queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     queue.put(f"event_{event['id']}", Source.EVENT, event["detail"])

@@ -1,4 +1,4 @@
-"""Callbacks and events to test with, valid unless a test says otherwise."""
+"""Callbacks and events for tests, valid by default."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Dataclasses and models with every field filled by its type: a field that is new is in them."""
+"""Dataclasses and models with every field filled by its type, including new fields."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -16,8 +16,10 @@ _numbers = itertools.count(1000)
 
 
 def full(kind: Any) -> Any:
-    """One of `kind`, a dataclass or model, of whose fields none has its default, nor the value of
-    another, if there are values enough."""
+    """An instance of a dataclass or model. No field has its default value.
+
+    Fields also differ from each other, if their type has enough values.
+    """
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{f.name: other(hints[f.name], f.default, f.name) for f in fields(kind)})
@@ -30,7 +32,7 @@ def full(kind: Any) -> Any:
 
 
 def other(kind: Any, than: Any, name: str) -> Any:
-    """A value of the type `kind`, another `than` this; `name` is part of a text."""
+    """A value of the type `kind`, different from `than`. A text contains `name`."""
     kind = _inner(kind)
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if is_dataclass(kind) or issubclass(origin, BaseModel):
@@ -44,7 +46,7 @@ def other(kind: Any, than: Any, name: str) -> Any:
     if origin is dict:
         return {other(arguments[0], None, name): other(arguments[1], None, name)}
     if origin not in _MADE:
-        raise TypeError(f"{name} is of a type of which no value is made here: {kind}")
+        raise TypeError(f"{name} has a type without a value in this module: {kind}")
     return _MADE[origin](next(_numbers), name)
 
 
@@ -56,7 +58,7 @@ _MADE: dict[type, Callable[[int, str], Any]] = {
 
 
 def _inner(kind: Any) -> Any:
-    """Without what pydantic is to check, and without None."""
+    """The type without pydantic's constraints and without None."""
     if get_origin(kind) is Annotated:
         return _inner(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

@@ -1,6 +1,6 @@
 """What can be refused. Each error carries its HTTP status and a stable code.
 
-`http.answer` is the one place that turns them into problem+json (RFC 9457).
+`http.dispatch` is the one place that turns them into problem+json (RFC 9457).
 """
 
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""What is told of a callback follows from how its row changes, and from nothing else."""
+"""The events of a callback follow from the changes of its row alone."""
 
 import json
 from dataclasses import replace
@@ -23,22 +23,22 @@ from callback.webhooks.schema import EndpointRequest, Selection
 from tests.support import build
 
 
-def told(*states: Callback) -> list[events.Event]:
-    """Of a callback that goes through these states, as the store writes them."""
-    before, found = None, []
+def all_events(*states: Callback) -> list[events.Event]:
+    """The events of a callback whose row is written in these states, one after the other."""
+    before, history = None, []
     for state in states:
-        now = state if before is None else events.counted(before, state)
-        found += events.of(before, now)
+        now = state if before is None else events.with_event_count(before, state)
+        history += events.derive_events(before, now)
         before = now
-    return found
+    return history
 
 
 def types(*states: Callback) -> list[str]:
-    return [event.type for event in told(*states)]
+    return [event.type for event in all_events(*states)]
 
 
-def test_a_new_callback_was_accepted():
-    (event,) = told(build.callback())
+def test_a_new_callback_makes_the_accepted_event():
+    (event,) = all_events(build.callback())
     assert (event.type, event.sequence) == ("callback.accepted", 1)
     assert event.message_id == "msg_cb-1_1"
     assert json.loads(event.payload) == {
@@ -57,52 +57,52 @@ def test_a_new_callback_was_accepted():
     }
 
 
-def test_a_write_that_is_nobodys_news_makes_no_event_and_takes_no_number():
+def test_a_write_without_an_event_takes_no_sequence_number():
     planned = build.callback()
     waiting = build.allowed(transitions.wait(planned, build.task(transitions.Step.FIRST, "token")))
     claimed = build.allowed(transitions.claim(waiting, LegName.A, build.at(1)))
-    assert [(e.type, e.sequence) for e in told(planned, waiting, claimed)] == [
+    assert [(e.type, e.sequence) for e in all_events(planned, waiting, claimed)] == [
         ("callback.accepted", 1),
         ("leg.dialing", 2),
     ]
 
 
-def test_one_write_may_make_several_events_in_their_order():
+def test_one_write_may_make_several_events_in_order():
     planned = build.callback()
     canceled = build.allowed(transitions.cancel(planned))
     ended = build.allowed(transitions.close(canceled, None, build.at(2)))
-    made = told(planned, canceled, ended)
-    assert [event.type for event in made] == [
+    history = all_events(planned, canceled, ended)
+    assert [event.type for event in history] == [
         "callback.accepted",
         "leg.ended",
         "leg.ended",
         "callback.ended",
     ]
-    assert [json.loads(event.payload)["data"]["sequence"] for event in made] == [1, 2, 3, 4]
-    legs = [json.loads(event.payload)["data"].get("leg", {}).get("name") for event in made]
+    assert [json.loads(event.payload)["data"]["sequence"] for event in history] == [1, 2, 3, 4]
+    legs = [json.loads(event.payload)["data"].get("leg", {}).get("name") for event in history]
     assert legs == [None, "A", "B", None]
 
 
-def test_what_skips_a_status_has_no_event_for_it():
+def test_a_leg_that_skips_a_status_has_no_event_for_it():
     dialed = build.dialed(build.callback(), LegName.A)
     joined = build.recorded(dialed, LegName.A, build.event(LegStatus.JOINED, 9))
     assert types(build.callback(), dialed, joined)[1:] == ["leg.queued", "leg.joined"]
 
 
-def test_a_request_that_never_left_is_dialed_again_and_told_again():
+def test_a_leg_that_is_dialed_again_makes_the_dialing_event_again():
     planned = build.callback()
     claimed = build.allowed(transitions.claim(planned, LegName.A, build.at(1)))
     assert types(planned, claimed, planned, claimed).count("leg.dialing") == 2
 
 
-def test_what_becomes_known_after_the_end_is_no_event():
+def test_a_report_after_the_end_makes_no_event():
     ended = build.connected()
     for name in LegName:
         event = build.ended(LegOutcome.COMPLETED, 60, name)
         ended = build.recorded(ended, name, event)
     assert ended.status is CallbackStatus.ENDED
-    known = replace(ended, leg_a=replace(ended.leg_a, seconds=41))
-    assert told(ended, known) == told(ended)
+    reported = replace(ended, leg_a=replace(ended.leg_a, seconds=41))
+    assert all_events(ended, reported) == all_events(ended)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_what_becomes_known_after_the_end_is_no_event():
         (LegStatus.JOINED, "joined_at"),
     ],
 )
-def test_an_event_happened_when_the_record_says(status: LegStatus, field: str):
+def test_an_event_has_the_time_in_the_record(status: LegStatus, field: str):
     dialed = build.dialed(build.callback(), LegName.A, 1)
     later = build.recorded(dialed, LegName.A, build.event(status, 7))
-    assert told(dialed, later)[-1].at == getattr(later.leg_a, field) == build.at(7)
+    assert all_events(dialed, later)[-1].at == getattr(later.leg_a, field) == build.at(7)
 
 
 EVENTS = st.lists(
@@ -129,8 +129,8 @@ EVENTS = st.lists(
 )
 
 
-@given(order=st.sampled_from(list(Order)), happened=EVENTS)
-def test_sequences_have_no_gap_and_one_end_whatever_happens(order, happened):
+@given(order=st.sampled_from(list(Order)), history=EVENTS)
+def test_every_history_has_gapless_sequences_and_at_most_one_end(order, history):
     states = [build.callback(order)]
     for name in LegName:
         states.append(build.dialed(states[-1], name) if order is Order.SIMULTANEOUS else states[-1])
@@ -138,45 +138,48 @@ def test_sequences_have_no_gap_and_one_end_whatever_happens(order, happened):
         states.append(
             build.dialed(states[-1], LegName.A if order is Order.SEQUENTIAL else LegName.B)
         )
-    for name, status, seconds in happened:
+    for name, status, seconds in history:
         before = states[-1]
         outcome = LegOutcome.BUSY if status is LegStatus.ENDED else None
         event = build.event(status, seconds, name, outcome=outcome)
         after = transitions.record(before, name, before.leg(name).attempt, event)
         states.append(after or before)
-    made = told(*states)
+    made = all_events(*states)
     assert [event.sequence for event in made] == list(range(1, len(made) + 1))
     assert len({event.message_id for event in made}) == len(made)
     ends = [event for event in made if event.type is EventType.CALLBACK_ENDED]
     assert len(ends) == (states[-1].status is CallbackStatus.ENDED)
 
 
-def test_a_row_from_before_there_were_events_is_read_and_counts_from_its_next():
+def test_a_row_older_than_events_is_read_and_counts_from_its_next_event():
     row = to_record(build.callback())
     del row["event_count"]
     assert from_record(row) == build.callback()
 
 
-def test_a_row_whose_write_is_told_twice_makes_the_same_event_to_the_byte():
+def test_a_write_reported_twice_makes_the_same_event_byte_for_byte():
     before, after = build.callback(), build.dialed(build.callback(), LegName.A)
-    after = events.counted(before, after)
-    assert events.of(before, after) == events.of(before, after)
-    assert events.of(before, after)[0].payload == events.of(before, after)[0].payload
+    after = events.with_event_count(before, after)
+    assert events.derive_events(before, after) == events.derive_events(before, after)
+    assert (
+        events.derive_events(before, after)[0].payload
+        == events.derive_events(before, after)[0].payload
+    )
 
 
-def test_every_event_is_made_by_some_write():
-    made = {*events._OF_LEG.values(), *events._OF_CALLBACK.values()}
+def test_every_type_of_event_is_made_by_some_write():
+    made = {*events._LEG_EVENTS.values(), *events._CALLBACK_EVENTS.values()}
     assert made | {EventType.CALLBACK_ACCEPTED} == set(EventType)
 
 
-def test_every_event_may_be_selected_and_is_told_to_who_selects_nothing():
-    asked = EndpointRequest.model_fields["events"].default
-    assert [t for t in EventType if events.selected(t, asked)] == list(EventType)
+def test_every_event_can_be_selected_and_is_selected_by_default():
+    selection = EndpointRequest.model_fields["events"].default
+    assert [t for t in EventType if events.is_selected(t, selection)] == list(EventType)
     assert set(EventType) | {events.EVERY_LEG_EVENT} == set(Selection)
 
 
 @pytest.mark.parametrize(
-    ("selection", "wanted"),
+    ("selection", "expected"),
     [
         (["leg.*"], [t for t in EventType if t.startswith("leg.")]),
         (["leg.ringing"], [EventType.LEG_RINGING]),
@@ -184,5 +187,5 @@ def test_every_event_may_be_selected_and_is_told_to_who_selects_nothing():
         ([], []),
     ],
 )
-def test_a_selection_takes_what_it_names(selection, wanted):
-    assert [t for t in EventType if events.selected(t, selection)] == wanted
+def test_a_selection_contains_the_events_that_it_names(selection, expected):
+    assert [t for t in EventType if events.is_selected(t, selection)] == expected

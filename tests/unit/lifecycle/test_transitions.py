@@ -1,4 +1,4 @@
-"""What may follow what: claim, fence, merge, close."""
+"""The allowed transitions: claim, fence, merge, close."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -46,7 +46,7 @@ A, B = LegName.A, LegName.B
         (Order.SIMULTANEOUS, [A, B], []),
     ],
 )
-def test_only_the_legs_of_the_first_step_may_be_dialed_at_first(order, first, not_yet):
+def test_only_the_legs_of_the_first_step_can_be_claimed_at_first(order, first, not_yet):
     new = callback(order)
     assert [name for name in LegName if transitions.claim(new, name, at(0))] == first
     assert [name for name in LegName if not transitions.claim(new, name, at(0))] == not_yet
@@ -61,14 +61,14 @@ def test_a_leg_is_claimed_once():
 
 
 @pytest.mark.parametrize("status", [LegStatus.QUEUED, LegStatus.RINGING, LegStatus.ANSWERED])
-def test_the_second_leg_waits_until_the_first_is_in_the_room(status):
+def test_the_second_leg_cannot_be_claimed_until_the_first_is_in_the_room(status):
     waiting = recorded(dialed(callback(), A), A, event(status, 3))
     assert transitions.claim(waiting, B, at(4)) is None
     in_room = recorded(waiting, A, event(LegStatus.JOINED, 5))
     assert allowed(transitions.claim(in_room, B, at(6))).status is CallbackStatus.CALLING_SECOND
 
 
-def test_the_second_leg_is_not_dialed_once_the_first_has_hung_up():
+def test_the_second_leg_cannot_be_claimed_after_the_first_party_has_hung_up():
     gone = recorded(joined(callback(), A), A, ended(LegOutcome.COMPLETED, 6, A))
     assert transitions.claim(gone, B, at(7)) is None
 
@@ -81,7 +81,7 @@ def test_the_second_leg_is_not_dialed_once_the_first_has_hung_up():
         (task(Step.FIRST, "a", retry=5), task(Step.SECOND, "b", entered=5, retry=0)),
     ],
 )
-def test_a_later_task_replaces_an_earlier_one_and_never_the_other_way_round(earlier, later):
+def test_a_later_task_replaces_an_earlier_one_and_not_the_reverse(earlier, later):
     waiting = allowed(transitions.wait(callback(), earlier))
     assert waiting.waiting == earlier
     assert allowed(transitions.wait(waiting, later)).waiting == later
@@ -93,7 +93,7 @@ def test_the_same_task_may_begin_again():
     assert transitions.wait(waiting, task(Step.FIRST)) == waiting
 
 
-def test_where_calling_is_stopped_what_is_not_dialed_is_given_up_and_nothing_else():
+def test_a_stop_ends_a_callback_only_if_one_of_its_legs_is_planned():
     stopped = allowed(transitions.stop(callback(), [LegName.A]))
     assert stopped.close_reason is CloseReason.STOPPED
     assert transitions.stop(stopped, [LegName.A]) is None
@@ -104,19 +104,19 @@ def test_where_calling_is_stopped_what_is_not_dialed_is_given_up_and_nothing_els
 
 
 @pytest.mark.parametrize("name", LegName)
-def test_nothing_is_dialed_for_a_canceled_callback(name):
+def test_no_leg_of_a_canceled_callback_can_be_claimed(name):
     canceled = allowed(transitions.cancel(callback(Order.SIMULTANEOUS)))
     assert transitions.claim(canceled, name, at(1)) is None
 
 
-def test_a_claim_given_back_can_be_taken_again_as_a_new_attempt():
+def test_a_released_leg_can_be_claimed_as_a_new_attempt():
     claimed = allowed(transitions.claim(callback(), A, at(0)))
     released = allowed(transitions.release(claimed, A, 1))
     assert released.leg_a.status is LegStatus.PLANNED
     assert allowed(transitions.claim(released, A, at(1))).leg_a.attempt == 2
 
 
-def test_a_leg_that_is_to_wait_is_not_claimed_before_and_then_as_any_other():
+def test_a_leg_with_a_pause_can_be_claimed_only_after_it():
     claimed = allowed(transitions.claim(callback(), A, at(0)))
     waits = allowed(transitions.release(claimed, A, 1, at(10)))
     assert transitions.claim(waits, A, at(9.999)) is None
@@ -124,28 +124,32 @@ def test_a_leg_that_is_to_wait_is_not_claimed_before_and_then_as_any_other():
     assert (again.status, again.attempt, again.not_before) == (LegStatus.DIALING, 2, None)
 
 
-@pytest.mark.parametrize(("told", "least", "most"), [(1, 1, 1.25), (20, 20, 25), (3600, 20, 25)])
-def test_a_leg_waits_as_long_as_it_was_told_or_a_little_longer_within_bounds(told, least, most):
-    pauses = [timing.pause(timedelta(seconds=told), chance) for chance in (0, 0.5, 1)]
+@pytest.mark.parametrize(
+    ("requested", "least", "most"), [(1, 1, 1.25), (20, 20, 25), (3600, 20, 25)]
+)
+def test_a_pause_is_the_requested_time_or_up_to_a_quarter_more_within_bounds(
+    requested, least, most
+):
+    pauses = [timing.pause(timedelta(seconds=requested), chance) for chance in (0, 0.5, 1)]
     assert pauses == sorted(set(pauses))
     assert (pauses[0], pauses[-1]) == (timedelta(seconds=least), timedelta(seconds=most))
 
 
-def test_a_claim_is_not_given_back_once_the_carrier_has_the_call():
+def test_a_claim_cannot_be_released_once_the_carrier_has_the_call():
     assert transitions.release(dialed(callback(), A), A, 1) is None
 
 
 # --------------------------------------------------------------------------------- the fence
 
 
-def test_an_answered_call_may_join_and_may_ask_again():
+def test_the_fence_admits_an_answered_call_and_admits_it_again():
     ringing = dialed(callback(), A)
     admitted = allowed(transitions.answer(ringing, A, 1, SIDS[A], at(3)))
     assert admitted.leg_a.status is LegStatus.ANSWERED
     assert transitions.answer(admitted, A, 1, SIDS[A], at(4))
 
 
-def test_a_call_whose_create_was_never_answered_is_adopted_at_the_fence():
+def test_the_fence_adopts_a_call_whose_creation_was_not_confirmed():
     unknown = recorded(
         allowed(transitions.claim(callback(), A, at(0))),
         A,
@@ -167,11 +171,11 @@ def test_a_call_whose_create_was_never_answered_is_adopted_at_the_fence():
     ],
     ids=["another attempt", "another call", "never dialed", "canceled", "ended"],
 )
-def test_no_other_call_may_join(before, attempt, sid):
+def test_the_fence_admits_no_other_call(before, attempt, sid):
     assert transitions.answer(before, A, attempt, sid, at(9)) is None
 
 
-def test_the_second_party_may_not_join_once_the_first_has_hung_up():
+def test_the_fence_does_not_admit_the_second_party_after_the_first_has_hung_up():
     ringing = dialed(joined(callback(), A), B, 6)
     gone = recorded(ringing, A, ended(LegOutcome.COMPLETED, 7, A))
     assert transitions.answer(gone, B, 1, SIDS[B], at(7)) is None
@@ -181,15 +185,15 @@ def test_the_second_party_may_not_join_once_the_first_has_hung_up():
 
 
 @pytest.mark.parametrize("before", LegStatus)
-@pytest.mark.parametrize("told", [s for s in LegStatus if s is not LegStatus.PLANNED])
-def test_a_leg_skips_forward_and_never_back(before, told):
+@pytest.mark.parametrize("reported", [s for s in LegStatus if s is not LegStatus.PLANNED])
+def test_a_leg_moves_forward_and_never_back(before, reported):
     places = list(LegStatus)
     leg = replace(callback().leg_a, status=before, attempt=1, ended_at=at(1))
-    now = allowed(transitions.record(callback(leg_a=leg), A, 1, event(told, 2))).leg_a.status
+    now = allowed(transitions.record(callback(leg_a=leg), A, 1, event(reported, 2))).leg_a.status
     if before is LegStatus.PLANNED:
         assert now in (LegStatus.PLANNED, LegStatus.DIALING, LegStatus.ENDED)
     else:
-        assert places.index(now) == max(places.index(before), places.index(told))
+        assert places.index(now) == max(places.index(before), places.index(reported))
 
 
 ONE_LEG = [
@@ -222,8 +226,8 @@ def test_every_order_of_one_legs_events_gives_one_record():
 )
 def test_every_order_of_both_legs_events_gives_one_record_even_with_a_contradiction(history):
     both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
-    for name, told in history:
-        both = recorded(both, name, told) if name else allowed(transitions.connect(both, at(13)))
+    for name, report in history:
+        both = recorded(both, name, report) if name else allowed(transitions.connect(both, at(13)))
     assert (both.status, both.outcome) == (CallbackStatus.ENDED, "completed")
     assert both.leg_b.outcome is LegOutcome.COMPLETED
     assert (both.leg_a.seconds, both.leg_b.seconds) == (55, 48)
@@ -241,8 +245,8 @@ ENDS_OF_ONE_LEG = [
 
 
 @pytest.mark.parametrize("some", [2, 3, len(ENDS_OF_ONE_LEG)])
-def test_every_order_of_one_legs_ends_gives_one_record_whatever_each_knows_of_the_cause(some):
-    """The carrier tells an end by webhook with its cause, and when it is asked without."""
+def test_every_order_of_one_legs_ends_gives_one_record_with_or_without_causes(some):
+    """The carrier's webhook reports an end with its cause. A fetched call has no cause."""
     begun = dialed(callback(), A)
     for ends in combinations(ENDS_OF_ONE_LEG, some):
         records = {repr(recorded(begun, A, *order)) for order in permutations(ends)}
@@ -250,22 +254,22 @@ def test_every_order_of_one_legs_ends_gives_one_record_whatever_each_knows_of_th
 
 
 @pytest.mark.parametrize("order", [(None, "sip_486"), ("sip_486", None)])
-def test_a_cause_that_was_told_once_is_known(order):
-    told = [ended(LegOutcome.BUSY, 5, A, cause=cause, carrier_code=7) for cause in order]
-    leg = recorded(dialed(callback(), A), A, *told).leg_a
+def test_a_cause_reported_once_is_kept(order):
+    reports = [ended(LegOutcome.BUSY, 5, A, cause=cause, carrier_code=7) for cause in order]
+    leg = recorded(dialed(callback(), A), A, *reports).leg_a
     assert (leg.outcome, leg.cause, leg.carrier_code) == (LegOutcome.BUSY, "sip_486", 7)
 
 
-def test_the_cause_is_that_of_the_outcome_that_stands():
-    told = [ended(LegOutcome.BUSY, 5, A, cause="sip_486"), ended(LegOutcome.COMPLETED, 5, A)]
-    for order in permutations(told):
+def test_the_cause_belongs_to_the_outcome_that_wins():
+    reports = [ended(LegOutcome.BUSY, 5, A, cause="sip_486"), ended(LegOutcome.COMPLETED, 5, A)]
+    for order in permutations(reports):
         assert recorded(dialed(callback(), A), A, *order).leg_a.cause is None
 
 
-def test_words_that_are_not_in_the_table_give_one_record_in_any_order():
+def test_unknown_statuses_give_one_record_in_any_order():
     begun = dialed(callback(), A)
-    told = [replace(event(LegStatus.QUEUED, 1), status=None, word=word) for word in "bac"]
-    assert len({repr(recorded(begun, A, *order)) for order in permutations(told)}) == 1
+    reports = [replace(event(LegStatus.QUEUED, 1), status=None, word=word) for word in "bac"]
+    assert len({repr(recorded(begun, A, *order)) for order in permutations(reports)}) == 1
 
 
 def test_an_event_of_another_call_changes_nothing():
@@ -274,10 +278,10 @@ def test_an_event_of_another_call_changes_nothing():
     assert transitions.record(begun, A, 2, event(LegStatus.ENDED, 5)) is None
 
 
-def test_a_word_that_is_not_in_the_table_is_kept_and_moves_nothing():
+def test_an_unknown_status_is_kept_and_changes_no_status():
     begun = dialed(callback(), A)
-    told = replace(event(LegStatus.QUEUED, 1), status=None, word="levitating")
-    after = recorded(begun, A, told)
+    report = replace(event(LegStatus.QUEUED, 1), status=None, word="levitating")
+    after = recorded(begun, A, report)
     assert after.leg_a.unrecognised_status == "levitating"
     assert after.leg_a.status is begun.leg_a.status
 
@@ -311,8 +315,8 @@ def test_closing_ends_a_leg_that_was_never_dialed():
 @pytest.mark.parametrize(
     ("order", "first", "second"), [(Order.SEQUENTIAL, A, B), (Order.REVERSE, B, A)]
 )
-def test_a_second_party_who_was_never_dialed_is_not_being_called(order, first, second):
-    """The first still rings when it is canceled: its end is the carrier's to tell."""
+def test_a_callback_whose_second_leg_was_never_dialed_is_calling_the_first(order, first, second):
+    """The first leg rings when the callback is canceled. The carrier reports its end later."""
     canceled = allowed(transitions.cancel(dialed(callback(order), first)))
     closing = allowed(transitions.close(canceled, None, at(3)))
     assert (closing.leg(second).ended, closing.leg(first).ended) == (True, False)
@@ -321,7 +325,7 @@ def test_a_second_party_who_was_never_dialed_is_not_being_called(order, first, s
     assert over.status is CallbackStatus.ENDED
 
 
-def test_a_second_party_who_was_dialed_stays_called_though_the_request_came_back():
+def test_a_callback_stays_calling_second_after_that_claim_is_released():
     """Statuses only move forward."""
     begun = allowed(transitions.claim(joined(callback(), A), B, at(6)))
     assert begun.status is CallbackStatus.CALLING_SECOND
@@ -329,7 +333,7 @@ def test_a_second_party_who_was_dialed_stays_called_though_the_request_came_back
     assert again.status is CallbackStatus.CALLING_SECOND
 
 
-def test_closing_leaves_a_request_under_way_alone_and_gives_up_on_an_old_one():
+def test_closing_keeps_a_recent_claim_and_gives_up_an_expired_one():
     claimed = allowed(transitions.claim(callback(), A, at(0)))
     early = allowed(transitions.close(claimed, CloseReason.TIMED_OUT, at(14)))
     assert early.leg_a.status is LegStatus.DIALING
@@ -353,6 +357,6 @@ def test_an_ended_callback_is_neither_canceled_nor_closed_again():
     assert transitions.close(done, CloseReason.FAILED, at(60)) is None
 
 
-def test_a_reason_of_ours_does_not_replace_what_a_party_did():
+def test_our_close_reason_does_not_replace_a_partys_own_end():
     gone = recorded(joined(callback(), A), A, ended(LegOutcome.COMPLETED, 6, A))
     assert allowed(transitions.close(gone, CloseReason.TIMED_OUT, at(90))).close_reason is None

@@ -1,4 +1,4 @@
-"""What reaches emergency services, and what only looks like it."""
+"""Emergency numbers, and extensions that are similar to them."""
 
 import pytest
 
@@ -27,7 +27,9 @@ from callback.numbering import emergency
         ("015", "FR"),
     ],
 )
-def test_an_emergency_number_is_one_behind_a_digit_for_an_outside_line_too(digits, home, form):
+def test_an_emergency_number_is_recognized_also_behind_a_digit_for_an_outside_line(
+    digits, home, form
+):
     assert emergency.is_emergency(form.format(digits), home)
 
 
@@ -51,5 +53,5 @@ def test_an_emergency_number_is_one_behind_a_digit_for_an_outside_line_too(digit
         ("9", "US"),
     ],
 )
-def test_an_extension_that_only_looks_like_one_is_an_extension(digits, home, form):
+def test_an_extension_similar_to_an_emergency_number_is_no_emergency_number(digits, home, form):
     assert not emergency.is_emergency(form.format(digits), home)

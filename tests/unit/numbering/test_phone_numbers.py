@@ -1,4 +1,4 @@
-"""Numbers are judged by their country's plan, never by how they begin."""
+"""The numbering plan of a country decides about a number. Its prefix alone does not."""
 
 import phonenumbers
 import pytest
@@ -27,7 +27,7 @@ from callback.numbering import phone_numbers
         ("4" * 300, "US", None),
     ],
 )
-def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
+def test_a_number_is_parsed_as_people_write_it_in_the_home_region(written, home, number):
     assert phone_numbers.read(written, home) == number
 
 
@@ -47,19 +47,19 @@ def test_a_number_is_read_as_people_write_it_at_home(written, home, number):
         ("+9999999999", None, False),
     ],
 )
-def test_a_number_has_a_country_and_is_somebodys_telephone_or_is_not(number, region, plain):
+def test_a_number_has_a_country_and_is_an_ordinary_telephone_or_not(number, region, plain):
     assert phone_numbers.region(number) == region
     assert phone_numbers.is_plain(number) is plain
 
 
 AT_A_PBX = {
-    # As it stands, international.
+    # International, without a prefix.
     ("14155550123", "US"): ["+14155550123"],
     ("442079460000", "US"): ["+442079460000"],
     ("870773111632", "US"): ["+870773111632"],
     ("sip:+14155550123@pbx.example", "GB"): ["+14155550123"],
     ("sip:14155550123@pbx.example:5061", "GB"): ["+14155550123"],
-    # After an international prefix, here and elsewhere, behind a digit for an outside line.
+    # After an international prefix of any region, also behind a digit for an outside line.
     ("00442079460000", "US"): ["+442079460000"],
     ("011442079460000", "US"): ["+442079460000"],
     ("9011442079460000", "US"): ["+442079460000"],
@@ -67,7 +67,7 @@ AT_A_PBX = {
     ("000442079460000", "DE"): ["+442079460000"],
     ("001114155550123", "AU"): ["+14155550123"],
     ("sip:+00442079460000@pbx.example", "US"): ["+442079460000"],
-    # As at home, with a trunk prefix or without, behind a digit for an outside line.
+    # National, with or without a trunk prefix, also behind a digit for an outside line.
     ("4155550123", "US"): ["+14155550123"],
     ("94155550123", "US"): ["+14155550123"],
     ("814155550123", "US"): ["+14155550123"],
@@ -76,19 +76,19 @@ AT_A_PBX = {
     ("5551234", "IS"): ["+3545551234"],  # numbers have seven digits there, and no trunk prefix
     ("95551234", "IS"): ["+3545551234"],
     ("sip:+9005550123@pbx.example", "US"): ["+19005550123"],
-    # Two readings, of which nobody knows which holds.
+    # Two possible readings.
     ("914155550123", "US"): ["+14155550123", "+914155550123"],
-    # Digits that are written otherwise.
+    # Digits in other notations.
     ("sip:1-415-555-0123@pbx.example", "US"): ["+14155550123"],
     ("sip:+1.415.555.0123@pbx.example", "US"): ["+14155550123"],
     ("sip:.+14155550123@pbx.example", "US"): ["+14155550123"],
     ("sip:9+14155550123@pbx.example", "GB"): ["+914155550123", "+14155550123"],
     ("sip:14155550123p1@pbx.example", "US"): ["+14155550123"],
     ("sip:14155550123EXT12@pbx.example", "US"): ["+14155550123"],
-    # Numbers themselves, in the one way in which carriers write them.
+    # E.164 numbers, in the form that carriers use.
     ("+14155550123", "US"): ["+14155550123"],
     ("+4402079460000", "US"): ["+442079460000"],
-    # What does not exist, where it can be nothing else.
+    # Invalid numbers that can be nothing but a number.
     ("+1415555012", "US"): ["+1415555012"],
     ("sip:+1000123@pbx.example", "US"): ["+1000123"],
     ("0111555555012", "US"): [],  # too short
@@ -110,21 +110,21 @@ AT_A_PBX = {
     ("sip:14155550123_2@pbx.example", "US"): [],
     ("sip:1000123@pbx.example", "US"): [],
     ("", "US"): [],
-    # Where nobody knows the region.
+    # Without a home region.
     ("14155550123", None): ["+14155550123"],
     ("4155550123", None): [],
 }
 
 
 @pytest.mark.parametrize(("address", "home"), AT_A_PBX)
-def test_an_address_is_every_telephone_that_a_pbx_may_ring_for_it(address, home):
-    found = phone_numbers.telephones(address, home)
-    assert list(found) == AT_A_PBX[address, home]
-    assert all(phone_numbers.is_e164(number) for number in found)
+def test_an_address_stands_for_every_telephone_that_a_pbx_may_ring_for_it(address, home):
+    telephones = phone_numbers.telephones(address, home)
+    assert list(telephones) == AT_A_PBX[address, home]
+    assert all(phone_numbers.is_e164(number) for number in telephones)
 
 
 @pytest.mark.parametrize("home", sorted(phone_numbers.REGIONS))
-def test_short_extensions_are_no_telephones_wherever_we_are(home):
+def test_short_extensions_are_no_telephones_in_any_region(home):
     for digits in range(2, 7):
         for number in range(10):
             assert phone_numbers.telephones(str(number) * digits, home) == ()
@@ -140,10 +140,10 @@ EXAMPLES = {
 
 @pytest.mark.parametrize(
     ("home", "number"),
-    # Of the others it cannot be told whether they are extensions.
+    # Shorter numbers may be extensions.
     [(home, number) for home, number in EXAMPLES.items() if len(number) > len("+1234567")],
 )
-def test_a_number_is_found_in_all_digits_that_lead_to_it(home, number):
+def test_a_number_is_found_in_all_digits_that_a_pbx_may_dial_for_it(home, number):
     assert len(EXAMPLES) > 200
     for before in ("+", "", "00", "011", "900", "9011", "9", "8", "0"):
         assert number in phone_numbers.telephones(f"sip:{before}{number[1:]}@pbx.example", home)
@@ -152,6 +152,6 @@ def test_a_number_is_found_in_all_digits_that_lead_to_it(home, number):
 @pytest.mark.parametrize(
     "text", ["", "14155550123", "+0415555", "+1415555012\n", "+１４１５５５５０１２３"]
 )
-def test_what_is_not_e164_is_not_taken_for_it(text):
+def test_text_in_another_format_is_not_e164(text):
     assert not phone_numbers.is_e164(text)
     assert phone_numbers.is_e164("+14155550123")

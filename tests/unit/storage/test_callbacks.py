@@ -1,4 +1,4 @@
-"""The table: one winner per race, listings that show at once what was accepted."""
+"""The stores of callbacks: one winner per race, and listings that contain new callbacks at once."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ from tests.support.build import NOON, at, callback, dialed, task
 from tests.support.fields import full
 
 A, B = LegName.A, LegName.B
-ANY_ONE = {"wanted": lambda _: True, "number": None, "before": None}
+ANY_ONE = {"matches": lambda _: True, "number": None, "before": None}
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +47,12 @@ def store(client):
     return IntakeStore(Table(client, "callbacks"))
 
 
-def listed(store, *, tenant="default", wanted=lambda _: True, **asked):
+def listed(store, *, tenant="default", matches=lambda _: True, **filters):
     """All pages, as lists of ids."""
-    asked = {"number": None, "after": None, "before": None, "limit": 20, **asked}
+    filters = {"number": None, "after": None, "before": None, "limit": 20, **filters}
     pages, cursor = [], None
     while not pages or cursor:
-        page = store.listings.page(tenant, wanted=wanted, cursor=cursor, **asked)
+        page = store.listings.page(tenant, matches=matches, cursor=cursor, **filters)
         pages.append([c.callback_id for c in page.callbacks])
         cursor = page.cursor
     return pages
@@ -72,7 +72,7 @@ def test_every_field_survives_the_table(store):
     assert store.get(written.callback_id) == written
 
 
-def test_a_callback_from_before_there_were_triggers_came_by_the_api(store, client):
+def test_a_callback_older_than_triggers_came_by_the_api(store, client):
     store.add(callback(source=Source.SMS))
     client.update_item(
         TableName="callbacks",
@@ -104,8 +104,8 @@ def test_a_change_that_is_not_allowed_writes_nothing(store):
     assert store.get("cb-1") == before
 
 
-def test_a_change_whose_answer_was_lost_and_that_is_sent_again_was_made(store, client, monkeypatch):
-    """As boto3 does by itself; the second is refused, for the first is there."""
+def test_a_change_whose_response_was_lost_is_made_when_it_is_sent_again(store, client, monkeypatch):
+    """boto3 repeats a write. The repetition fails its condition because of the first write."""
     store.add(callback())
     put = client.put_item
 
@@ -119,8 +119,8 @@ def test_a_change_whose_answer_was_lost_and_that_is_sent_again_was_made(store, c
     assert (claimed.leg_a.attempt, store.get("cb-1")) == (1, claimed)
 
 
-def test_a_change_that_another_made_first_is_not_mine(store, client, monkeypatch):
-    """The same change even: of two that claim a leg, one has it."""
+def test_a_change_that_another_process_made_first_is_not_allowed(store, client, monkeypatch):
+    """Not even the same change: one of two claims of a leg wins."""
     store.add(callback())
     put, raced = client.put_item, []
 
@@ -134,7 +134,7 @@ def test_a_change_that_another_made_first_is_not_mine(store, client, monkeypatch
     assert ([first for _, first in raced], is_mine) == ([True], False)
 
 
-def test_hearing_the_same_twice_writes_once(store):
+def test_the_same_report_twice_is_written_once(store):
     store.add(callback())
     first, _ = store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
     second, taken = store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
@@ -142,48 +142,48 @@ def test_hearing_the_same_twice_writes_once(store):
     assert second.revision == first.revision == 1
 
 
-def test_of_two_who_claim_a_leg_at_once_one_does(store):
+def test_one_of_two_concurrent_claims_of_a_leg_wins(store):
     store.add(callback())
     claims = []
 
-    def claim_while_another_does(seen):
+    def claim_while_another_does(before):
         if not claims:
             claims.append(store.change("cb-1", lambda c: transitions.claim(c, A, at(1)))[1])
-        return transitions.claim(seen, A, at(1))
+        return transitions.claim(before, A, at(1))
 
     _, mine = store.change("cb-1", claim_while_another_does)
     assert (claims, mine) == ([True], False)
     assert store.get("cb-1").leg_a.attempt == 1
 
 
-def test_a_loser_applies_its_change_to_what_the_winner_wrote(store):
+def test_a_change_that_loses_the_race_is_applied_to_the_winners_row(store):
     store.add(dialed(callback(), A))
     interrupted = []
 
-    def cancel_after_another_wrote(seen):
+    def cancel_after_another_wrote(before):
         if not interrupted:
             interrupted.append(True)
             store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
-        return transitions.cancel(seen)
+        return transitions.cancel(before)
 
     after, _ = store.change("cb-1", cancel_after_another_wrote)
     assert after.close_reason
     assert after.waiting
 
 
-def test_losing_every_race_is_an_error_that_may_be_retried(store):
+def test_a_change_that_loses_every_race_is_an_error(store):
     store.add(callback())
 
-    def always_late(seen):
-        token = f"t{seen.revision}"
+    def always_late(before):
+        token = f"t{before.revision}"
         store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, token)))
-        return transitions.cancel(seen)
+        return transitions.cancel(before)
 
     with pytest.raises(StoreContended):
         store.change("cb-1", always_late)
 
 
-def test_a_list_is_newest_first_in_pages_that_miss_nothing(store):
+def test_a_list_is_newest_first_and_its_pages_miss_no_callback(store):
     ids = add(store, 45)
     assert listed(store) == [ids[:20], ids[20:40], ids[40:]]
 
@@ -197,19 +197,21 @@ def test_an_empty_list_is_one_empty_page(store):
     assert listed(store) == [[]]
 
 
-def test_a_rare_match_is_found_however_far_back_it_lies(store, monkeypatch):
+def test_a_rare_match_is_found_on_a_later_page(store, monkeypatch):
     monkeypatch.setattr("callback.storage.listings._PAGE", 8)
     monkeypatch.setattr("callback.storage.listings._EXAMINED_AT_MOST", 20)
     ids = add(store, 30)
     store.change(ids[-1], transitions.cancel)
-    pages = listed(store, wanted=lambda c: c.close_reason is not None)
-    assert pages == [[], [ids[-1]]], "one request looks at so many rows, then hands out a cursor"
+    pages = listed(store, matches=lambda c: c.close_reason is not None)
+    assert pages == [[], [ids[-1]]], (
+        "one request reads a limited number of rows, then returns a cursor"
+    )
 
 
-def test_a_list_follows_the_callback_as_it_stands(store):
+def test_a_list_filters_by_the_current_state_of_a_callback(store):
     add(store, 3)
     store.change("cb-001", lambda c: transitions.claim(c, A, at(9)))
-    pages = listed(store, wanted=lambda c: c.status is CallbackStatus.CALLING_FIRST)
+    pages = listed(store, matches=lambda c: c.status is CallbackStatus.CALLING_FIRST)
     assert pages == [["cb-001"]]
 
 
@@ -229,7 +231,7 @@ def test_a_list_is_bounded_by_time(store):
     ]
 
 
-def test_a_tenant_sees_its_own_callbacks_only(store):
+def test_a_tenant_lists_only_its_own_callbacks(store):
     store.add(callback())
     store.add(callback(callback_id="cb-2", tenant="other"))
     assert listed(store) == [["cb-1"]]
@@ -237,12 +239,12 @@ def test_a_tenant_sees_its_own_callbacks_only(store):
 
 
 @pytest.mark.parametrize("cursor", ["", "!", "bm90aGluZw", "8J-YgA", "gIGC"])
-def test_a_cursor_that_no_page_gave_is_refused(store, cursor):
+def test_an_invalid_cursor_is_refused(store, cursor):
     with pytest.raises(InvalidRequest):
         store.listings.page("default", **ANY_ONE, after=None, limit=5, cursor=cursor)
 
 
-def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, client):
+def test_the_row_holds_the_status_as_readable_text(store, client):
     store.add(dialed(callback(), A))
     row = client.get_item(
         TableName="callbacks", Key={"pk": {"S": "CALLBACK#cb-1"}, "sk": {"S": "CALLBACK"}}
@@ -251,7 +253,7 @@ def test_the_row_says_what_the_status_is_to_whoever_looks_into_the_table(store, 
     assert row["leg_a"]["M"]["status"] == {"S": LegStatus.QUEUED}
 
 
-def test_an_expired_callback_is_not_seen_though_its_row_is_still_there(store, client, monkeypatch):
+def test_an_expired_callback_is_hidden_while_its_row_still_exists(store, client, monkeypatch):
     store.add(callback(expires_at=NOON + timedelta(days=30)))
     monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=30))
     with pytest.raises(CallbackNotFound):
@@ -260,7 +262,7 @@ def test_an_expired_callback_is_not_seen_though_its_row_is_still_there(store, cl
     assert client.scan(TableName="callbacks", Select="COUNT")["Count"] > 0
 
 
-def test_every_row_tells_dynamodb_when_to_delete_it(store, client):
+def test_every_row_has_the_time_of_its_deletion(store, client):
     key = Key("key-of-the-client-0001", "fingerprint")
     month = NOON + timedelta(days=30)
     store.add(callback(expires_at=month), key, allow_parallel=False)
@@ -275,23 +277,25 @@ def test_every_row_tells_dynamodb_when_to_delete_it(store, client):
 
 @pytest.fixture
 def strict(store, client, monkeypatch):
-    """A store whose client refuses what DynamoDB does and moto does not (DynamoDB's
-    ValidationException: bounds the wrong way round, a starting key outside of them)."""
+    """A store whose client rejects invalid queries like DynamoDB; moto accepts them.
+
+    DynamoDB raises ValidationException for reversed bounds and for a starting key outside them.
+    """
     query = client.query
 
-    def checked(**asked):
-        values = asked["ExpressionAttributeValues"]
+    def checked(**request):
+        values = request["ExpressionAttributeValues"]
         first, last = values[":first"]["S"], values[":last"]["S"]
-        start = asked.get("ExclusiveStartKey", {}).get("sk", {}).get("S", first)
+        start = request.get("ExclusiveStartKey", {}).get("sk", {}).get("S", first)
         assert first <= start <= last, "ValidationException"
         assert len(start.encode()) <= 1024, "ValidationException"
-        return query(**asked)
+        return query(**request)
 
     monkeypatch.setattr(client, "query", checked)
     return store
 
 
-def test_nothing_was_created_after_the_end_and_before_the_start(strict):
+def test_a_list_whose_end_precedes_its_start_is_empty(strict):
     strict.add(callback())
     assert listed(strict, after=at(1), before=at(0)) == [[]]
 
@@ -311,13 +315,13 @@ def test_a_cursor_longer_than_any_key_is_refused(strict):
         strict.listings.page("default", **ANY_ONE, after=None, limit=1, cursor=cursor)
 
 
-def test_times_of_any_year_are_in_the_order_of_their_text():
+def test_times_of_any_year_sort_like_their_text():
     years = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 999, 2026, 9999)]
     assert sorted(map(to_text, years)) == list(map(to_text, years))
     assert to_text(years[1]) == "0999-01-01T00:00:00.000Z"
 
 
-# -- what is forgotten -----------------------------------------------------------------------------
+# -- erasure ---------------------------------------------------------------------------------------
 
 
 def everything(client):
@@ -327,7 +331,7 @@ def everything(client):
 
 
 def erase(store, address=None, tenant="default"):
-    """How many callbacks were deleted."""
+    """The number of deleted callbacks."""
     positions = list(store.listings.positions(tenant, address, NOON + timedelta(days=1)))
     return sum(
         Holdings(store).erase(Holdings(store).find(tenant, each, address), []) for each in positions
@@ -343,24 +347,24 @@ def full_of_traces(**fields):
 
 
 @pytest.mark.parametrize("address", [None, "1000123", "1000125", SHOWN])
-def test_nothing_is_left_of_a_callback_that_is_erased(store, client, address):
+def test_no_row_of_an_erased_callback_remains(store, client, address):
     key = Key("a-key-of-a-client-1", "fingerprint")
     store.add(full_of_traces(), key, allow_parallel=False)
-    store.keys.remember_answer("default", key, {"statusCode": 202, "body": SHOWN})
+    store.keys.remember_response("default", key, {"statusCode": 202, "body": SHOWN})
     assert len(everything(client)) == 9
     assert erase(store, address) == 1
     assert everything(client) == set()
 
 
-def test_a_party_nobody_knows_and_another_tenant_lose_nothing(store, client):
+def test_an_erasure_of_an_unknown_party_or_by_another_tenant_deletes_nothing(store, client):
     store.add(callback(), allow_parallel=False)
     before = everything(client)
     assert erase(store, "1000199") == erase(store, tenant="another") == 0
     assert everything(client) == before
 
 
-def test_what_a_later_callback_took_over_is_left_to_it(store, client):
-    """The pair, and a key that had outlived its day."""
+def test_an_erasure_keeps_rows_that_a_later_callback_took_over(store, client):
+    """The pair row, and an idempotency key older than 24 hours."""
     key = Key("a-key-of-a-client-1", "fingerprint")
     old = callback(callback_id="old", status=CallbackStatus.ENDED, created_at=NOON)
     store.add(old, key, allow_parallel=False)
@@ -377,33 +381,33 @@ def test_what_a_later_callback_took_over_is_left_to_it(store, client):
     assert store.get("new") == new
 
 
-def test_a_callback_that_somebody_wrote_meanwhile_is_not_erased(store, client):
+def test_a_callback_written_in_between_is_not_erased(store, client):
     store.add(callback())
     (position,) = store.listings.positions("default", None, NOON)
-    held = Holdings(store).find("default", position)
+    holding = Holdings(store).find("default", position)
     store.change("cb-1", transitions.cancel)
     before = everything(client)
-    assert not Holdings(store).erase(held, [])
+    assert not Holdings(store).erase(holding, [])
     assert everything(client) == before
 
 
-def test_no_late_write_brings_an_erased_callback_back(store, client):
+def test_no_late_write_restores_an_erased_callback(store, client):
     key = Key("a-key-of-a-client-1", "fingerprint")
     store.add(callback(), key)
 
-    def cancel_while_it_is_erased(seen):
+    def cancel_while_it_is_erased(before):
         assert erase(store) == 1
-        return transitions.cancel(seen)
+        return transitions.cancel(before)
 
     with pytest.raises(CallbackNotFound):
         store.change("cb-1", cancel_while_it_is_erased)
-    store.keys.remember_answer("default", key, {"statusCode": 202})
+    store.keys.remember_response("default", key, {"statusCode": 202})
     forget_open(store, callback())
     assert everything(client) == set()
 
 
-def test_what_has_expired_is_erased_like_the_rest(store, client, monkeypatch):
-    """DynamoDB may take days to delete it, each row in its own time."""
+def test_an_expired_callback_is_erased_like_any_other(store, client, monkeypatch):
+    """DynamoDB may take days to delete its rows, each at its own time."""
     store.add(callback(expires_at=NOON + timedelta(days=1)), allow_parallel=False)
     monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(days=2))
     assert erase(store, "1000123") == 1
@@ -418,7 +422,7 @@ def test_what_has_expired_is_erased_like_the_rest(store, client, monkeypatch):
     }
 
 
-def test_a_callback_with_more_rows_than_a_transaction_takes_is_erased(store, client):
+def test_a_callback_with_more_rows_than_one_transaction_allows_is_erased(store, client):
     store.add(callback())
     for n in range(120):
         client.put_item(
@@ -429,10 +433,10 @@ def test_a_callback_with_more_rows_than_a_transaction_takes_is_erased(store, cli
     assert everything(client) == set()
 
 
-# -- what has expired ------------------------------------------------------------------------------
+# -- expiry ---------------------------------------------------------------------------------------
 
 
-def test_nobody_sees_a_callback_that_has_expired_though_its_rows_are_there(
+def test_an_expired_callback_is_neither_read_nor_changed_nor_listed_while_its_rows_exist(
     store, client, monkeypatch
 ):
     store.add(callback(expires_at=NOON + timedelta(days=30)), allow_parallel=False)
@@ -451,7 +455,7 @@ def test_nobody_sees_a_callback_that_has_expired_though_its_rows_are_there(
     assert rows <= everything(client)
 
 
-def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
+def test_every_row_of_a_callback_has_its_time_to_live(store, client):
     key = Key("a-key-of-a-client-1", "fingerprint")
     store.add(full_of_traces(expires_at=NOON + timedelta(days=30)), key, allow_parallel=False)
     items = client.scan(TableName="callbacks")["Items"]
@@ -468,17 +472,19 @@ def test_every_row_of_a_callback_says_when_it_may_be_deleted(store, client):
     assert all("ttl" in item for item in items)
 
 
-@pytest.mark.parametrize("asked", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"])
-def test_a_number_is_listed_however_it_is_spelled(client, asked):
+@pytest.mark.parametrize(
+    "spelling", ["1000123", "sip:1000123@pbx.example", "sip:1000123@PBX.Example"]
+)
+def test_a_number_is_listed_in_every_spelling(client, spelling):
     store = IntakeStore(Table(client, "callbacks"), sip_domain="pbx.example")
     store.add(callback())
-    spelled = replace(callback().leg_a, to="sip:1000123@Pbx.example")
-    store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=spelled))
-    assert listed(store, number=asked) == [["cb-2", "cb-1"]]
+    leg = replace(callback().leg_a, to="sip:1000123@Pbx.example")
+    store.add(callback(callback_id="cb-2", created_at=at(1), leg_a=leg))
+    assert listed(store, number=spelling) == [["cb-2", "cb-1"]]
     assert listed(store, number="sip:1000123@elsewhere.example") == [[]]
 
 
-def test_cancelling_reads_the_row_once_and_is_for_its_own_tenant(client, store):
+def test_a_cancellation_reads_the_row_once_and_is_refused_to_another_tenant(client, store):
     reads = []
     client.meta.events.register("before-call.dynamodb.GetItem", lambda **_: reads.append(1))
     store.add(callback())
@@ -496,25 +502,25 @@ class Body(io.BytesIO):
         yield self.getvalue()
 
 
-def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
+def test_a_creation_whose_response_was_lost_is_sent_again_as_the_same_request(
     client_over_http, monkeypatch
 ):
-    """DynamoDB carries out a ClientRequestToken once in ten minutes; moto knows none, so what
-    DynamoDB answers is played here."""
+    """DynamoDB executes a ClientRequestToken once in ten minutes. moto ignores the token, so the
+    test makes DynamoDB's responses."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     sent = []
 
-    def answered(request, **_):
+    def respond(request, **_):
         again = [before["ClientRequestToken"] for before in sent]
         sent.append(json.loads(request.body))
         if not again:
-            return AWSResponse(request.url, 500, {}, Body(b"{}"))  # moto has carried it out
+            return AWSResponse(request.url, 500, {}, Body(b"{}"))  # moto has executed it
         if sent[-1]["ClientRequestToken"] in again:
             return AWSResponse(request.url, 200, {}, Body(b"{}"))
         return None
 
     events = client_over_http.meta.events
-    events.register_first("before-send.dynamodb.TransactWriteItems", answered)
+    events.register_first("before-send.dynamodb.TransactWriteItems", respond)
     store = IntakeStore(Table(client_over_http, "callbacks"))
     store.add(callback(), allow_parallel=False)
     assert len(sent) == 2
@@ -524,9 +530,9 @@ def test_a_creation_whose_answer_was_lost_is_sent_again_as_the_same_request(
     assert sent[2]["ClientRequestToken"] != sent[0]["ClientRequestToken"]
 
 
-def test_a_callback_that_was_erased_meanwhile_has_nothing_left_to_give_back(store):
-    held = Reservation("2026-11-24", "USD", 1_000_000, 10_000, 10_000)
-    over = callback(status=CallbackStatus.ENDED, reservation=held)
+def test_the_release_of_an_erased_callback_has_nothing_to_do(store):
+    reservation = Reservation("2026-11-24", "USD", 1_000_000, 10_000, 10_000)
+    over = callback(status=CallbackStatus.ENDED, reservation=reservation)
     store.add(over)
     (position,) = store.listings.positions("default", None, NOON)
     assert Holdings(store).erase(Holdings(store).find("default", position), [])

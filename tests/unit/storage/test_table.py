@@ -1,4 +1,4 @@
-"""The table: what a condition that does not hold is answered, and where moto is not DynamoDB."""
+"""The table: results of failed conditions, and differences between moto and DynamoDB."""
 
 import pytest
 
@@ -26,12 +26,12 @@ ids = pytest.mark.parametrize(
 
 
 class ValidationException(Exception):
-    """A key longer than DynamoDB takes (Developer Guide, "Constraints")."""
+    """The key is longer than DynamoDB allows (Developer Guide, "Constraints")."""
 
 
 @pytest.fixture(autouse=True)
 def strict(client):
-    """moto looks for a key of any length."""
+    """moto accepts a key of any length."""
 
     def look(params, **_):
         for name, longest in (("pk", 2048), ("sk", 1024)):
@@ -42,7 +42,7 @@ def strict(client):
 
 
 @ids
-def test_nothing_has_an_id_that_is_too_long_for_a_key(client, too_long):
+def test_an_id_too_long_for_a_key_is_not_found(client, too_long):
     with pytest.raises(ErasureNotFound):
         ErasureStore(Table(client, "callbacks")).get("acme", too_long)
     with pytest.raises(DeliveryNotFound):
@@ -53,7 +53,7 @@ def test_nothing_has_an_id_that_is_too_long_for_a_key(client, too_long):
 
 
 @pytest.mark.parametrize(("pk", "sk"), [("x" * 2048, "x"), ("x", "x" * 1024)])
-def test_a_key_as_long_as_it_may_be_is_found(client, pk, sk):
+def test_a_key_of_the_maximum_length_is_found(client, pk, sk):
     client.put_item(TableName="callbacks", Item={"pk": {"S": pk}, "sk": {"S": sk}})
     assert Table(client, "callbacks").get((pk, sk)) == {"pk": pk, "sk": sk}
 
@@ -72,19 +72,19 @@ def test_a_row_is_read_as_it_was_put(table):
     assert table.get(("a", "2")) is None
 
 
-def test_a_row_that_is_there_is_not_put_again_if_it_must_be_absent(table):
+def test_an_existing_row_is_not_overwritten_if_it_must_be_absent(table):
     assert table.put(A_ROW, ABSENT)
     assert not table.put(A_ROW | {"count": 2}, ABSENT)
     assert table.get(("a", "1")) == A_ROW
 
 
-def test_who_was_too_late_to_put_reads_what_another_put(table):
+def test_a_put_that_loses_the_race_returns_the_row_of_the_winner(table):
     assert table.put_or_read(A_ROW, ABSENT) is None
     assert table.put_or_read(A_ROW | {"count": 2}, ABSENT) == A_ROW
     assert table.put_or_read({"pk": "b", "sk": "1"}, PRESENT) == {}
 
 
-def test_an_update_and_a_deletion_say_whether_their_condition_held(table):
+def test_an_update_and_a_deletion_return_whether_their_condition_held(table):
     table.put(A_ROW)
     raised = Expression("SET #count = #count + :one", {":one": 1}, {"#count": "count"})
     if_small = Expression("#count < :limit", {":limit": 2}, {"#count": "count"})
@@ -97,7 +97,7 @@ def test_an_update_and_a_deletion_say_whether_their_condition_held(table):
     assert table.get(("a", "1")) is None
 
 
-def test_a_transaction_says_which_of_its_writes_could_not_be(table):
+def test_a_transaction_returns_which_of_its_writes_failed(table):
     table.put(A_ROW)
     change = update_row(("c", "1"), Expression("SET done = :yes", {":yes": True}))
     reasons = table.transact(change, put_row(A_ROW, ABSENT), check_row(("d", "1"), ABSENT))
@@ -108,25 +108,25 @@ def test_a_transaction_says_which_of_its_writes_could_not_be(table):
     assert table.get(("a", "1")) is None
 
 
-def test_a_transaction_that_must_be_written_raises_its_reasons(table):
+def test_a_canceled_transaction_raises_its_reasons_on_request(table):
     table.transact_or_raise(put_row(A_ROW, ABSENT))
     with pytest.raises(TransactionCanceled, match=CONDITION_FAILED) as canceled:
         table.transact_or_raise(put_row(A_ROW, ABSENT))
     assert canceled.value.reasons == [CONDITION_FAILED]
 
 
-def test_what_dynamodb_leaves_unprocessed_is_requested_again(table, client, monkeypatch):
+def test_keys_that_dynamodb_leaves_unprocessed_are_requested_again(table, client, monkeypatch):
     keys = [("a", str(number)) for number in range(5)]
     for pk, sk in keys:
         table.put({"pk": pk, "sk": sk})
     batch, requested = client.batch_get_item, []
 
     def two_at_most(**request):
-        left = request["RequestItems"]["callbacks"]["Keys"]
-        requested.append(len(left))
-        answer = batch(RequestItems={"callbacks": {"Keys": left[:2]}})
-        rest = {"callbacks": {"Keys": left[2:]}} if left[2:] else {}
-        return answer | {"UnprocessedKeys": rest}
+        remaining = request["RequestItems"]["callbacks"]["Keys"]
+        requested.append(len(remaining))
+        response = batch(RequestItems={"callbacks": {"Keys": remaining[:2]}})
+        rest = {"callbacks": {"Keys": remaining[2:]}} if remaining[2:] else {}
+        return response | {"UnprocessedKeys": rest}
 
     monkeypatch.setattr(client, "batch_get_item", two_at_most)
     assert set(table.read([*keys, keys[0], ("b", "1")])) == set(keys)
@@ -144,7 +144,7 @@ def test_a_partition_is_read_in_order_and_by_prefix(table):
     assert [row["sk"] for row in table.under("a", "B#")] == ["B#1", "B#2"]
 
 
-def test_pages_from_the_last_key_on_miss_nothing(table):
+def test_descending_pages_miss_no_row(table):
     for number in range(5):
         table.put({"pk": "a", "sk": str(number)})
     pages, before = [], None

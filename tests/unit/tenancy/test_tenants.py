@@ -201,7 +201,7 @@ def test_a_pepper_that_could_be_guessed_is_refused_by_its_name():
 
 
 def request(route, *scopes):
-    context = http.authorized("acme", "key_1", scopes)
+    context = http.authorizer_context("acme", "key_1", scopes)
     return {"routeKey": route, "requestContext": {"authorizer": {"lambda": context}}}
 
 

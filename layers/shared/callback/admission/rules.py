@@ -110,7 +110,7 @@ class Admission:
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
-        destination = destinations.of(leg.to, self.dial_plan.home_region)
+        destination = destinations.find_destination(leg.to, self.dial_plan.home_region)
         return Party(
             name,
             leg,
@@ -263,7 +263,7 @@ class Case:
     def counters(self) -> list["_Counter"]:
         """What this callback counts towards."""
         exempt = {party.name for party in self.parties if self._is_tenants_own(party)}
-        return counters.merged(c for c in self._countable() if c.leg not in exempt)
+        return counters.merge_counters(c for c in self._countable() if c.leg not in exempt)
 
     def used(self, counter: Counter) -> int:
         return int(self.known.get(counter.key, {}).get("used", 0))
@@ -323,7 +323,7 @@ class Case:
                 f"It may cost {decimal(self.most_it_costs)} {self.currency}, more than is left of"
                 f" the day's {cap}. Shorten max_duration_seconds, or wait for the next day (UTC)."
             ),
-            until=counters.kept_until(day),
+            until=counters.spend_expires_at(day),
         )
 
     # -- the answer --------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def nobody_is_emergency(case: Case) -> None:
     regions = {
         telephone.region
         for address in told
-        for telephone in destinations.of(address, case.home_region).telephones
+        for telephone in destinations.find_destination(address, case.home_region).telephones
     }
     for party in case.parties:
         for region in sorted({case.home_region, *filter(None, regions)}):
@@ -462,7 +462,7 @@ def types_are_allowed(case: Case) -> None:
 def extensions_are_short(case: Case) -> None:
     """No plan has such a telephone number; the PBX may know better, and dial it."""
     for party in case.parties:
-        digits = (addresses.dialed(party.leg.to) or "").removeprefix("+")
+        digits = (addresses.pbx_digits(party.leg.to) or "").removeprefix("+")
         longest = case.policy.longest_extension
         if len(digits) > longest and not party.destination.is_telephone:
             raise errors.ExtensionTooLong(

@@ -111,7 +111,7 @@ def still_to_dial(callback: Callback, step: Step) -> list[Leg]:
     """Whose claim was given back: the carrier took no request, and trying again is safe."""
     if transitions.over(callback):
         return []
-    legs = (callback.leg(name) for name in timing.of_step(callback, step))
+    legs = (callback.leg(name) for name in timing.legs_of_step(callback, step))
     return [leg for leg in legs if leg.status is LegStatus.PLANNED]
 
 

@@ -66,7 +66,7 @@ class CallControl(Calls):
 
         While calling is stopped, for the tenant or for everybody, the callback is over instead.
         """
-        names = timing.of_step(callback, step)
+        names = timing.legs_of_step(callback, step)
         if not self.policies.standing(callback.tenant).may_call:
             callback, _ = self.store.change(
                 callback.callback_id, lambda c: transitions.stop(c, names)

@@ -53,7 +53,7 @@ def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
     return tuple(
         Rehearsed(step, callback.leg(name), *by_name[name])
         for step in Step
-        for name in timing.of_step(callback, step)
+        for name in timing.legs_of_step(callback, step)
     )
 
 

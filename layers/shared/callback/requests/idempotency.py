@@ -18,7 +18,7 @@ from callback.errors import (
     InvalidIdempotencyKey,
     RequestInProgress,
 )
-from callback.storage.idempotency_keys import Answer, Key, Used
+from callback.storage.idempotency_keys import Key, Response, Used
 
 if TYPE_CHECKING:  # the webhook path must not pay for the validation library
     from pydantic import BaseModel
@@ -41,11 +41,11 @@ class Responses(Protocol):
     It promises to repeat a response byte for byte, so it is what renders it and reads it again.
     """
 
-    def accepted(self, callback: "Callback") -> Answer: ...
+    def accepted(self, callback: "Callback") -> Response: ...
 
-    def refused(self, refusal: "CallbackError") -> Answer: ...
+    def refused(self, refusal: "CallbackError") -> Response: ...
 
-    def is_refusal(self, answer: Answer) -> bool: ...
+    def is_refusal(self, answer: Response) -> bool: ...
 
 
 def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key | None:
@@ -64,13 +64,13 @@ def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key |
     return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 
 
-def answer_given(key: Key, used: Used, now: datetime) -> Answer | None:
+def answer_given(key: Key, used: Used, now: datetime) -> Response | None:
     """What the first request with this key was answered. None: whoever was to answer died.
 
     Raises IdempotencyKeyReused, and RequestInProgress while it may still be answered.
     """
     if used.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused("Send another key: this one belongs to another request.")
-    if used.answer is None and now - used.stored_at < _STILL_RUNNING:
+    if used.response is None and now - used.stored_at < _STILL_RUNNING:
         raise RequestInProgress("Ask again in a moment.", headers={"Retry-After": "1"})
-    return used.answer
+    return used.response

@@ -29,7 +29,7 @@ def page(listings: Listings, tenant: str, asked: ListRequest) -> Page:
 
     return listings.page(
         tenant,
-        wanted=wanted,
+        matches=wanted,
         number=asked.number,
         after=asked.created_after,
         before=asked.created_before,

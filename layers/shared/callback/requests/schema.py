@@ -253,7 +253,7 @@ def _plus(text: str) -> str:
     return re.sub("^ ", "+", text)
 
 
-# All that `outcomes.of` answers; a test holds the two together.
+# All that `outcomes.decide_outcome` answers; a test holds the two together.
 OUTCOMES = (
     LegOutcome.COMPLETED,
     CloseReason.CANCELED,

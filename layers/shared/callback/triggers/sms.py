@@ -177,7 +177,7 @@ class SmsTrigger:
         """The matches in which the sender is either party, the newest first."""
         return self.intake.store.listings.page(
             texter.number.tenant,
-            wanted=matches,
+            matches=matches,
             number=texter.address,
             after=None,
             before=None,

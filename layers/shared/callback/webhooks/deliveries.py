@@ -204,7 +204,7 @@ class DeliveryStore:
         now = clock.now()
         return Page(
             [each for each in map(_delivery, rows) if each.expires_at > now],
-            cursors.of(last[1].removeprefix("FAILED#")) if last else None,
+            cursors.encode_cursor(last[1].removeprefix("FAILED#")) if last else None,
         )
 
     def replay(self, tenant: str, message_id: str) -> Delivery:
@@ -309,7 +309,7 @@ def _position(cursor: str | None) -> str | None:
     """A cursor is a position in the caller's own list, so it cannot lead to another tenant's."""
     if cursor is None:
         return None
-    position = cursors.position_in(cursor)
+    position = cursors.decode_cursor(cursor)
     if not _POSITION.fullmatch(position):
-        raise cursors.invalid()
+        raise cursors.invalid_cursor()
     return position

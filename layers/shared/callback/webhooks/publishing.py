@@ -65,7 +65,7 @@ class Publisher:
         """Publish what a write changed. `old` None: the callback was just stored.
 
         Raises NotPublished and botocore's errors. Nothing is lost if it is then repeated."""
-        new_events = events.of(old, new)
+        new_events = events.derive_events(old, new)
         if not new_events:
             return
         for delivery in self._deliveries(new, new_events):
@@ -85,5 +85,5 @@ class Publisher:
         return [
             deliveries.new_delivery(callback.tenant, event, url)
             for event in new_events
-            if events.selected(event.type, selection)
+            if events.is_selected(event.type, selection)
         ]
