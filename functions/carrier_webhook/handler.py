@@ -1,4 +1,4 @@
-"""The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
+"""The carrier's endpoint: TwiML for answered and waiting calls, and call and conference events."""
 
 from collections.abc import Iterable
 from types import MappingProxyType
@@ -37,29 +37,29 @@ def reply(instructions: Iterable[Instruction]) -> http.Answer:
     return http.xml_reply(twiml.render(instructions))
 
 
-def leg_of(event: http.Event) -> progress.DialedLeg:
-    """The ids that we put into the URL when we dialed; the signature vouches for them."""
+def dialed_leg(event: http.Event) -> progress.DialedLeg:
+    """The ids in the URL. We put them there when we dialed, and the signature covers them."""
     path = http.path
     return progress.DialedLeg(
         path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
     )
 
 
-def answered(event: http.Event) -> http.Answer:
+def admit_call(event: http.Event) -> http.Answer:
     call_sid = verified(event, OF_A_CALL)["CallSid"]
-    return reply(progress.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
+    return reply(progress.admit_call(store, dialed_leg(event), call_sid, public_url=PUBLIC_URL))
 
 
-def status_changed(event: http.Event) -> http.Answer:
+def record_status(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_CALL)
-    progress.status_changed(store, workflow, leg_of(event), events.leg_event(form))
+    progress.record_status(store, workflow, dialed_leg(event), events.leg_event(form))
     return http.no_content()
 
 
-def conference_changed(event: http.Event) -> http.Answer:
+def record_room_event(event: http.Event) -> http.Answer:
     form = verified(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
-    progress.conference_changed(store, workflow, callback_id, events.room_event(form))
+    progress.record_room_event(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
@@ -70,18 +70,18 @@ def wait(event: http.Event) -> http.Answer:
 
 def fallback(event: http.Event) -> http.Answer:
     form = verified(event)
-    logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
+    logger.error("the carrier could not execute our TwiML", error_code=form.get("ErrorCode"))
     return reply(progress.apologize())
 
 
-def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for every client)
     return http.wav_reply(ringback.wav())
 
 
 ROUTES = {
-    "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": answered,
-    "POST /carrier/status/{callback_id}/{leg}/{attempt}": status_changed,
-    "POST /carrier/conference/{callback_id}": conference_changed,
+    "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": admit_call,
+    "POST /carrier/status/{callback_id}/{leg}/{attempt}": record_status,
+    "POST /carrier/conference/{callback_id}": record_room_event,
     "POST /carrier/wait/{callback_id}": wait,
     "POST /carrier/fallback": fallback,
     "GET /carrier/ringback.wav": ringback_audio,
