@@ -29,8 +29,8 @@ workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.se
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 
 
-def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
-    return door.verified(event, shapes, PUBLIC_URL, credentials)
+def verified_form(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
+    return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
 def reply(instructions: Iterable[Instruction]) -> http.Answer:
@@ -46,30 +46,30 @@ def dialed_leg(event: http.Event) -> progress.DialedLeg:
 
 
 def admit_call(event: http.Event) -> http.Answer:
-    call_sid = verified(event, OF_A_CALL)["CallSid"]
+    call_sid = verified_form(event, OF_A_CALL)["CallSid"]
     return reply(progress.admit_call(store, dialed_leg(event), call_sid, public_url=PUBLIC_URL))
 
 
 def record_status(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_CALL)
+    form = verified_form(event, OF_A_CALL)
     progress.record_status(store, workflow, dialed_leg(event), events.leg_event(form))
     return http.no_content()
 
 
 def record_room_event(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_ROOM)
+    form = verified_form(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
     progress.record_room_event(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
 def wait(event: http.Event) -> http.Answer:
-    verified(event)
+    verified_form(event)
     return reply(progress.play_ringback(public_url=PUBLIC_URL))
 
 
 def fallback(event: http.Event) -> http.Answer:
-    form = verified(event)
+    form = verified_form(event)
     logger.error("the carrier could not execute our TwiML", error_code=form.get("ErrorCode"))
     return reply(progress.apologize())
 

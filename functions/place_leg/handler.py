@@ -24,7 +24,7 @@ store = CallbackStore(table)
 policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 

@@ -51,7 +51,7 @@ workflow = Workflow(
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
@@ -60,17 +60,17 @@ sms = SmsTrigger(numbers, suppressed, once, intake)
 missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
 
 
-def verified(event: http.Event, shapes: Shapes) -> Form:
-    return door.verified(event, shapes, PUBLIC_URL, credentials)
+def verified_form(event: http.Event, shapes: Shapes) -> Form:
+    return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
 def text(event: http.Event) -> http.Answer:
-    message = events.inbound_text(verified(event, OF_A_TEXT))
+    message = events.inbound_text(verified_form(event, OF_A_TEXT))
     return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
 def call(event: http.Event) -> http.Answer:
-    missed_call.arrived(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
+    missed_call.arrived(events.inbound_call(verified_form(event, OF_AN_INBOUND_CALL)))
     return http.xml_reply(twiml.render([Reject()]))
 
 
