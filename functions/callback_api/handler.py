@@ -1,4 +1,4 @@
-"""The client's door: POST, GET and DELETE /voice/call/callback."""
+"""The client's endpoint for callbacks: POST, GET and DELETE /voice/call/callback."""
 
 from typing import Any
 

@@ -33,7 +33,7 @@ def verified_form(event: http.Event, shapes: Shapes = MappingProxyType({})) -> F
     return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
-def reply(instructions: Iterable[Instruction]) -> http.Answer:
+def render_twiml(instructions: Iterable[Instruction]) -> http.Answer:
     return http.xml_reply(twiml.render(instructions))
 
 
@@ -47,7 +47,9 @@ def dialed_leg(event: http.Event) -> progress.DialedLeg:
 
 def admit_call(event: http.Event) -> http.Answer:
     call_sid = verified_form(event, OF_A_CALL)["CallSid"]
-    return reply(progress.admit_call(store, dialed_leg(event), call_sid, public_url=PUBLIC_URL))
+    return render_twiml(
+        progress.admit_call(store, dialed_leg(event), call_sid, public_url=PUBLIC_URL)
+    )
 
 
 def record_status(event: http.Event) -> http.Answer:
@@ -63,15 +65,15 @@ def record_room_event(event: http.Event) -> http.Answer:
     return http.no_content()
 
 
-def wait(event: http.Event) -> http.Answer:
+def play_ringback(event: http.Event) -> http.Answer:
     verified_form(event)
-    return reply(progress.play_ringback(public_url=PUBLIC_URL))
+    return render_twiml(progress.play_ringback(public_url=PUBLIC_URL))
 
 
-def fallback(event: http.Event) -> http.Answer:
+def apologize(event: http.Event) -> http.Answer:
     form = verified_form(event)
     logger.error("the carrier could not execute our TwiML", error_code=form.get("ErrorCode"))
-    return reply(progress.apologize())
+    return render_twiml(progress.apologize())
 
 
 def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for every client)
@@ -82,8 +84,8 @@ ROUTES = {
     "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": admit_call,
     "POST /carrier/status/{callback_id}/{leg}/{attempt}": record_status,
     "POST /carrier/conference/{callback_id}": record_room_event,
-    "POST /carrier/wait/{callback_id}": wait,
-    "POST /carrier/fallback": fallback,
+    "POST /carrier/wait/{callback_id}": play_ringback,
+    "POST /carrier/fallback": apologize,
     "GET /carrier/ringback.wav": ringback_audio,
 }
 

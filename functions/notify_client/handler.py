@@ -1,6 +1,6 @@
-"""Tell a client's endpoint what happened. One message, one delivery to look at.
+"""Deliver events to clients' endpoints. Each message names one delivery.
 
-It speaks with servers that strangers chose, so it may do nothing else: see its role.
+It connects to servers that strangers chose. Its role therefore permits nothing else.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A step of the workflow: place its legs, then wait for the carrier's events to settle it."""
+"""Begin a step of the workflow: place its legs. The carrier's events settle the step later."""
 
 from datetime import datetime
 from typing import Any

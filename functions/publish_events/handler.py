@@ -1,4 +1,4 @@
-"""Told by the table's stream of every write of a callback: publish the events that it makes."""
+"""Publish the events that follow from each write of a callback. Triggered by the table's stream."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every minute: compare every open callback with what the carrier says, and mend it."""
+"""Compare every open callback with the carrier's calls, and repair it. Runs once a minute."""
 
 from typing import Any
 

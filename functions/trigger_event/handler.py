@@ -1,6 +1,7 @@
-"""EventBridge's door: an event of our own account that asks for a callback.
+"""Queue an EventBridge event of our own account that requests a callback.
 
-It is only put where it waits to be accepted, so that what is kept of a bad one is its id.
+The event is stored in the table and only its id is queued, so a dead letter holds no more than
+the id. `accept_trigger` validates and accepts the event.
 """
 
 from typing import Any
@@ -16,8 +17,8 @@ from callback.triggers.queue import TriggerQueue, TriggerStore
 SETTINGS = settings.TriggerEvent.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-waiting = TriggerStore(table)
-queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
+triggers = TriggerStore(table)
+queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 
 
 @discreet
