@@ -1,4 +1,4 @@
-"""Creates the callbacks that queued triggers request. A message is the id of one trigger."""
+"""Create the callback that a trigger requested. Each message holds one trigger's id."""
 
 from typing import Any
 
@@ -35,21 +35,21 @@ triggers = TriggerStore(table)
 tenants = TenantStore(table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-suppressed = SuppressionList(table, pepper)
+suppression_list = SuppressionList(table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-queued = QueuedTriggers(triggers, tenants, suppressed, intake)
+queued_triggers = QueuedTriggers(triggers, tenants, suppression_list, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def accept(record: SQSRecord) -> None:
-    queued.accept(record.body)
+    queued_triggers.accept(record.body)
 
 
 @redact_exceptions

@@ -1,4 +1,4 @@
-"""What the API is: GET /openapi.json for programs, GET /docs for people."""
+"""Describe the API: GET /openapi.json for programs, GET /docs for people."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ PAGE = docs_page.of(DOCUMENT)
 logger = Logger(use_rfc3339=True)
 
 
-def document(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for everybody)
+def document(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for every client)
     return http.json_reply(200, DOCUMENT)
 
 
-def page(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for everybody)
+def page(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for every client)
     return http.page_reply(PAGE)
 
 

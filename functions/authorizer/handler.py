@@ -1,7 +1,7 @@
-"""Asked by the gateway before a client's request goes on: whose API key is this?
+"""Tell the gateway which tenant an API key belongs to, before it forwards a client's request.
 
-The gateway remembers the answer for as long as the template says, whatever the route; so what a
-key may do is told along with whose it is, and `http.tenant` holds each route to it.
+The gateway caches the response, for as long as template.yaml says, for every route. The response
+therefore contains the key's scopes, too, and `http.tenant` enforces them on each route.
 """
 
 from typing import Any

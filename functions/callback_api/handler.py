@@ -1,4 +1,4 @@
-"""The client's door: POST, GET and DELETE /voice/call/callback."""
+"""The client's endpoint for callbacks: POST, GET and DELETE /voice/call/callback."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)

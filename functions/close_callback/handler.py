@@ -1,4 +1,4 @@
-"""The workflow's last step, and its safety net: close a callback whatever happened to it."""
+"""The workflow's last step, and its safety net: close a callback in whatever state it is."""
 
 from typing import Any
 
@@ -26,6 +26,6 @@ calls = Calls(store, carrier)
 @redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    """`event`: the execution's state, or EventBridge's word that an execution died."""
-    callback_id, reason = workflow.closing_of(event)
-    calls.close_if_kept(callback_id, reason)
+    """`event`: the execution's state, or EventBridge's report that an execution did not succeed."""
+    callback_id, reason = workflow.parse_closing(event)
+    calls.close_unless_erased(callback_id, reason)

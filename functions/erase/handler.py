@@ -1,4 +1,4 @@
-"""Every minute: go on with whatever is to be forgotten, here and at the carrier."""
+"""Continue every open erasure, here and at the carrier. Runs once a minute."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
 
 SETTINGS = settings.Erase.read()
-# What one callback, or one of the carrier's records, may take where the carrier is slow.
+# Time for one callback, or for one of the carrier's records, while the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)

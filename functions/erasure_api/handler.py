@@ -1,4 +1,4 @@
-"""A tenant asks for a number to be forgotten, and how far that is: /voice/erasure."""
+"""The client's endpoint for erasures of a number, and for their progress: /voice/erasure."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = ErasureStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
-# Whoever asked for an erasure may see what came of it.
+# A key that may request an erasure may read its progress.
 MAY_READ = (Scope.READ, Scope.ERASE)
 
 
@@ -28,9 +28,9 @@ def create(event: http.Event) -> http.Response:
     tenant = http.tenant(event, Scope.ERASE)
     number = schema.parse_erasure(http.body(event)).number
     erasure = store.add(tenant, number, suppression.hashed(pepper, number))
-    logger.info("erasure asked for", erasure_id=erasure.erasure_id)
-    place = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
-    return http.json_reply(202, erasure_view(erasure), place)
+    logger.info("erasure requested", erasure_id=erasure.erasure_id)
+    headers = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
+    return http.json_reply(202, erasure_view(erasure), headers)
 
 
 def show(event: http.Event) -> http.Response:

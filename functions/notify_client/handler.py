@@ -1,6 +1,6 @@
-"""Sends events to clients' endpoints. A message names one delivery.
+"""Deliver events to clients' endpoints. Each message names one delivery.
 
-It connects to servers that strangers choose, so its role permits nothing but this work.
+It connects to servers that strangers chose. Its role therefore permits nothing else.
 """
 
 import json

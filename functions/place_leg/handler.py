@@ -1,4 +1,4 @@
-"""A step of the workflow: place its legs, then wait for the carrier's events to settle it."""
+"""Begin a step of the workflow: place its legs. The carrier's events settle the step later."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ store = CallbackStore(table)
 policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 

@@ -1,4 +1,4 @@
-"""Publishes the events of each write of a callback, as the table's stream reports it."""
+"""Publish the events that follow from each write of a callback. Triggered by the table's stream."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every minute: compare every open callback with what the carrier says, and mend it."""
+"""Compare every open callback with the carrier's calls, and repair it. Runs once a minute."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 
 
 @redact_exceptions

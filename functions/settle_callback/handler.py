@@ -1,4 +1,4 @@
-"""Settle again what Step Functions would not take at the time. One message, one callback id."""
+"""Repeat the settlements that Step Functions refused. Each message holds one callback's id."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Requests callbacks for texts, missed calls and data packets.
+"""Endpoints for callback requests from outside the API: texts, calls, and packets of small devices.
 
-The carrier signs texts and calls. A device sends its packet with an API key.
+The carrier signs texts and calls. A device's packet comes with an API key.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(table)
-suppressed = SuppressionList(table, pepper)
+suppression_list = SuppressionList(table, pepper)
 throttle = Throttle(table, pepper)
 triggers = TriggerStore(table)
 queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
@@ -51,30 +51,30 @@ workflow = Workflow(
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-sms = SmsTrigger(numbers, suppressed, throttle, intake)
-missed_call = MissedCallTrigger(numbers, suppressed, throttle, queue, SETTINGS.home_region)
+sms = SmsTrigger(numbers, suppression_list, throttle, intake)
+missed_call = MissedCallTrigger(numbers, suppression_list, throttle, queue, SETTINGS.home_region)
 
 
-def verified(event: http.Event, shapes: Shapes) -> Form:
-    return door.verified(event, shapes, PUBLIC_URL, credentials)
+def verified_form(event: http.Event, shapes: Shapes) -> Form:
+    return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
-def text(event: http.Event) -> http.Response:
-    message = events.inbound_text(verified(event, OF_A_TEXT))
+def receive_text(event: http.Event) -> http.Response:
+    message = events.inbound_text(verified_form(event, OF_A_TEXT))
     return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
-def call(event: http.Event) -> http.Response:
-    missed_call.handle(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
+def receive_call(event: http.Event) -> http.Response:
+    missed_call.handle(events.inbound_call(verified_form(event, OF_AN_INBOUND_CALL)))
     return http.xml_reply(twiml.render([Reject()]))
 
 
-def packet(event: http.Event) -> http.Response:
+def receive_packet(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
@@ -85,9 +85,9 @@ def packet(event: http.Event) -> http.Response:
 
 
 ROUTES = {
-    "POST /carrier/trigger/sms": text,
-    "POST /carrier/trigger/call": call,
-    "POST /voice/trigger/packet": packet,
+    "POST /carrier/trigger/sms": receive_text,
+    "POST /carrier/trigger/call": receive_call,
+    "POST /voice/trigger/packet": receive_packet,
 }
 
 

@@ -1,6 +1,7 @@
-"""Queues an EventBridge event of our own account that requests a callback.
+"""Queue an EventBridge event of our own account that requests a callback.
 
-It is validated only after it was queued, so the dead letter of an invalid event is only its id.
+The event is stored in the table and only its id is queued, so a dead letter holds no more than
+the id. `accept_trigger` validates and accepts the event.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The API routes of webhooks: the endpoint, its secret, and failed deliveries."""
+"""The client's endpoint for webhooks: the URL, its secret, and failed deliveries."""
 
 from typing import Any
 
@@ -40,8 +40,8 @@ def remove(event: http.Event) -> http.Response:
 
 
 def rotate(event: http.Event) -> http.Response:
-    rotated = endpoints.rotate(http.tenant(event))
-    return http.json_reply(200, management.endpoint_with_secret_view(rotated))
+    endpoint = endpoints.rotate(http.tenant(event))
+    return http.json_reply(200, management.endpoint_with_secret_view(endpoint))
 
 
 def test(event: http.Event) -> http.Response:
@@ -49,7 +49,7 @@ def test(event: http.Event) -> http.Response:
     return http.json_reply(202, management.delivery_view(sample))
 
 
-def failed(event: http.Event) -> http.Response:
+def list_failed(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request = schema.parse_failed(http.query(event))
     page = deliveries.list_failed(tenant, request.limit, request.cursor)
@@ -58,8 +58,8 @@ def failed(event: http.Event) -> http.Response:
 
 def replay(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
-    again = management.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
-    return http.json_reply(202, management.delivery_view(again))
+    delivery = management.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
+    return http.json_reply(202, management.delivery_view(delivery))
 
 
 ROUTES = {
@@ -68,7 +68,7 @@ ROUTES = {
     "DELETE /voice/webhook/endpoint": remove,
     "POST /voice/webhook/endpoint/rotate": rotate,
     "POST /voice/webhook/endpoint/test": test,
-    "GET /voice/webhook/failed": failed,
+    "GET /voice/webhook/failed": list_failed,
     "POST /voice/webhook/failed/{delivery_id}/replay": replay,
 }
 

@@ -42,7 +42,7 @@ def secrets(the_world, monkeypatch) -> dict[str, Secret]:  # noqa: ARG001  (it l
         monkeypatch.setattr(module, "credentials", store)
         if carrier := carrier_of(module):
             monkeypatch.setattr(carrier, "_credentials", store)
-            monkeypatch.setattr(carrier, "_fetched", store.get())
+            monkeypatch.setattr(carrier, "_ready_credentials", store.get())
     assert {*DIALING, "CarrierWebhook", "CloseCallback", "Reconcile"} <= set(found)
     return found
 

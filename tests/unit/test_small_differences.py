@@ -165,7 +165,7 @@ def test_a_refused_webhook_is_logged_by_one_constant_line_and_told_nothing_more(
         with pytest.raises(Forbidden) as refused:
             genuine_form(URL, urlencode(FIELDS).encode(), signature, Stored())
         assert refused.value.detail == "The carrier's signature is missing or wrong."
-    line = "a webhook did not carry the carrier's signature"
+    line = "a webhook lacks the carrier's signature"
     assert [record.getMessage() for record in caplog.records] == [line, line]
 
 

@@ -1,4 +1,4 @@
-"""A claim is spent at once or not at all."""
+"""A claimed leg is dialed at once or not at all."""
 
 import pytest
 
@@ -26,10 +26,10 @@ class Rows:
 
 class Phone:
     def __init__(self, *, ready=True):
-        self.dialed, self.is_ready, self.asked = [], ready, 0
+        self.dialed, self.is_ready, self.ready_calls = [], ready, 0
 
     def ready(self):
-        self.asked += 1
+        self.ready_calls += 1
         return self.is_ready
 
     def dial(self, _, name):
@@ -50,25 +50,25 @@ def test_a_claimed_leg_is_dialed(monkeypatch):
     assert placed == (LegStatus.QUEUED, [LegName.A])
 
 
-def test_a_sandbox_that_was_frozen_after_its_claim_sends_nothing(monkeypatch):
+def test_a_sandbox_frozen_after_its_claim_sends_nothing(monkeypatch):
     placed = place(monkeypatch, seconds_between_claim_and_send=16)
     assert placed == (LegStatus.DIALING, [])
 
 
-def test_nothing_is_claimed_while_the_credentials_cannot_be_had():
+def test_no_leg_is_claimed_while_the_carrier_is_not_ready():
     phone, rows = Phone(ready=False), Rows(callback(Order.SIMULTANEOUS))
     after = Calls(rows, phone).place(rows.row, LegName)
     assert after == rows.row == callback(Order.SIMULTANEOUS)
     assert phone.dialed == []
 
 
-def test_for_a_leg_that_was_dialed_no_credentials_are_wanted():
+def test_the_carrier_is_not_made_ready_for_a_leg_that_was_dialed():
     phone, rows = Phone(ready=False), Rows(dialed(callback(), LegName.A))
     after = Calls(rows, phone).place(rows.row, [LegName.A])
-    assert (after, phone.asked) == (rows.row, 0)
+    assert (after, phone.ready_calls) == (rows.row, 0)
 
 
-def test_a_step_without_credentials_is_tried_again_and_dials_once_they_are_there(monkeypatch):
+def test_a_step_is_retried_while_the_carrier_is_not_ready_and_then_dials(monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: at(0))
     phone, rows = Phone(ready=False), Rows(callback())
     with pytest.raises(CarrierUnavailable):

@@ -1,4 +1,4 @@
-"""What was read a while ago is looked at again before anybody is hung up."""
+"""`reconcile` reads a callback and its calls again before it ends any of them."""
 
 from dataclasses import replace
 
@@ -32,8 +32,8 @@ ANOTHERS = "CA" + "c" * 32
 
 
 class Carrier:
-    """`now` is what it says of each call when it is asked about it alone; `slow` happens while it
-    is asked about another callback's."""
+    """`live`: its list of live calls. `now`: the events that `fetch` and `end` return. `slow` runs
+    while another callback's call is fetched."""
 
     def __init__(self, live, now, slow=lambda: None):
         self._live, self._now, self._slow = live, now, slow
@@ -61,7 +61,7 @@ class Executions:
 
 @pytest.fixture(autouse=True)
 def time(monkeypatch):
-    """Moved by `time[0] = ...`."""
+    """The current time. Set it with `time[0] = ...`."""
     time = [NOON]
     monkeypatch.setattr(clock, "now", lambda: time[0])
     return time
@@ -73,13 +73,13 @@ def store(client):
 
 
 def b_rings():
-    """A waits in the room; B rings since second 12, for 30 seconds at the most."""
+    """A waits in the room; B has been ringing since second 12, with a timeout of 30 s."""
     one = dialed(joined(callback(), A), B, 10)
     one = recorded(one, B, event(LegStatus.RINGING, 12, B))
     return allowed(transitions.wait(one, task(Step.SECOND)))
 
 
-def test_a_conversation_that_began_after_its_row_was_read_goes_on(store, time):
+def test_a_conversation_that_began_after_its_row_was_read_continues(store, time):
     store.add(b_rings())
     another = allowed(transitions.claim(callback(callback_id="cb-2", created_at=at(1)), A, at(1)))
     ringing = event(LegStatus.RINGING, 2, A)
@@ -118,7 +118,7 @@ def test_a_call_that_rings_too_long_is_hung_up_unless_it_was_answered(
     assert store.get("cb-1").leg_b.status == becomes
 
 
-def test_both_parties_calls_are_ended_though_one_cannot_be(store):
+def test_one_partys_call_is_ended_although_the_others_cannot_be(store):
     store.add(connected())
     carrier = Carrier(
         {}, {SIDS[A]: CarrierUnavailable("No."), SIDS[B]: ended(LegOutcome.COMPLETED, 30, B)}

@@ -1,4 +1,4 @@
-"""What Step Functions and SQS answer in AWS and not in a simulator, and what we make of it."""
+"""Responses of Step Functions and SQS that only AWS gives, and how `workflow` handles them."""
 
 import json
 
@@ -13,7 +13,7 @@ from callback.call_control.workflow import (
     SettleQueue,
     Workflow,
     close_reason,
-    closing_of,
+    parse_closing,
 )
 from callback.lifecycle import timing, transitions
 from callback.lifecycle.models import CloseReason, LegName, Order, Step
@@ -85,7 +85,7 @@ decided = pytest.mark.parametrize(
 
 
 @decided
-def test_a_step_that_is_decided_is_settled(states, made, request_sent):
+def test_a_decided_step_is_settled(states, made, request_sent):
     operation, parameters = request_sent
     states.add_response(operation, {}, parameters)
     workflow_of(states).settle(made())
@@ -102,13 +102,13 @@ def test_a_step_that_is_decided_is_settled(states, made, request_sent):
     ],
     ids=["nobody waits", "no token yet", "A rings", "B is to ring", "they talk"],
 )
-def test_a_step_that_is_not_decided_is_left_alone(states, callback):
+def test_an_undecided_step_is_not_settled(states, callback):
     workflow_of(states).settle(callback)
 
 
 @decided
 @pytest.mark.parametrize("code", ["InvalidToken", "TaskTimedOut", "TaskDoesNotExist"])
-def test_a_token_that_was_settled_or_whose_task_is_gone_is_no_error(
+def test_a_token_that_is_settled_or_whose_task_is_gone_is_no_error(
     states, sqs, made, request_sent, code
 ):
     operation, parameters = request_sent
@@ -121,7 +121,7 @@ THROTTLED = ["ThrottlingException", "ServiceUnavailable", "InternalFailure", "Re
 
 @decided
 @pytest.mark.parametrize("code", THROTTLED)
-def test_a_settling_that_is_turned_away_waits_in_the_queue_by_the_callbacks_id(
+def test_a_throttled_settlement_is_queued_by_the_callbacks_id(
     states, sqs, made, request_sent, code
 ):
     states.add_client_error(request_sent[0], code)
@@ -134,9 +134,7 @@ def test_a_settling_that_is_turned_away_waits_in_the_queue_by_the_callbacks_id(
 
 
 @decided
-def test_a_settling_that_never_got_there_waits_in_the_queue(
-    states, sqs, made, request_sent, monkeypatch
-):
+def test_a_settlement_that_cannot_connect_is_queued(states, sqs, made, request_sent, monkeypatch):
     def unreachable(**_):
         raise ConnectTimeoutError(endpoint_url="https://states.us-east-1.amazonaws.com")
 
@@ -147,26 +145,24 @@ def test_a_settling_that_never_got_there_waits_in_the_queue(
 
 @decided
 @pytest.mark.parametrize("code", THROTTLED)
-def test_a_settling_that_is_turned_away_is_an_error_where_there_is_no_queue(
-    states, made, request_sent, code
-):
-    """Its caller is retried as a whole: the workflow, the queue's consumer, the next minute."""
+def test_a_throttled_settlement_is_an_error_without_a_queue(states, made, request_sent, code):
+    """The whole caller is retried: the workflow, the consumer of the queue, or the next run."""
     states.add_client_error(request_sent[0], code)
     with pytest.raises(ClientError, match=code):
         workflow_of(states).settle(made())
 
 
-def test_a_settling_that_the_queue_does_not_take_either_is_an_error(states, sqs):
-    """The webhook is then answered 5xx, and the carrier sends it again."""
+def test_a_settlement_that_cannot_be_queued_is_an_error(states, sqs):
+    """The webhook then gets a 5xx response, and the carrier sends it again."""
     states.add_client_error("send_task_success", "ThrottlingException")
     sqs.add_client_error("send_message", "ServiceUnavailable")
     with pytest.raises(ClientError, match="ServiceUnavailable"):
         workflow_of(states, sqs).settle(first_step_done())
 
 
-def test_the_queues_client_is_not_made_before_it_is_needed(states):
+def test_the_queues_client_is_not_created_before_it_is_needed(states):
     def never():
-        raise AssertionError("made")
+        raise AssertionError("created")
 
     states.add_response("send_task_success", {})
     queue = SettleQueue(never, QUEUE)
@@ -177,7 +173,7 @@ def test_the_queues_client_is_not_made_before_it_is_needed(states):
 
 
 def started_with(states, callback):
-    """The input of the execution, as it went to AWS."""
+    """Start the callback's execution. Returns the input that was sent to AWS."""
     sent = {}
     states.client.meta.events.register(
         "provide-client-params.sfn.StartExecution", lambda params, **_: sent.update(params)
@@ -191,16 +187,17 @@ def started_with(states, callback):
 
 
 @pytest.mark.parametrize("order", Order)
-def test_an_execution_is_told_ids_and_bounds_and_nothing_else(states, order):
+def test_an_executions_input_is_the_id_and_the_bounds_and_nothing_else(states, order):
     callback = build.callback(order)
-    told = json.loads(started_with(states, callback))
-    assert told == {
+    bounds = json.loads(started_with(states, callback))
+    assert bounds == {
         "callback_id": "cb-1",
         "first_step_seconds": timing.step_bound(callback, Step.FIRST).total_seconds(),
         "second_step_seconds": timing.step_bound(callback, Step.SECOND).total_seconds(),
     }
-    assert told["first_step_seconds"] < callback.max_duration_seconds < told["second_step_seconds"]
-    assert all(type(bound) is int for name, bound in told.items() if name.endswith("_seconds"))
+    assert bounds["first_step_seconds"] < callback.max_duration_seconds
+    assert callback.max_duration_seconds < bounds["second_step_seconds"]
+    assert all(type(bound) is int for name, bound in bounds.items() if name.endswith("_seconds"))
 
 
 def test_no_number_room_or_token_is_in_an_executions_input(states):
@@ -218,7 +215,7 @@ def test_an_execution_that_exists_already_is_no_error(states):
 @pytest.mark.parametrize(
     "code", ["ThrottlingException", "ExecutionLimitExceeded", "StateMachineDoesNotExist"]
 )
-def test_an_execution_that_was_not_started_is_an_error(states, code):
+def test_an_execution_that_cannot_be_started_is_an_error(states, code):
     states.add_client_error("start_execution", code)
     with pytest.raises(ClientError, match=code):
         workflow_of(states).start(build.callback())
@@ -239,16 +236,16 @@ def test_an_execution_that_was_not_started_is_an_error(states, code):
         ("CarrierUnavailable", CloseReason.FAILED),
     ],
 )
-def test_why_a_callback_is_closed_is_read_from_what_ended_the_step(error, reason):
+def test_the_close_reason_follows_from_the_error_that_ended_the_step(error, reason):
     assert close_reason(error) is reason
 
 
-def test_a_closing_is_read_from_the_executions_state():
-    assert closing_of({"callback_id": "cb-1"}) == ("cb-1", None)
+def test_a_closing_is_parsed_from_the_executions_state():
+    assert parse_closing({"callback_id": "cb-1"}) == ("cb-1", None)
     caught = {"callback_id": "cb-1", "error": {"Error": "States.Timeout", "Cause": ""}}
-    assert closing_of(caught) == ("cb-1", CloseReason.TIMED_OUT)
+    assert parse_closing(caught) == ("cb-1", CloseReason.TIMED_OUT)
 
 
-def test_a_closing_is_read_from_the_word_that_an_execution_died():
+def test_a_closing_is_parsed_from_the_report_that_an_execution_was_aborted():
     died = {"detail": {"name": "cb-1", "status": "ABORTED"}}
-    assert closing_of(died) == ("cb-1", CloseReason.FAILED)
+    assert parse_closing(died) == ("cb-1", CloseReason.FAILED)

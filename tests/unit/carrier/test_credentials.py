@@ -1,4 +1,4 @@
-"""The carrier's credentials, from the Parameter Store as it is."""
+"""The carrier's credentials, read from Parameter Store."""
 
 import json
 
@@ -30,12 +30,12 @@ def put(ssm, value: str) -> None:
     ssm.put_parameter(Name=NAME, Type="SecureString", Value=value, Overwrite=True)
 
 
-def test_credentials_are_what_the_parameter_holds(ssm):
+def test_credentials_are_the_parameters_value(ssm):
     put(ssm, json.dumps(STORED))
     assert store_of(ssm).get() == Credentials("AC1", "a-secret")
 
 
-def test_a_rotation_is_noticed_when_they_are_fetched_anew(ssm):
+def test_a_refetch_notices_a_rotation(ssm):
     put(ssm, json.dumps(STORED))
     store = store_of(ssm)
     store.get()
@@ -54,14 +54,14 @@ def test_a_rotation_is_noticed_when_they_are_fetched_anew(ssm):
         '{"account_sid": "AC1"}',
         json.dumps({**STORED, "authtoken": "a-secret"}),
     ],
-    ids=["no parameter", "no JSON", "a list", "no token", "a field too many"],
+    ids=["no parameter", "no JSON", "a list", "no token", "an unknown field"],
 )
 @pytest.mark.parametrize("fetch", [CredentialStore.get, CredentialStore.refetch])
-def test_credentials_that_cannot_be_had_are_the_carrier_out_of_reach(ssm, caplog, value, fetch):
+def test_the_carrier_is_unavailable_while_its_credentials_cannot_be_read(ssm, caplog, value, fetch):
     if value:
         put(ssm, value)
     with pytest.raises(CarrierUnavailable):
         fetch(store_of(ssm))
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert line.message == "the carrier's credentials cannot be had"
+    assert line.message == "the carrier's credentials cannot be read"
     assert "a-secret" not in str(vars(line))

@@ -1,6 +1,6 @@
-"""What became of a create request: only what is certainly harmless may be sent again.
+"""The result of a create request: only one that certainly created no call may be sent again.
 
-And how it is sent: over which connection, and with which of our tokens.
+Also the connection and the token that each request uses.
 """
 
 import base64
@@ -69,7 +69,7 @@ def test_a_failed_create_request_is_classified(error, sent):
     assert classify(error).sent is sent
 
 
-def test_a_refusal_keeps_the_carriers_own_code():
+def test_a_rejection_keeps_the_carriers_own_code():
     assert classify(refused(400, 21215)).carrier_code == 21215
 
 
@@ -89,32 +89,32 @@ def test_a_refusal_keeps_the_carriers_own_code():
         ("Tue, 24 Nov 2026 12:00:07 GMT", None),
     ],
 )
-def test_a_carrier_that_turns_a_request_away_may_say_when_to_ask_again(header, seconds):
-    told = classify(refused(429, 20429), header).retry_after
-    assert told == (None if seconds is None else timedelta(seconds=seconds))
+def test_a_429_response_may_require_a_pause(header, seconds):
+    pause = classify(refused(429, 20429), header).retry_after
+    assert pause == (None if seconds is None else timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
     "error", [refused(400, 21211), refused(401, 20003), refused(503, 20503), not_connected()]
 )
-def test_when_to_ask_again_means_nothing_with_another_answer(error):
+def test_retry_after_is_ignored_with_any_other_response(error):
     assert classify(error, "7") == classify(error)
 
 
-# -- over which connection, and with which token ------------------------------------------------
+# -- connections and tokens ----------------------------------------------------------------------
 
 
 class Carrier(ThreadingHTTPServer):
-    """Takes these tokens, remembers each request, and may forget connections once used."""
+    """Accepts these tokens, remembers each request, and may reset connections once used."""
 
     daemon_threads = False  # closing it waits for them
 
     def __init__(self, *tokens: str) -> None:
         super().__init__(("127.0.0.1", 0), Conversation)
-        self.takes, self.refuses_with, self.forgets = set(tokens), 401, False
+        self.accepted_tokens, self.refuses_with, self.forgets = set(tokens), 401, False
         self.connections = 0
-        self.asked: list[tuple[str, str]] = []  # (method, token)
-        self.meanwhile = lambda: None  # done before each answer
+        self.requests: list[tuple[str, str]] = []  # (method, token)
+        self.meanwhile = lambda: None  # runs before each response
 
 
 class Conversation(BaseHTTPRequestHandler):
@@ -128,17 +128,17 @@ class Conversation(BaseHTTPRequestHandler):
 
     def do_GET(self):
         calls = [CALL] if "Calls.json" in self.path else None
-        self.take(200, {"calls": calls, "next_page_uri": None} if calls else CALL)
+        self.respond(200, {"calls": calls, "next_page_uri": None} if calls else CALL)
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.take(201 if self.path.endswith("Calls.json") else 200, CALL)
+        self.respond(201 if self.path.endswith("Calls.json") else 200, CALL)
 
     def do_DELETE(self):
-        self.take(204, None)
+        self.respond(204, None)
 
-    def take(self, status, document):
-        if self.used and self.server.forgets:  # as a gateway does that has dropped it long ago
+    def respond(self, status, document):
+        if self.used and self.server.forgets:  # like a gateway that dropped it
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True
@@ -148,9 +148,9 @@ class Conversation(BaseHTTPRequestHandler):
         login = base64.b64decode(self.headers["Authorization"].removeprefix("Basic "))
         account_sid, _, token = login.decode().partition(":")
         assert account_sid == ACCOUNT_SID
-        self.server.asked.append((self.command, token))
+        self.server.requests.append((self.command, token))
         self.server.meanwhile()
-        if token not in self.server.takes:
+        if token not in self.server.accepted_tokens:
             status = self.server.refuses_with
             document = {"code": 20003, "message": "Authenticate", "status": status}
         body = json.dumps(document).encode() if document else b""
@@ -181,7 +181,7 @@ def carrier():
 
 @pytest.fixture
 def now(monkeypatch):
-    """The clock on the wall, to be moved."""
+    """The wall clock. Set it with `now.append(...)`."""
     moments = [NOON]
     monkeypatch.setattr(clock, "now", lambda: moments[-1])
     return moments
@@ -213,7 +213,7 @@ OPERATIONS = {
 every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
-def test_a_create_request_has_a_connection_of_its_own_however_soon_it_follows(carrier, now):
+def test_each_create_request_uses_a_new_connection(carrier, now):
     carrier.forgets = True
     client = client_of(carrier, Secret(auth_token="token"))
     assert dial(client).sent is Sent.ACCEPTED
@@ -224,9 +224,7 @@ def test_a_create_request_has_a_connection_of_its_own_however_soon_it_follows(ca
 
 @every_operation
 @pytest.mark.parametrize("seconds", [11, 3600, -11], ids=["11 s", "an hour", "clock put back"])
-def test_a_sandbox_that_thaws_does_not_use_the_connection_that_it_had(
-    carrier, now, operation, seconds
-):
+def test_a_sandbox_that_thaws_does_not_use_its_old_connection(carrier, now, operation, seconds):
     client = client_of(carrier, Secret(auth_token="token"))
     client.fetch(SIDS[LegName.A])
     assert carrier.connections == 1
@@ -235,15 +233,15 @@ def test_a_sandbox_that_thaws_does_not_use_the_connection_that_it_had(
     assert carrier.connections == 2
 
 
-def test_what_is_asked_one_after_the_other_shares_a_connection(carrier, now):
+def test_requests_in_quick_succession_share_a_connection(carrier, now):
     client = client_of(carrier, Secret(auth_token="token"))
     for seconds in (0, 10, 20, 30):
         now.append(at(seconds))
         client.live_calls()  # three requests
-    assert (len(carrier.asked), carrier.connections) == (12, 1)
+    assert (len(carrier.requests), carrier.connections) == (12, 1)
 
 
-def test_live_calls_are_listed_by_status_and_the_latest_list_counts(carrier):
+def test_live_calls_are_listed_by_status_and_the_last_list_wins(carrier):
     client = client_of(carrier, Secret(auth_token="token"))
     assert client.live_calls() == {SIDS[LegName.A]: LegStatus.ANSWERED}
 
@@ -256,89 +254,89 @@ def test_live_calls_are_listed_by_status_and_the_latest_list_counts(carrier):
         (("1000123", "+1"), ("1000123", "+2"), False),
     ],
 )
-def test_legs_look_alike_whose_calls_have_the_same_parties(carrier, one, other, alike):
+def test_legs_look_alike_if_their_calls_have_the_same_parties(carrier, one, other, alike):
     client = client_of(carrier, Secret(auth_token="token"))
     one, other = (Leg(to, caller_id, ring_timeout_seconds=30) for to, caller_id in (one, other))
     assert client.look_alike(one, other) is alike
 
 
 @every_operation
-def test_a_token_that_was_rotated_since_it_was_cached_is_fetched_and_used(carrier, operation):
+def test_a_token_that_was_rotated_after_it_was_cached_is_fetched_and_used(carrier, operation):
     secret = Secret(auth_token="old")
     client = client_of(carrier, secret)
     assert client.ready()
-    carrier.takes = {"new"}
+    carrier.accepted_tokens = {"new"}
     secret.value = {"auth_token": "new", "previous_auth_token": "old"}
-    done = operation(client)
-    assert [token for _, token in carrier.asked[:2]] == ["old", "new"]
-    assert operation is not dial or done.sent is Sent.ACCEPTED
+    result = operation(client)
+    assert [token for _, token in carrier.requests[:2]] == ["old", "new"]
+    assert operation is not dial or result.sent is Sent.ACCEPTED
 
 
 @every_operation
-def test_until_the_carrier_is_switched_the_previous_token_is_used(carrier, operation):
+def test_the_previous_token_is_used_until_the_carrier_is_switched(carrier, operation):
     secret = Secret(auth_token="new", previous_auth_token="old")
-    carrier.takes = {"old"}
-    done = operation(client_of(carrier, secret))
-    assert [token for _, token in carrier.asked[:2]] == ["new", "old"]
-    assert operation is not dial or done.sent is Sent.ACCEPTED
+    carrier.accepted_tokens = {"old"}
+    result = operation(client_of(carrier, secret))
+    assert [token for _, token in carrier.requests[:2]] == ["new", "old"]
+    assert operation is not dial or result.sent is Sent.ACCEPTED
 
 
-def test_after_a_rotation_the_new_token_is_used_at_once(carrier):
+def test_the_new_token_is_used_at_once_after_a_rotation(carrier):
     secret = Secret(auth_token="old")
     client = client_of(carrier, secret)
     assert client.ready()
-    carrier.takes = {"new"}
+    carrier.accepted_tokens = {"new"}
     secret.value = {"auth_token": "new", "previous_auth_token": "old"}
     for _ in range(2):
         assert client.ready()
         assert dial(client).sent is Sent.ACCEPTED
-    assert [token for _, token in carrier.asked] == ["old", "new", "new"]
+    assert [token for _, token in carrier.requests] == ["old", "new", "new"]
 
 
-def test_where_the_carrier_takes_none_of_our_tokens_a_call_was_not_sent(carrier, caplog):
+def test_a_call_is_not_sent_if_the_carrier_accepts_none_of_our_tokens(carrier, caplog):
     secret = Secret(auth_token="new", previous_auth_token="old")
-    carrier.takes = {"another"}
-    told = dial(client_of(carrier, secret))
-    assert (told.sent, told.carrier_code) == (Sent.NOT_SENT, 20003)
-    assert [token for _, token in carrier.asked] == ["new", "old"]
+    carrier.accepted_tokens = {"another"}
+    result = dial(client_of(carrier, secret))
+    assert (result.sent, result.carrier_code) == (Sent.NOT_SENT, 20003)
+    assert [token for _, token in carrier.requests] == ["new", "old"]
     errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert errors == ["the carrier takes none of our tokens"]
+    assert errors == ["the carrier accepts none of our tokens"]
 
 
-def test_where_the_carrier_takes_none_of_our_tokens_it_cannot_be_asked(carrier):
-    carrier.takes = {"another"}
+def test_the_carrier_is_unavailable_if_it_accepts_none_of_our_tokens(carrier):
+    carrier.accepted_tokens = {"another"}
     client = client_of(carrier, Secret(auth_token="token"))
     with pytest.raises(CarrierUnavailable):
         client.live_calls()
 
 
 @pytest.mark.parametrize(("status", "sent"), [(403, Sent.REJECTED), (500, Sent.UNKNOWN)])
-def test_any_other_refusal_is_final_whatever_tokens_there_are(carrier, status, sent):
-    carrier.refuses_with, carrier.takes = status, {"old"}
-    told = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
-    assert told.sent is sent
-    assert [token for _, token in carrier.asked] == ["new"]
+def test_no_other_token_is_tried_after_another_refusal(carrier, status, sent):
+    carrier.refuses_with, carrier.accepted_tokens = status, {"old"}
+    result = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    assert result.sent is sent
+    assert [token for _, token in carrier.requests] == ["new"]
 
 
-def test_a_parameter_store_that_fails_does_not_keep_the_previous_token_from_being_used(carrier):
+def test_the_previous_token_is_used_although_the_parameter_store_fails(carrier):
     secret = Secret(auth_token="new", previous_auth_token="old")
     client = client_of(carrier, secret)
     assert client.ready()
-    carrier.takes, secret.fails = {"old"}, True
+    carrier.accepted_tokens, secret.fails = {"old"}, True
     assert dial(client).sent is Sent.ACCEPTED
 
 
 @pytest.mark.parametrize(("seconds", "tokens"), [(15, ["new", "old"]), (15.1, ["new"])])
-def test_nothing_is_sent_again_once_the_claim_may_have_been_given_up(carrier, now, seconds, tokens):
-    """The first answer, or the parameter store, took its time."""
+def test_nothing_is_sent_again_once_the_claim_has_expired(carrier, now, seconds, tokens):
+    """The first response, or the parameter store, took long."""
     carrier.meanwhile = lambda: now.append(at(seconds))
-    carrier.takes = {"old"}
-    told = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
-    assert told.sent is (Sent.ACCEPTED if len(tokens) == 2 else Sent.NOT_SENT)
-    assert [token for _, token in carrier.asked] == tokens
+    carrier.accepted_tokens = {"old"}
+    result = dial(client_of(carrier, Secret(auth_token="new", previous_auth_token="old")))
+    assert result.sent is (Sent.ACCEPTED if len(tokens) == 2 else Sent.NOT_SENT)
+    assert [token for _, token in carrier.requests] == tokens
 
 
-def test_who_is_ready_fetches_nothing_between_the_claim_and_the_request(carrier):
+def test_a_ready_carrier_fetches_nothing_between_the_claim_and_the_request(carrier):
     secret = Secret(auth_token="token")
     client = client_of(carrier, secret)
     assert client.ready()
@@ -346,17 +344,17 @@ def test_who_is_ready_fetches_nothing_between_the_claim_and_the_request(carrier)
     assert dial(client).sent is Sent.ACCEPTED
 
 
-def test_without_credentials_nobody_is_ready_and_nothing_is_sent(carrier):
+def test_without_credentials_the_carrier_is_not_ready_and_sends_nothing(carrier):
     secret = Secret(auth_token="token")
     secret.fails, secret.cached = True, None
     client = client_of(carrier, secret)
     assert not client.ready()
     assert dial(client).sent is Sent.NOT_SENT
-    assert carrier.asked == []
+    assert carrier.requests == []
 
 
-def test_who_was_not_ready_sends_nothing_if_fetching_outlasts_the_claim(carrier, now):
+def test_a_carrier_that_was_not_ready_sends_nothing_if_fetching_outlasts_the_claim(carrier, now):
     secret = Secret(auth_token="token")
     secret.cached, secret.meanwhile = None, lambda: now.append(at(15.1))
     assert dial(client_of(carrier, secret)).sent is Sent.NOT_SENT
-    assert carrier.asked == []
+    assert carrier.requests == []

@@ -1,4 +1,4 @@
-"""What Twilio's forms are in our words."""
+"""Twilio's forms, translated into our reports."""
 
 from datetime import UTC, datetime
 
@@ -44,27 +44,27 @@ def test_a_call_status_is_a_leg_status_and_an_outcome(word, status, outcome):
 
 
 @pytest.mark.parametrize("word", ["", "musing", "x" * 400])
-def test_a_call_status_that_is_not_known_is_kept_and_cut(word):
+def test_an_unknown_call_status_is_kept_and_cut(word):
     event = events.leg_event({**OF_THE_CALL, "CallStatus": word})
     assert event == LegEvent(None, AT, SID, word=word[:32])
 
 
-def test_the_end_of_a_call_comes_with_its_seconds_and_its_sip_code():
-    told = {"CallStatus": "busy", "CallDuration": "0", "SipResponseCode": "486"}
-    event = events.leg_event({**OF_THE_CALL, **told})
+def test_the_end_of_a_call_has_its_seconds_and_its_sip_code():
+    fields = {"CallStatus": "busy", "CallDuration": "0", "SipResponseCode": "486"}
+    event = events.leg_event({**OF_THE_CALL, **fields})
     assert (event.seconds, event.cause) == (0, "sip_486")
 
 
 @pytest.mark.parametrize(
     ("word", "code"), [("completed", "200"), ("ringing", "180"), ("failed", "48"), ("failed", "")]
 )
-def test_a_sip_code_is_the_cause_of_a_failure_only(word, code):
+def test_a_sip_code_is_the_cause_of_failures_only(word, code):
     event = events.leg_event({**OF_THE_CALL, "CallStatus": word, "SipResponseCode": code})
     assert event.cause is None
 
 
 @pytest.mark.parametrize("timestamp", [None, "", "yesterday"])
-def test_an_event_without_a_time_is_of_now(monkeypatch, timestamp):
+def test_an_event_without_a_time_happened_now(monkeypatch, timestamp):
     monkeypatch.setattr(clock, "now", lambda: NOON)
     form = {"CallSid": SID, "CallStatus": "ringing"}
     if timestamp is not None:
@@ -73,13 +73,13 @@ def test_an_event_without_a_time_is_of_now(monkeypatch, timestamp):
 
 
 def test_a_party_joins_the_room():
-    told = {"StatusCallbackEvent": "participant-join", "ParticipantLabel": "B"}
+    fields = {"StatusCallbackEvent": "participant-join", "ParticipantLabel": "B"}
     joined = LegEvent(LegStatus.JOINED, AT, SID)
-    assert events.room_event({**OF_THE_CALL, **told}) == PartyJoined(LegName.B, joined)
+    assert events.room_event({**OF_THE_CALL, **fields}) == PartyJoined(LegName.B, joined)
 
 
 @pytest.mark.parametrize("fields", [{"ParticipantLabel": "C"}, {"ParticipantLabel": "A"}, {}])
-def test_a_participant_that_is_not_ours_is_refused(fields):
+def test_a_participant_that_is_not_one_of_our_legs_is_refused(fields):
     call = {} if fields == {"ParticipantLabel": "A"} else {"CallSid": SID}
     with pytest.raises(Forbidden):
         events.room_event({"StatusCallbackEvent": "participant-join", **call, **fields})
@@ -98,7 +98,7 @@ def test_another_room_event_is_unknown(word):
     assert isinstance(event, UnknownRoomEvent)
 
 
-def test_an_inbound_call():
+def test_an_inbound_call_has_a_caller_and_a_called_number():
     form = {"CallSid": SID, "From": "+14155550123", "To": "+14155550100"}
     assert events.inbound_call(form) == InboundCall(SID, "+14155550123", "+14155550100", False)
 
@@ -118,12 +118,12 @@ def test_a_withheld_caller_is_empty(caller):
         ("", False),
     ],
 )
-def test_a_caller_is_spoofed_where_the_network_says_so(verstat, is_spoofed):
+def test_a_caller_is_spoofed_if_the_network_reports_it(verstat, is_spoofed):
     form = {"CallSid": SID, "From": "+14155550123", "StirVerstat": verstat}
     assert events.inbound_call(form).is_spoofed is is_spoofed
 
 
-def test_an_inbound_text():
+def test_an_inbound_text_has_both_numbers_and_its_opt_out():
     form = {"MessageSid": "SM1", "From": "+14155550123", "To": "+14155550100", "Body": "CALL ME"}
     expected = InboundText("SM1", "+14155550123", "+14155550100", "CALL ME", None)
     assert events.inbound_text(form) == expected

@@ -1,4 +1,4 @@
-"""Only the carrier's own webhooks are taken, and all of them are."""
+"""All of the carrier's own webhooks are accepted, and no others."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ from callback.errors import Forbidden
 VECTORS = json.loads((Path(__file__).parent / "twilio_signature_vectors.json").read_text())[
     "vectors"
 ]
-# Signed over %27 where the URL shows an apostrophe: only Twilio's Node SDK takes it. Our URLs
-# have no query at all, so no webhook of ours can look like this.
+# Signed over %27 where the URL contains an apostrophe: only Twilio's Node SDK accepts it. Our URLs
+# have no query, so no webhook of ours can have one.
 REFUSED_BY_THE_PYTHON_SDK = "apostrophe-in-query"
 
 
@@ -46,7 +46,7 @@ FIELDS = {
 
 
 class Stored:
-    """Credentials as they are cached, and as a fresh look at the secret would find them."""
+    """`cached`: credentials from the cache. `fresh`: those that a refetch returns."""
 
     def __init__(self, cached=OURS, fresh=None):
         self.cached, self.fresh = cached, fresh
@@ -62,18 +62,18 @@ def signed(fields, token="token-now", url=URL):
     return RequestValidator(token).compute_signature(url, fields)
 
 
-def test_blank_fields_are_part_of_what_is_signed():
+def test_the_signature_covers_blank_fields():
     body = urlencode(FIELDS).encode()
     assert b"CallerZip=&" in body + b"&"
     assert genuine_form(URL, body, signed(FIELDS), Stored())["CallStatus"] == "ringing"
 
 
 @pytest.mark.parametrize("token", ["token-now", "token-before"])
-def test_the_token_before_a_rotation_still_counts(token):
+def test_both_tokens_of_a_rotation_are_accepted(token):
     assert genuine_form(URL, urlencode(FIELDS).encode(), signed(FIELDS, token), Stored())
 
 
-def test_a_token_rotated_a_moment_ago_is_looked_up_once():
+def test_a_token_that_was_just_rotated_is_refetched_once():
     new = Credentials(OURS.account_sid, "token-next")
     body, signature = urlencode(FIELDS).encode(), signed(FIELDS, "token-next")
     assert genuine_form(URL, body, signature, Stored(fresh=new))

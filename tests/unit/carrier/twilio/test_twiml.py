@@ -1,4 +1,4 @@
-"""What an instruction is in Twilio's language, byte for byte."""
+"""Instructions rendered as TwiML, byte for byte."""
 
 from typing import get_args
 
@@ -39,11 +39,11 @@ def test_instructions_are_rendered_as_twiml_in_their_order(instructions, verbs):
     assert twiml.render(instructions) == XML.format(verbs)
 
 
-def test_every_instruction_is_among_these_cases():
+def test_the_cases_cover_every_instruction():
     rendered = {type(each) for instructions, _ in CASES for each in instructions}
     assert rendered == set(get_args(Instruction))
 
 
-def test_a_text_is_answered_by_one_message_or_none():
+def test_the_response_to_a_text_is_one_message_or_none():
     assert twiml.text_back("Hi & bye") == XML.format("<Message>Hi &amp; bye</Message>")
     assert twiml.text_back(None) == '<?xml version="1.0" encoding="UTF-8"?><Response />'
