@@ -27,7 +27,7 @@ MAY_READ = (Scope.READ, Scope.ERASE)
 def create(event: http.Event) -> http.Answer:
     tenant = http.tenant(event, Scope.ERASE)
     number = schema.parse_erasure(http.body(event)).number
-    erasure = store.add(tenant, number, suppression.hashed(pepper, number))
+    erasure = store.add(tenant, number, suppression.hash_address(pepper, number))
     logger.info("erasure asked for", erasure_id=erasure.erasure_id)
     place = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
     return http.json_reply(202, erasure_view(erasure), place)

@@ -1,5 +1,6 @@
 """What a tenant may do, set by the operator's command and felt at the client's door."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import requests
 
 from tests.e2e.client import PATH, Client
-from tests.e2e.commands import admin, done
+from tests.e2e.commands import admin, done, name
 from tests.local.stack import GENEROUS
 
 PARTIES = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000125"}, "allow_parallel": True}
@@ -58,6 +59,22 @@ def test_a_policy_that_the_operator_sets_is_shown_and_felt(running, tenant, clie
     changed = {"any_caller_id_extension": "false", "calls_per_number": "2/10m,5/1d"}
     assert policy(said) == policy(done(running, "show-policy", tenant)) == before | changed
     assert code(until(client, lambda answer: answer.status_code == 403)) == "caller_id_not_allowed"
+
+
+def test_a_new_tenants_first_refusal_names_the_commands_that_fix_it(running):
+    tenant = name()
+    done(running, "create-tenant", tenant)
+    done(running, "set-policy", tenant, "calling_window=always")  # at whatever hour this runs
+    client = Client(running, running.make_key(tenant))
+    to_a_telephone = {"leg_A": {"to": "+14155550123"}, "leg_B": {"to": "1000125"}}
+    refused = client.post(to_a_telephone)
+    assert (refused.status_code, code(refused)) == (403, "caller_id_not_allowed")
+    commands = [command.split() for command in re.findall("`([^`]+)`", refused.json()["detail"])]
+    assert [command[0] for command in commands] == ["put-number", "set-policy"]
+    for command in commands:
+        done(running, *(word.replace("<number>", "+13105550155") for word in command))
+    running.clock.until(lambda: client.post(to_a_telephone).status_code == 202, within=600)
+    client.close()
 
 
 @pytest.mark.parametrize(

@@ -54,18 +54,18 @@ def without_code(text):
 # What each rule says no with, in their order.
 REFUSED_BY = {
     rules.calling_is_not_stopped: [errors.CallingStopped],
-    rules.nobody_is_emergency: [errors.EmergencyNumber],
+    rules.no_emergency_number_is_called: [errors.EmergencyNumber],
     rules.sip_hosts_are_allowed: [errors.SipHostNotAllowed],
     rules.numbers_exist: [errors.NumberNotValid],
     rules.regions_are_allowed: [errors.RegionNotAllowed],
     rules.types_are_allowed: [errors.NumberTypeNotAllowed],
     rules.extensions_are_short: [errors.ExtensionTooLong],
-    rules.its_webhook_can_be_signed: [errors.InvalidRequest],
-    rules.nobody_is_us: [errors.OwnNumber],
-    rules.caller_ids_are_the_tenants: [errors.CallerIdNotAllowed],
-    rules.nobody_is_suppressed: [errors.Suppressed],
-    rules.it_is_within_hours: [errors.OutsideCallingWindow],
-    rules.limits_hold: [
+    rules.webhook_can_be_signed: [errors.InvalidRequest],
+    rules.no_own_number_is_called: [errors.OwnNumber],
+    rules.caller_ids_are_allowed: [errors.CallerIdNotAllowed],
+    rules.no_party_is_suppressed: [errors.Suppressed],
+    rules.time_is_inside_window: [errors.OutsideCallingWindow],
+    rules.limits_are_not_exceeded: [
         errors.TooManyAtOnce,
         errors.TooManyCallbacks,
         errors.TooManyCallsToNumber,

@@ -330,7 +330,7 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "erase-number":
             address = _typed_number()
-            hashed = suppression.hashed(_pepper(arguments), address)
+            hashed = suppression.hash_address(_pepper(arguments), address)
             print(_progress(erasures.add(tenant, address, hashed)))
         case "erase-tenant":
             if _typed(f"Everything of {tenant} is to be forgotten. Type its name: ") != tenant:

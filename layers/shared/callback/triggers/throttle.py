@@ -11,7 +11,7 @@ from callback.amounts import Rate
 from callback.lifecycle.models import to_text
 from callback.storage import counters
 from callback.storage.table import Expression, Table, key_row
-from callback.tenancy.suppression import hashed
+from callback.tenancy.suppression import hash_address
 from callback.tenancy.tenants import Pepper
 
 
@@ -58,4 +58,4 @@ class Once:
         )
 
     def _partition(self, tenant: str, what: str, address: str) -> str:
-        return f"ONCE#{tenant}#{what}#{hashed(self._pepper, address)}"
+        return f"ONCE#{tenant}#{what}#{hash_address(self._pepper, address)}"
