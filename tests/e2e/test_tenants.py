@@ -324,7 +324,7 @@ def test_a_key_revoked_in_the_moment_it_was_let_in_is_worthless_within_a_minute(
 def test_the_command_says_what_is_wrong_and_fails(running, tenant):
     for arguments, said in (
         (("create-tenant", tenant), f"There is a tenant {tenant} already.\n"),
-        (("create-tenant", "A#B"), "'A#B': use a-z, 0-9 and -, at most 63 of them.\n"),
+        (("create-tenant", "A#B"), "'A#B': use a-z, 0-9 and -, 63 characters at most.\n"),
         (("create-key", "nobody"), "There is no tenant nobody.\n"),
         (("list-keys", "nobody"), "There is no tenant nobody.\n"),
         (("revoke-key", "key_unknown"), "There is no key key_unknown.\n"),

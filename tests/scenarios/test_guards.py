@@ -16,7 +16,7 @@ from phonenumbers import PhoneNumberType
 from callback.amounts import MICROS
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore, TenantNumber
-from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, shown
+from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, format_policy
 from callback.tenancy.policy import Policy as Defaults
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import Pepper
@@ -35,7 +35,7 @@ def may(play: Play, **fields: str) -> None:
 
 
 def by_default(play: Play) -> None:
-    may(play, **dict.fromkeys(shown(Defaults()), ""))
+    may(play, **dict.fromkeys(format_policy(Defaults()), ""))
 
 
 def numbers(play: Play) -> NumberStore:

@@ -279,16 +279,18 @@ def test_the_defaults_of_each_rule_are_the_policys():
     told = [pair for row in rows("## The rules", "HTTP", ADMISSION) for pair in settings_in(row[3])]
     assert len(told) >= 10
     default = Policy()
-    assert [(f, v) for f, v in told if policy.parsed(f, v) != getattr(default, f)] == []
+    assert [(f, v) for f, v in told if policy.parse_field(f, v) != getattr(default, f)] == []
 
 
 def test_what_a_new_tenant_may_do_is_every_default_and_how_to_change_it():
     box = rows("## What a new tenant may do by default", "may", README)
-    assert dict(pair for row in box for pair in settings_in(row[1])) == policy.shown(Policy())
+    assert dict(pair for row in box for pair in settings_in(row[1])) == policy.format_policy(
+        Policy()
+    )
     for _, default, change in box:
         [(field, _)], [(changed, text)] = settings_in(default), settings_in(change)
         assert changed == field
-        assert policy.parsed(field, text) != getattr(Policy(), field)
+        assert policy.parse_field(field, text) != getattr(Policy(), field)
 
 
 def test_the_limits_are_those_of_the_code():

@@ -250,7 +250,7 @@ def _run_numbers(arguments: argparse.Namespace) -> None:
                 print(f"instead of  {_told(before)}")
             print(_told(number))
         case "list-numbers":
-            for number in held.of(arguments.tenant):
+            for number in held.list_numbers(arguments.tenant):
                 print(_told(number))
         case "remove-number":
             held.remove(arguments.tenant, arguments.number)
@@ -282,7 +282,7 @@ def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> 
         raise policy.InvalidValue(f"{field}: 0 is no rate; enabled=false stops all calling.")
     if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
         raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
-    value = policy.parsed(field, text)
+    value = policy.parse_field(field, text)
     if field == "allowed_regions" and not value <= phone_numbers.REGIONS:
         raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
     if field == "daily_spend" and value.currency != prices.read().currency:
@@ -294,7 +294,7 @@ def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> 
 
 
 def _show_policy(policies: PolicyStore, tenant: str) -> None:
-    for field, text in policy.shown(policies.get(tenant)).items():
+    for field, text in policy.format_policy(policies.get(tenant)).items():
         print(f"{field}={text}")
 
 
@@ -338,7 +338,7 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
             for key in store.keys(tenant):
                 store.revoke(key.key_id)
             held = NumberStore(table)
-            for number in held.of(tenant):
+            for number in held.list_numbers(tenant):
                 held.remove(tenant, number.number)
             EndpointStore(table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
