@@ -39,7 +39,7 @@ def show(event: http.Event) -> http.Answer:
 
 
 def show_many(event: http.Event) -> http.Answer:
-    erasures = store.of(http.tenant(event, *MAY_READ))
+    erasures = store.list_erasures(http.tenant(event, *MAY_READ))
     return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
 
 

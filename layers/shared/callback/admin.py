@@ -343,7 +343,7 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
             EndpointStore(table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
         case "list-erasures":
-            for erasure in erasures.of(tenant):
+            for erasure in erasures.list_erasures(tenant):
                 print(_progress(erasure))
 
 
