@@ -85,7 +85,10 @@ def test_a_new_tenants_first_refusal_names_the_commands_that_fix_it(running):
         ("allowed_regions=US,XX", "allowed_regions: give ISO 3166 codes"),
         ("allowed_types=premium_rate", "allowed_types: Give some of"),
         ("daily_spend=20.00 EUR", "daily_spend: prices are in USD."),
-        ("fallback_caller_id=+13105550148", "fallback_caller_id: give a number of the tenant's."),
+        (
+            "fallback_caller_id=+13105550148",
+            "fallback_caller_id: give a number of the tenant. `put-number` assigns one.",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name_and_changes_nothing(running, tenant, given, said):
@@ -102,13 +105,13 @@ def test_a_policy_of_nobody_and_a_field_without_a_value_are_refused(running):
         assert (ran.returncode, ran.stderr.strip()) == (1, "There is no tenant nobody.")
     ran = admin(running, "set-policy", "nobody", "enabled")
     assert ran.returncode == 2
-    assert "give it as field=value" in ran.stderr
+    assert "write it as field=value" in ran.stderr
 
 
-@pytest.mark.parametrize("whose", ["tenant", "everybody"])
+@pytest.mark.parametrize("whose", ["tenant", "all tenants"])
 def test_the_operator_stops_calling_and_lets_it_go_on(running, tenant, client, whose):
     of = [tenant] if whose == "tenant" else []
-    whom = tenant if whose == "tenant" else "everybody"
+    whom = tenant if whose == "tenant" else "all tenants"
     assert done(running, "kill-switch", "show", *of) == f"{whom}  calling is on\n"
     assert done(running, "kill-switch", "on", *of) == f"{whom}  calling is stopped\n"
     try:
