@@ -27,7 +27,7 @@ MAY_READ = (Scope.READ, Scope.ERASE)
 def create(event: http.Event) -> http.Response:
     tenant = http.tenant(event, Scope.ERASE)
     number = schema.parse_erasure(http.body(event)).number
-    erasure = store.add(tenant, number, suppression.hashed(pepper, number))
+    erasure = store.add(tenant, number, suppression.hash_address(pepper, number))
     logger.info("erasure requested", erasure_id=erasure.erasure_id)
     headers = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
     return http.json_reply(202, erasure_view(erasure), headers)
@@ -39,7 +39,7 @@ def show(event: http.Event) -> http.Response:
 
 
 def show_many(event: http.Event) -> http.Response:
-    erasures = store.of(http.tenant(event, *MAY_READ))
+    erasures = store.list_erasures(http.tenant(event, *MAY_READ))
     return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
 
 

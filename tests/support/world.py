@@ -244,7 +244,7 @@ class World:
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
         self._put_tenant()
         for policies in self._policies:  # what they saw of another test's tenant, seconds ago
-            policies._seen.clear()
+            policies._cache.clear()
 
     def _put_tenant(self) -> None:
         """TENANT, as it was when it was made: its rows go straight into moto's memory."""

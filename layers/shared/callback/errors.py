@@ -46,6 +46,8 @@ class InvalidRequest(CallbackError):
             detail = (
                 f"See errors for the first {MOST_ERRORS} of {len(errors)} fields that are wrong."
             )
+        if len(errors) == 1 and not errors[0]["field"]:  # it concerns the request as a whole
+            detail = errors[0]["message"]
         super().__init__(detail, errors=told)
 
     @classmethod

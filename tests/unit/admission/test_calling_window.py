@@ -1,4 +1,4 @@
-"""Is it a time to call somebody? In the zone of the called, on the days that are not 24 hours."""
+"""A calling window is open or closed in a party's time zones, also on days of 23 or 25 hours."""
 
 from datetime import UTC, datetime, time
 
@@ -34,18 +34,18 @@ def utc(text: str) -> datetime:
         (DAILY, [LA], "2027-03-14T15:00", True),
         (DAILY, [BERLIN], "2026-10-25T06:59", False),
         (DAILY, [BERLIN], "2026-10-25T07:00", True),
-        # Inside in both or not at all.
+        # Both zones must be inside.
         (DAILY, [LA, NY], "2026-11-24T14:00", False),
         (DAILY, [LA, NY], "2026-11-24T16:00", True),
         (DAILY, [LA, NY], "2026-11-25T02:00", False),
-        # Friday evening here is Saturday there.
+        # Friday in UTC; at 20:00 it is Saturday in Auckland.
         (WEEKDAYS, ["Pacific/Auckland"], "2026-11-27T00:00", True),
         (WEEKDAYS, ["Pacific/Auckland"], "2026-11-27T20:00", False),
         (ALL_DAY, [LA], "2026-11-24T23:59:59.999", True),
         (ALL_DAY, [], "2026-11-24T12:00", False),
     ],
 )
-def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, inside):
+def test_a_window_is_open_when_it_is_open_in_every_zone(window, zones, at, inside):
     assert calling_window.inside(window, zones, utc(at)) is inside
 
 
@@ -54,19 +54,19 @@ def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, insid
     [
         (DAILY, [LA], "2026-11-24T12:00:30", "2026-11-24T16:00"),
         (DAILY, [LA], "2026-11-25T05:00", "2026-11-25T16:00"),
-        # The night has an hour more, and an hour less.
+        # The night has one hour more, or one hour less.
         (DAILY, [LA], "2026-11-01T04:00", "2026-11-01T16:00"),
         (DAILY, [LA], "2027-03-14T05:00", "2027-03-14T15:00"),
         (DAILY, [LA, NY], "2026-11-25T02:00", "2026-11-25T16:00"),
         (WEEKDAYS, [BERLIN], "2026-11-27T16:00", "2026-11-30T08:00"),
-        # Half past two is a time that this night does not have: it begins at three.
+        # This night has no half past two: the window opens at three.
         (
             CallingWindow(time(2, 30), time(4), frozenset({6})),
             [LA],
             "2027-03-14T08:00",
             "2027-03-14T10:00",
         ),
-        # And half past one is one that this night has twice.
+        # This night has half past one twice.
         (
             CallingWindow(time(1, 30), time(2), frozenset({6})),
             [LA],
@@ -75,7 +75,7 @@ def test_it_is_the_local_time_of_every_zone_that_counts(window, zones, at, insid
         ),
     ],
 )
-def test_the_next_time_is_the_first_minute_that_is_inside(window, zones, after, at):
+def test_the_next_time_is_the_first_minute_inside_the_window(window, zones, after, at):
     assert calling_window.next_inside(window, zones, utc(after)) == utc(at)
 
 
@@ -85,14 +85,14 @@ def test_the_next_time_is_the_first_minute_that_is_inside(window, zones, after, 
         (CallingWindow(time(9), time(10), frozenset({0})), [LA, BERLIN]),
         (ALL_DAY, []),
     ],
-    ids=["never in both", "no zone is known"],
+    ids=["never in both", "no zones"],
 )
-def test_where_there_is_no_next_time_none_is_told(window, zones):
+def test_a_window_that_never_opens_has_no_next_time(window, zones):
     assert calling_window.next_inside(window, zones, utc("2026-11-24T12:00")) is None
 
 
 @pytest.mark.parametrize(
-    ("number", "some"),
+    ("number", "expected"),
     [
         ("+14155550123", {LA}),
         ("+12125550123", {NY}),
@@ -101,7 +101,7 @@ def test_where_there_is_no_next_time_none_is_told(window, zones):
         ("+870773123456", set()),
     ],
 )
-def test_a_number_has_the_zones_that_its_plan_says(number, some):
+def test_a_number_has_the_zones_of_its_numbering_plan(number, expected):
     zones = set(destinations.telephone(number).zones)
-    assert some <= zones
-    assert bool(zones) == bool(some)
+    assert expected <= zones
+    assert bool(zones) == bool(expected)

@@ -130,7 +130,12 @@ def test_a_caller_id_may_be_an_extension_without_a_domain():
 
 
 def test_a_callback_joins_two_parties():
-    assert errors_of({"leg_A": {"to": "1000123"}, "leg_B": {"to": "1000123"}}) == {"": "same_party"}
+    body = {"leg_A": {"to": "1000123"}, "leg_B": {"to": "1000123"}}
+    assert errors_of(body) == {"": "same_party"}
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(body)
+    both = "leg_A.to and leg_B.to reach the same party. Give two different ones."
+    assert refused.value.detail == refused.value.members["errors"][0]["message"] == both
 
 
 def test_every_wrong_field_is_named():

@@ -1,4 +1,4 @@
-"""A number belongs to one tenant at most, and says what its texts and calls ask for."""
+"""A number belongs to one tenant at most, and stores the triggers that it accepts."""
 
 from dataclasses import replace
 
@@ -26,45 +26,45 @@ def numbers(client):
     return NumberStore(Table(client, "callbacks"))
 
 
-def test_a_number_is_found_as_it_was_put(numbers):
+def test_a_number_is_read_as_it_was_written(numbers):
     assert numbers.get(LINE.number) is None
     for number in (SHOWN, LINE):
         numbers.put(number)
         assert numbers.get(number.number) == number
-    assert numbers.of("acme") == [LINE, SHOWN]
-    assert numbers.of("other") == []
+    assert numbers.list_numbers("acme") == [LINE, SHOWN]
+    assert numbers.list_numbers("other") == []
 
 
-def test_what_a_number_takes_is_said_anew(numbers):
+def test_a_second_put_replaces_all_settings(numbers):
     numbers.put(LINE)
     numbers.put(replace(LINE, owned=False, sms_to=None))
-    assert numbers.of("acme") == [replace(LINE, owned=False, sms_to=None)]
+    assert numbers.list_numbers("acme") == [replace(LINE, owned=False, sms_to=None)]
 
 
-def test_another_tenants_number_is_not_to_be_had(numbers):
+def test_a_number_of_another_tenant_can_be_neither_taken_nor_removed(numbers):
     numbers.put(LINE)
     with pytest.raises(NumberTaken):
         numbers.put(replace(LINE, tenant="other"))
     with pytest.raises(NoSuchNumber):
         numbers.remove("other", LINE.number)
     assert numbers.get(LINE.number) == LINE
-    assert numbers.of("other") == []
+    assert numbers.list_numbers("other") == []
 
 
-def test_a_number_that_was_removed_may_be_anothers(numbers):
+def test_a_removed_number_is_free_for_another_tenant(numbers):
     numbers.put(LINE)
     numbers.remove("acme", LINE.number)
     assert numbers.get(LINE.number) is None
-    assert numbers.of("acme") == []
+    assert numbers.list_numbers("acme") == []
     with pytest.raises(NoSuchNumber):
         numbers.remove("acme", LINE.number)
     numbers.put(replace(LINE, tenant="other"))
-    assert numbers.of("other") == [replace(LINE, tenant="other")]
+    assert numbers.list_numbers("other") == [replace(LINE, tenant="other")]
 
 
-def test_a_tenant_that_is_not_there_has_no_numbers(numbers):
+def test_an_unknown_tenant_has_no_numbers(numbers):
     with pytest.raises(NoSuchTenant):
         numbers.put(replace(LINE, tenant="nobody"))
     with pytest.raises(NoSuchTenant):
-        numbers.of("nobody")
+        numbers.list_numbers("nobody")
     assert numbers.get(LINE.number) is None

@@ -1,4 +1,4 @@
-"""What a tenant may do: the text of each field, the defaults, and how old a look may be."""
+"""A tenant's policy: the text of each field, the defaults, and the age of the cache."""
 
 from dataclasses import fields
 from datetime import timedelta
@@ -38,9 +38,9 @@ class Clock:
 
 @pytest.fixture
 def time(monkeypatch):
-    moved = Clock()
-    monkeypatch.setattr(clock, "now", lambda: moved.now)
-    return moved
+    fixed = Clock()
+    monkeypatch.setattr(clock, "now", lambda: fixed.now)
+    return fixed
 
 
 @pytest.fixture
@@ -49,23 +49,23 @@ def store(client, time):  # noqa: ARG001  (noon)
     return PolicyStore(Table(client, "callbacks"))
 
 
-def test_every_field_has_a_text_here():
+def test_every_field_has_a_text_in_this_file():
     assert set(TEXTS) == {field.name for field in fields(Policy)}
 
 
 @pytest.mark.parametrize("field", TEXTS)
-def test_a_field_is_shown_as_it_was_set_and_goes_back_to_its_default(store, field):
-    default = policy.shown(Policy())
+def test_a_field_reads_as_it_was_set_and_can_be_reset(store, field):
+    default = policy.format_policy(Policy())
     store.set("acme", field, TEXTS[field])
-    assert policy.shown(store.get("acme")) == default | {field: TEXTS[field]}
+    assert policy.format_policy(store.get("acme")) == default | {field: TEXTS[field]}
     assert TEXTS[field] != default[field]
     store.set("acme", field, "")
     assert store.get("acme") == Policy()
 
 
 @pytest.mark.parametrize("field", TEXTS)
-def test_a_default_that_is_shown_can_be_set(store, field):
-    text = policy.shown(Policy())[field]
+def test_the_text_of_a_default_can_be_set(store, field):
+    text = policy.format_policy(Policy())[field]
     store.set("acme", field, text)
     assert store.get("acme") == Policy()
 
@@ -109,13 +109,13 @@ def test_a_default_that_is_shown_can_be_set(store, field):
         ("pbx_zone", "Europe"),
     ],
 )
-def test_what_a_field_cannot_be_is_refused_and_changes_nothing(store, field, text):
+def test_an_invalid_value_is_refused_and_changes_nothing(store, field, text):
     with pytest.raises(InvalidValue, match=f"^{field}: "):
         store.set("acme", field, text)
     assert store.get("acme") == Policy()
 
 
-def test_an_unknown_field_is_refused_by_its_name_and_a_tenant_by_its(store):
+def test_an_unknown_field_or_tenant_is_refused_by_its_name(store):
     with pytest.raises(UnknownField, match="no field colour"):
         store.set("acme", "colour", "red")
     with pytest.raises(NoSuchTenant, match="nobody"):
@@ -124,41 +124,43 @@ def test_an_unknown_field_is_refused_by_its_name_and_a_tenant_by_its(store):
         store.get("nobody")
 
 
-def test_whoever_was_never_heard_of_has_the_defaults(store):
+def test_an_unknown_tenant_has_the_defaults(store):
     assert store.standing("nobody").policy == Policy()
 
 
-@pytest.mark.parametrize("tenant", ["acme", None], ids=["the tenant's", "everybody's"])
-def test_a_switch_is_felt_within_ten_seconds_whoever_has_just_looked(store, client, time, tenant):
-    looking = PolicyStore(Table(client, "callbacks"))
-    assert looking.standing("acme").may_call
+@pytest.mark.parametrize("tenant", ["acme", None], ids=["the tenant's", "all tenants'"])
+def test_a_kill_switch_takes_effect_within_ten_seconds_despite_the_cache(
+    store, client, time, tenant
+):
+    reader = PolicyStore(Table(client, "callbacks"))
+    assert reader.standing("acme").may_call
     store.switch(on=True, tenant=tenant)
     time.now += timedelta(seconds=10)
-    assert not looking.standing("acme").may_call
+    assert not reader.standing("acme").may_call
     store.switch(on=False, tenant=tenant)
     time.now += timedelta(seconds=10)
-    assert looking.standing("acme").may_call
+    assert reader.standing("acme").may_call
 
 
-def test_a_look_is_kept_for_some_seconds_and_not_if_the_clock_goes_back(client, time):
-    looking = PolicyStore(Table(client, "callbacks"))
-    asked = []
-    looking._table._client = type("Client", (), {})()
-    looking._table._client.batch_get_item = lambda **request: (
-        asked.append(1),
+def test_a_policy_is_cached_for_seconds_but_not_if_the_clock_goes_back(client, time):
+    reader = PolicyStore(Table(client, "callbacks"))
+    reads = []
+    reader._table._client = type("Client", (), {})()
+    reader._table._client.batch_get_item = lambda **request: (
+        reads.append(1),
         client.batch_get_item(**request),
     )[1]
     for seconds in (0, 1, 3):
         time.now = NOON + timedelta(seconds=seconds)
-        assert looking.standing("acme").may_call
-    assert len(asked) == 1
+        assert reader.standing("acme").may_call
+    assert len(reads) == 1
     time.now = NOON - timedelta(seconds=1)
-    looking.standing("acme")
-    assert len(asked) == 2
+    reader.standing("acme")
+    assert len(reads) == 2
 
 
-def test_a_tenants_switch_stops_nobody_else(store, client):
+def test_a_tenants_kill_switch_stops_no_other_tenant(store, client):
     TenantStore(Table(client, "callbacks")).add_tenant("other")
     store.switch(on=True, tenant="acme")
-    looking = PolicyStore(Table(client, "callbacks"))
-    assert (looking.standing("acme").may_call, looking.standing("other").may_call) == (False, True)
+    reader = PolicyStore(Table(client, "callbacks"))
+    assert (reader.standing("acme").may_call, reader.standing("other").may_call) == (False, True)

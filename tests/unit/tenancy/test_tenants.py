@@ -1,4 +1,4 @@
-"""A key opens what it was made for, to whoever has its secret, until it is revoked."""
+"""A key authenticates its tenant until it is revoked; its scopes limit what it may do."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def store(client):
 
 
 @pytest.fixture
-def made(store):
+def created(store):
     return tenants.create_key(store, PEPPER, "acme", BOTH)
 
 
@@ -42,38 +42,38 @@ def basic(key_id, secret):
     return "Basic " + base64.b64encode(f"{key_id}:{secret}".encode()).decode()
 
 
-def opened(store, authorization, pepper=PEPPER):
+def authenticated(store, authorization, pepper=PEPPER):
     return tenants.authenticate(store, pepper, authorization)
 
 
-@pytest.mark.parametrize("way", [bearer, basic])
-def test_a_key_is_proved_by_bearer_and_by_basic(store, made, way):
-    key, secret = made
-    assert opened(store, way(key.key_id, secret)) == key
-    scheme, _, rest = way(key.key_id, secret).partition(" ")
-    assert opened(store, f"{scheme.upper()} {rest}") == key, "schemes have no case"
+@pytest.mark.parametrize("header", [bearer, basic])
+def test_a_key_is_accepted_as_bearer_and_as_basic(store, created, header):
+    key, secret = created
+    assert authenticated(store, header(key.key_id, secret)) == key
+    scheme, _, rest = header(key.key_id, secret).partition(" ")
+    assert authenticated(store, f"{scheme.upper()} {rest}") == key, "schemes are case-insensitive"
     assert (key.tenant, key.scopes, key.created_at) == ("acme", BOTH, NOON)
 
 
-def test_the_secret_is_stored_nowhere(client, made):
-    key, secret = made
+def test_a_secret_is_not_stored(client, created):
+    key, secret = created
     rows = json.dumps(client.scan(TableName="callbacks")["Items"])
     assert key.key_id in rows
     assert secret not in rows
-    assert secret not in repr(made[0])
+    assert secret not in repr(created[0])
     assert key.hash not in repr(key)
 
 
-def test_what_is_stored_lets_nobody_in_who_lacks_the_pepper(store, made):
-    key, secret = made
-    assert opened(store, bearer(key.key_id, secret), pepper=PEPPER[::-1]) is None
-    assert opened(store, bearer(key.key_id, key.hash)) is None
+def test_the_stored_hash_gives_no_access_without_the_pepper(store, created):
+    key, secret = created
+    assert authenticated(store, bearer(key.key_id, secret), pepper=PEPPER[::-1]) is None
+    assert authenticated(store, bearer(key.key_id, key.hash)) is None
     assert key.hash == tenants.hash_of(PEPPER, key.key_id, secret)
     assert len(key.hash) == 64
 
 
-def test_a_hash_is_worth_nothing_in_another_keys_row(made):
-    key, secret = made
+def test_a_hash_is_valid_for_one_key_id_only(created):
+    key, secret = created
     assert tenants.hash_of(PEPPER, "key_another", secret) != key.hash
 
 
@@ -107,62 +107,62 @@ def refused_headers():
 
 
 @pytest.mark.parametrize("name", refused_headers())
-def test_what_is_no_key_by_its_form_is_refused_without_a_look_at_the_table(name):
+def test_a_malformed_key_is_refused_without_reading_the_table(name):
     assert tenants.authenticate(None, PEPPER, refused_headers()[name]) is None
 
 
-def test_a_wrong_secret_an_unknown_id_and_another_keys_secret_are_refused(store, made):
-    key, secret = made
+def test_a_wrong_secret_an_unknown_id_and_another_keys_secret_are_refused(store, created):
+    key, secret = created
     other, others = tenants.create_key(store, PEPPER, "acme", BOTH)
-    assert opened(store, bearer(key.key_id, others)) is None
-    assert opened(store, bearer(key.key_id, secret[:-1])) is None
-    assert opened(store, bearer(key.key_id, secret + "x")) is None
-    assert opened(store, bearer("key_unknown", secret)) is None
-    assert opened(store, bearer(other.key_id, others)) == other
+    assert authenticated(store, bearer(key.key_id, others)) is None
+    assert authenticated(store, bearer(key.key_id, secret[:-1])) is None
+    assert authenticated(store, bearer(key.key_id, secret + "x")) is None
+    assert authenticated(store, bearer("key_unknown", secret)) is None
+    assert authenticated(store, bearer(other.key_id, others)) == other
 
 
-def test_an_unknown_id_is_compared_like_any_other(store, monkeypatch):
-    """It takes as long as a wrong secret: a read, a hash, a comparison of whole hashes."""
+def test_an_unknown_id_takes_the_same_comparison_as_a_wrong_secret(store, monkeypatch):
+    """Both take a read, a hash and a comparison of whole hashes."""
     compared = []
     digest = tenants.hmac.compare_digest
     monkeypatch.setattr(
         tenants.hmac, "compare_digest", lambda *pair: compared.append(pair) or digest(*pair)
     )
-    assert opened(store, bearer("key_unknown", "secret")) is None
-    ((given, expected),) = compared
-    assert given == tenants.hash_of(PEPPER, "key_unknown", "secret")
-    assert len(given) == len(expected)
+    assert authenticated(store, bearer("key_unknown", "secret")) is None
+    ((computed, expected),) = compared
+    assert computed == tenants.hash_of(PEPPER, "key_unknown", "secret")
+    assert len(computed) == len(expected)
 
 
-def test_a_row_with_nobodys_hash_is_not_taken_for_a_key(store, monkeypatch):
+def test_an_unknown_id_is_refused_even_if_its_hash_matches(store, monkeypatch):
     monkeypatch.setattr(tenants, "hash_of", lambda *_: tenants._NOBODYS_HASH)
-    assert opened(store, bearer("key_unknown", "secret")) is None
+    assert authenticated(store, bearer("key_unknown", "secret")) is None
 
 
-def test_a_key_is_rotated_by_a_second_one_and_then_revoked(store, made, monkeypatch):
-    old, old_secret = made
+def test_two_keys_are_valid_until_the_old_one_is_revoked(store, created, monkeypatch):
+    old, old_secret = created
     new, new_secret = tenants.create_key(store, PEPPER, "acme", BOTH)
-    assert opened(store, bearer(old.key_id, old_secret))
-    assert opened(store, bearer(new.key_id, new_secret))
+    assert authenticated(store, bearer(old.key_id, old_secret))
+    assert authenticated(store, bearer(new.key_id, new_secret))
 
     monkeypatch.setattr(clock, "now", lambda: at(60))
     store.revoke(old.key_id)
-    assert opened(store, bearer(old.key_id, old_secret)) is None
-    assert opened(store, bearer(new.key_id, new_secret))
+    assert authenticated(store, bearer(old.key_id, old_secret)) is None
+    assert authenticated(store, bearer(new.key_id, new_secret))
     monkeypatch.setattr(clock, "now", lambda: at(90))
     store.revoke(old.key_id)
     revoked = replace(old, revoked_at=at(60))
     assert set(store.keys("acme")) == {revoked, new}, "the first time counts"
 
 
-def test_a_tenants_keys_are_its_own(store, made):
+def test_each_tenant_has_its_own_keys(store, created):
     store.add_tenant("other")
     other, _ = tenants.create_key(store, PEPPER, "other", {Scope.READ})
-    assert list(store.keys("acme")) == [made[0]]
+    assert list(store.keys("acme")) == [created[0]]
     assert list(store.keys("other")) == [other]
 
 
-def test_what_is_not_there_is_said(store):
+def test_an_unknown_tenant_or_key_is_refused(store):
     with pytest.raises(tenants.NoSuchTenant):
         tenants.create_key(store, PEPPER, "nobody", BOTH)
     with pytest.raises(tenants.NoSuchTenant):
@@ -173,12 +173,12 @@ def test_what_is_not_there_is_said(store):
 
 
 @pytest.mark.parametrize("name", ["", "a#b", "Acme", "a b", "-a", "a" * 64, "é", "a\n"])
-def test_a_tenant_has_a_name_that_cannot_be_taken_for_another_row(store, name):
+def test_a_name_that_could_be_another_rows_is_refused(store, name):
     with pytest.raises(tenants.InvalidTenant):
         store.add_tenant(name)
 
 
-def test_there_is_one_tenant_of_a_name(store):
+def test_a_name_belongs_to_one_tenant(store):
     with pytest.raises(tenants.TenantExists):
         store.add_tenant("acme")
 
@@ -193,7 +193,7 @@ class Parameter:
         return self.value
 
 
-def test_a_pepper_that_could_be_guessed_is_refused_by_its_name():
+def test_a_short_pepper_is_refused_and_only_its_parameter_is_named():
     assert tenants.Pepper("/pepper", Parameter(PEPPER)).get() == PEPPER
     with pytest.raises(tenants.PepperTooShort, match="/pepper") as refused:
         tenants.Pepper("/pepper", Parameter("guess-me")).get()
@@ -214,7 +214,7 @@ def request(route, *scopes):
         ("DELETE /voice/call/callback/{callback_id}", Scope.WRITE),
     ],
 )
-def test_a_route_wants_its_scope_and_no_other(route, needed):
+def test_a_route_requires_its_scope_and_no_other(route, needed):
     assert http.tenant(request(route, needed)) == "acme"
     assert http.tenant(request(route, *Scope)) == "acme"
     for scopes in ([], [scope for scope in Scope if scope is not needed]):
@@ -223,6 +223,6 @@ def test_a_route_wants_its_scope_and_no_other(route, needed):
         assert refused.value.members == {"scope": needed}
 
 
-def test_a_request_that_no_authorizer_has_seen_is_nobodys():
+def test_a_request_without_an_authorizer_has_no_tenant():
     with pytest.raises(KeyError):
         http.tenant({"routeKey": "GET /voice/call/callback", "requestContext": {}})

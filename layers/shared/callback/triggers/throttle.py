@@ -12,7 +12,7 @@ from callback.amounts import Rate
 from callback.lifecycle.models import to_text
 from callback.storage import counters
 from callback.storage.table import Expression, Table, key_row
-from callback.tenancy.suppression import hashed
+from callback.tenancy.suppression import hash_address
 from callback.tenancy.tenants import Pepper
 
 
@@ -61,4 +61,4 @@ class Throttle:
         )
 
     def _partition(self, tenant: str, action: str, address: str) -> str:
-        return f"ONCE#{tenant}#{action}#{hashed(self._pepper, address)}"
+        return f"ONCE#{tenant}#{action}#{hash_address(self._pepper, address)}"
