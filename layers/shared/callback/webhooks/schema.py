@@ -98,9 +98,9 @@ def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
     """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
     text = validation.text_of(body, MAX_BODY_BYTES)
     sent = validation.json_object(text, "Send a JSON object with url.")
-    return validation.checked(EndpointRequest, sent, {"rules": rules})
+    return validation.validate(EndpointRequest, sent, {"rules": rules})
 
 
 def parse_failed(query: dict[str, str]) -> FailedRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    return validation.checked(FailedRequest, query)
+    return validation.validate(FailedRequest, query)
