@@ -107,7 +107,7 @@ def test_a_row_from_before_there_was_a_field_has_its_default(kind):
 
 def test_everything_that_is_asked_for_is_in_the_callback_that_is_planned():
     def planned(request):
-        return to_record(creation.planned("acme", request, timedelta(days=30)))
+        return to_record(creation.plan("acme", request, timedelta(days=30)))
 
     asked = full(CallbackRequest)
     missing = {
