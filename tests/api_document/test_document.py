@@ -123,6 +123,34 @@ def test_a_record_in_any_state_is_as_described(document):
     )
 
 
+@pytest.mark.parametrize(("name", "part"), [("Callback", None), ("Leg", "leg_A")])
+def test_the_record_is_described_field_by_field_in_its_order(document, name, part):
+    record = views.callback_view(build.callback())
+    described = document["components"]["schemas"][name]
+    fields = list(record[part] if part else record)
+    assert list(described["properties"]) == described["required"] == fields
+    assert described["additionalProperties"] is False
+
+
+def test_the_texts_below_the_fields_of_a_view_are_their_descriptions(document):
+    schemas = document["components"]["schemas"]
+    assert {
+        f"{name}.{field}": described["description"].split()[0]
+        for name in ("Callback", "Leg")
+        for field, described in schemas[name]["properties"].items()
+        if "description" in described
+    } == {
+        "Callback.outcome": "Such",
+        "Callback.cause": "The",
+        "Callback.source": "The",
+        "Callback.bridged_seconds": "How",
+        "Leg.cause": "sip_<code>,",
+        "Leg.carrier_code": "The",
+        "Leg.call_sid": "The",
+        "Leg.seconds": "Answered",
+    }
+
+
 def test_a_refusal_is_as_described(document):
     error = errors.CallbackInProgress("Wait.", callback_id="1")
     body = json.loads(http.problem(error)["body"])

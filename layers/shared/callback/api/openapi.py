@@ -1,11 +1,12 @@
 """The client API as an OpenAPI 3.1 document.
 
-Request schemas come from the models in `schema`, refusals from the classes in `errors`.
+Request schemas come from the models in `schema`, the record from the types in `views`, refusals
+from the classes in `errors`.
 """
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors
@@ -17,7 +18,6 @@ from callback.lifecycle.models import (
     LegOutcome,
     LegStatus,
     Order,
-    Source,
     Step,
 )
 from callback.numbering.number_types import NumberType
@@ -29,6 +29,7 @@ from callback.requests.schema import (
     ListRequest,
     PacketRequest,
 )
+from callback.requests.views import CallbackView
 from callback.scopes import Scope
 from callback.webhooks.deliveries import DeliveryStatus
 from callback.webhooks.schema import EndpointRequest, FailedRequest, Selection
@@ -78,7 +79,12 @@ def build_document(public_url: str, *, key_required: bool) -> Schema:
         "webhooks": {"event": {"post": _event()}},
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
-            "schemas": {**_request_schemas(), **_RECORD_SCHEMAS, **_problem_schemas()},
+            "schemas": {
+                **_request_schemas(),
+                **_record_schemas(),
+                **_RESPONSE_SCHEMAS,
+                **_problem_schemas(),
+            },
         },
     }
 
@@ -737,8 +743,11 @@ _BY_GATEWAY: Schema = {
 
 
 # -------------------------------------------------------------------------------------- requests
-class _Untitled(GenerateJsonSchema):
-    """Omits titles, which would repeat the fields' names."""
+class _Generator(GenerateJsonSchema):
+    """Omits the titles of fields, which would repeat their names. Names `LegView` `Leg`."""
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(name).removesuffix("View")
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
@@ -746,7 +755,7 @@ class _Untitled(GenerateJsonSchema):
 
 def _schema_of(model: type[BaseModel]) -> Schema:
     return model.model_json_schema(
-        ref_template="#/components/schemas/{model}", schema_generator=_Untitled
+        ref_template="#/components/schemas/{model}", schema_generator=_Generator
     )
 
 
@@ -760,7 +769,7 @@ def _request_schemas() -> dict[str, Schema]:
             (EndpointRequest, "validation"),
         ],
         ref_template="#/components/schemas/{model}",
-        schema_generator=_Untitled,
+        schema_generator=_Generator,
     )
     definitions: dict[str, Schema] = schemas["$defs"]
     return {name: schema for name, schema in definitions.items() if name != "ListRequest"}
@@ -776,7 +785,17 @@ def _without_null(schema: Schema) -> Schema:
     return parameter
 
 
-# ---------------------------------------------------------------------------------------- record
+# ------------------------------------------------------------------------------------- responses
+def _record_schemas() -> dict[str, Schema]:
+    _, schemas = TypeAdapter.json_schemas(
+        [("Callback", "serialization", TypeAdapter(CallbackView))],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Generator,
+    )
+    definitions: dict[str, Schema] = schemas["$defs"]
+    return definitions
+
+
 def _object(properties: Schema) -> Schema:
     return {
         "type": "object",
@@ -830,59 +849,7 @@ _EVENT_DATA: Schema = {
     "ended_at": _MAYBE_TIME,
 }
 
-_RECORD_SCHEMAS: dict[str, Schema] = {
-    "Callback": _object(
-        {
-            "callback_id": {"type": "string", "format": "uuid"},
-            "status": {"enum": [*CallbackStatus]},
-            "outcome": _maybe(
-                "string",
-                pattern="^[a-z_]{1,64}$",
-                description=(
-                    "Such as completed, first_leg_busy, second_leg_no_answer or canceled. More may"
-                    " be added."
-                ),
-            ),
-            "cause": _maybe("string", description="The reason, if known."),
-            "source": {"enum": [*Source], "description": "The entry point that requested it."},
-            "order": {"enum": [*Order]},
-            "leg_A": _ref("Leg"),
-            "leg_B": _ref("Leg"),
-            "bridged_seconds": _MAYBE_SECONDS
-            | {"description": "How long both parties were connected."},
-            "max_duration_seconds": _SECONDS,
-            "metadata": {"type": "object", "additionalProperties": _TEXT},
-            "created_at": _TIME,
-            "connected_at": _MAYBE_TIME,
-            "ended_at": _MAYBE_TIME,
-        }
-    ),
-    "Leg": _object(
-        {
-            "to": _TEXT,
-            "from": _TEXT,
-            "status": {"enum": [*LegStatus]},
-            "outcome": {"enum": [*LegOutcome, None]},
-            "cause": _maybe(
-                "string",
-                description=(
-                    "sip_<code>, carrier_refused, carrier_did_not_answer, carrier_has_no_such_call"
-                    " or not_dialed. More may be added."
-                ),
-            ),
-            "carrier_code": _maybe("integer", description="The carrier's own error code."),
-            "call_sid": _maybe("string", description="The carrier's id of the call."),
-            "attempts": {"type": "integer", "minimum": 0},
-            "ring_timeout_seconds": _SECONDS,
-            "dialed_at": _MAYBE_TIME,
-            "ringing_at": _MAYBE_TIME,
-            "answered_at": _MAYBE_TIME,
-            "joined_at": _MAYBE_TIME,
-            "ended_at": _MAYBE_TIME,
-            "seconds": _MAYBE_SECONDS
-            | {"description": "Answered seconds, as the carrier counts them."},
-        }
-    ),
+_RESPONSE_SCHEMAS: dict[str, Schema] = {
     "Rehearsal": _object(
         {
             "dry_run": {"const": True},
