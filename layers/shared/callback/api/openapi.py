@@ -1,6 +1,6 @@
 """The client API as an OpenAPI 3.1 document.
 
-Request schemas come from the models in `schema`, the record from the types in `views`, refusals
+Request schemas come from the models in `schema`, the record from the types in `record`, refusals
 from the classes in `errors`.
 """
 
@@ -22,6 +22,7 @@ from callback.lifecycle.models import (
 )
 from callback.numbering.number_types import NumberType
 from callback.requests import idempotency
+from callback.requests.record import CallbackView
 from callback.requests.schema import (
     CallbackRequest,
     CreateQuery,
@@ -29,7 +30,6 @@ from callback.requests.schema import (
     ListRequest,
     PacketRequest,
 )
-from callback.requests.views import CallbackView
 from callback.scopes import Scope
 from callback.webhooks.deliveries import DeliveryStatus
 from callback.webhooks.schema import EndpointRequest, FailedRequest, Selection

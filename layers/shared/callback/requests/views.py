@@ -1,82 +1,15 @@
-"""The callback as clients see it, in the responses to POST, GET and DELETE and in lists.
+"""The callback as clients see it, in the responses to POST, GET and DELETE and in lists."""
 
-The OpenAPI document's schemas `Callback` and `Leg` are generated from these types. The text below a
-field is its description there.
-"""
-
-from typing import Annotated
-
-from pydantic import Field, with_config
-from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
+from typing import TYPE_CHECKING
 
 from callback.lifecycle import outcomes
-from callback.lifecycle.models import (
-    Callback,
-    CallbackStatus,
-    Leg,
-    LegOutcome,
-    LegStatus,
-    Order,
-    Source,
-    maybe_text,
-    to_text,
-)
+from callback.lifecycle.models import Callback, Leg, maybe_text, to_text
 
-Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # RFC 3339 UTC
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[int, Field(ge=0)]
-Outcome = Annotated[str, Field(pattern="^[a-z_]{1,64}$")]
-
-# No class can have a field called `from`.
-_Addresses = TypedDict("_Addresses", {"to": str, "from": str})
+if TYPE_CHECKING:  # no function but the document's needs the types
+    from callback.requests.record import CallbackView, LegView
 
 
-@with_config(title="Leg", extra="forbid", use_attribute_docstrings=True)
-class LegView(_Addresses):
-    status: LegStatus
-    outcome: LegOutcome | None
-    cause: str | None
-    """sip_<code>, carrier_refused, carrier_did_not_answer, carrier_has_no_such_call or not_dialed.
-    More may be added."""
-    carrier_code: int | None
-    """The carrier's own error code."""
-    call_sid: str | None
-    """The carrier's id of the call."""
-    attempts: Count
-    ring_timeout_seconds: Seconds
-    dialed_at: Time | None
-    ringing_at: Time | None
-    answered_at: Time | None
-    joined_at: Time | None
-    ended_at: Time | None
-    seconds: Seconds | None
-    """Answered seconds, as the carrier counts them."""
-
-
-@with_config(title="Callback", extra="forbid", use_attribute_docstrings=True)
-class CallbackView(TypedDict):
-    callback_id: Uuid
-    status: CallbackStatus
-    outcome: Outcome | None
-    """Such as completed, first_leg_busy, second_leg_no_answer or canceled. More may be added."""
-    cause: str | None
-    """The reason, if known."""
-    source: Source
-    """The entry point that requested it."""
-    order: Order
-    leg_A: LegView
-    leg_B: LegView
-    bridged_seconds: Seconds | None
-    """How long both parties were connected."""
-    max_duration_seconds: Seconds
-    metadata: dict[str, str]
-    created_at: Time
-    connected_at: Time | None
-    ended_at: Time | None
-
-
-def callback_view(callback: Callback) -> CallbackView:
+def callback_view(callback: Callback) -> "CallbackView":
     return {
         "callback_id": callback.callback_id,
         "status": callback.status,
@@ -95,7 +28,7 @@ def callback_view(callback: Callback) -> CallbackView:
     }
 
 
-def _leg_view(leg: Leg) -> LegView:
+def _leg_view(leg: Leg) -> "LegView":
     return {
         "to": leg.to,
         "from": leg.caller_id,
