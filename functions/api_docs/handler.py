@@ -1,4 +1,4 @@
-"""Describe the API: GET /openapi.json for programs, GET /docs for people."""
+"""The API's description: GET /openapi.json for programs, GET /docs for people."""
 
 from typing import Any
 
@@ -9,8 +9,10 @@ from callback.api import docs_page, openapi
 from callback.observability.redaction import redact_exceptions
 
 SETTINGS = settings.ApiDocs.read()
-DOCUMENT = openapi.of(SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true")
-PAGE = docs_page.of(DOCUMENT)
+DOCUMENT = openapi.build_document(
+    SETTINGS.public_url, key_required=SETTINGS.require_idempotency_key == "true"
+)
+PAGE = docs_page.render_page(DOCUMENT)
 logger = Logger(use_rfc3339=True)
 
 

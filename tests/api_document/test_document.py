@@ -1,4 +1,4 @@
-"""The document says what the code does, and the page says what the document does."""
+"""The document describes the code, and the page shows the document."""
 
 import copy
 import importlib
@@ -29,17 +29,17 @@ from tests.template.document import TEMPLATE
 
 URL = "https://callback.example.com"
 
-# Refusals that no client of the API is told, and why.
-NOT_TOLD = {
-    errors.Forbidden: "told to whoever is not the carrier, at the carrier's doors",
-    errors.CarrierUnavailable: "the workflow's: it goes on trying",
+# Refusals that no client of the API receives, and why.
+NOT_DESCRIBED = {
+    errors.Forbidden: "the carrier's routes send it to a caller that is not the carrier",
+    errors.CarrierUnavailable: "only the workflow sees it, and retries",
     addresses.InvalidAddress: "the code of a field's error, within invalid_request",
 }
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return openapi.of(URL, key_required=False)
+    return openapi.build_document(URL, key_required=False)
 
 
 def validator(document: dict[str, Any], name: str) -> jsonschema.Draft202012Validator:
@@ -63,13 +63,13 @@ def references(value: Any) -> set[str]:
     return set().union(*map(references, value)) if isinstance(value, list) else set()
 
 
-def test_it_has_every_route_of_clients_and_no_other(document):
+def test_it_has_exactly_the_clients_routes(document):
     routes = template.load(TEMPLATE).routes
     assert set(operations(document)) == {r.key for r in routes if r.authorization == "CUSTOM"}
 
 
 def test_every_schema_is_a_schema_and_is_used():
-    document = openapi.of(URL, key_required=True)
+    document = openapi.build_document(URL, key_required=True)
     schemas = document["components"]["schemas"]
     for each in schemas.values():
         jsonschema.Draft202012Validator.check_schema(each)
@@ -77,17 +77,17 @@ def test_every_schema_is_a_schema_and_is_used():
     assert used == {f"#/components/schemas/{name}" for name in schemas}
 
 
-def test_a_key_that_must_be_sent_is_said_to_be_required(document):
-    def key(made: dict[str, Any]) -> dict[str, Any]:
-        parameters = made["paths"]["/voice/call/callback"]["post"]["parameters"]
+def test_a_mandatory_idempotency_key_is_described_as_required(document):
+    def key(document: dict[str, Any]) -> dict[str, Any]:
+        parameters = document["paths"]["/voice/call/callback"]["post"]["parameters"]
         (parameter,) = [each for each in parameters if each["in"] == "header"]
         return parameter
 
-    strict = openapi.of(URL, key_required=True)
+    strict = openapi.build_document(URL, key_required=True)
     assert (key(document)["required"], key(strict)["required"]) == (False, True)
 
 
-def test_the_example_is_a_request_that_is_taken(document):
+def test_the_example_is_a_valid_request(document):
     content = document["paths"]["/voice/call/callback"]["post"]["requestBody"]["content"]
     schema.CallbackRequest.model_validate(
         content["application/json"]["example"],
@@ -96,7 +96,7 @@ def test_the_example_is_a_request_that_is_taken(document):
 
 
 @pytest.mark.parametrize(
-    ("address", "taken"),
+    ("address", "accepted"),
     [
         ("+14155550123", True),
         ("1000123", True),
@@ -107,8 +107,8 @@ def test_the_example_is_a_request_that_is_taken(document):
         ("sip:alice", False),
     ],
 )
-def test_it_takes_the_addresses_that_the_api_takes(document, address, taken):
-    assert validator(document, "LegRequest").is_valid({"to": address}) is taken
+def test_it_accepts_the_addresses_that_the_api_accepts(document, address, accepted):
+    assert validator(document, "LegRequest").is_valid({"to": address}) is accepted
 
 
 def test_a_record_in_any_state_is_as_described(document):
@@ -121,22 +121,50 @@ def test_a_record_in_any_state_is_as_described(document):
     )
 
 
+@pytest.mark.parametrize(("name", "part"), [("Callback", None), ("Leg", "leg_A")])
+def test_the_record_is_described_field_by_field_in_its_order(document, name, part):
+    record = views.callback_view(build.callback())
+    described = document["components"]["schemas"][name]
+    fields = list(record[part] if part else record)
+    assert list(described["properties"]) == described["required"] == fields
+    assert described["additionalProperties"] is False
+
+
+def test_the_texts_below_the_fields_of_a_view_are_their_descriptions(document):
+    schemas = document["components"]["schemas"]
+    assert {
+        f"{name}.{field}": described["description"].split()[0]
+        for name in ("Callback", "Leg")
+        for field, described in schemas[name]["properties"].items()
+        if "description" in described
+    } == {
+        "Callback.outcome": "Such",
+        "Callback.cause": "The",
+        "Callback.source": "The",
+        "Callback.bridged_seconds": "How",
+        "Leg.cause": "sip_<code>,",
+        "Leg.carrier_code": "The",
+        "Leg.call_sid": "The",
+        "Leg.seconds": "Answered",
+    }
+
+
 def test_a_refusal_is_as_described(document):
     error = errors.CallbackInProgress("Wait.", callback_id="1")
-    answered = json.loads(http.problem(error)["body"])
-    validator(document, "CallbackInProgress").validate(answered)
-    del answered["callback_id"]
-    assert not validator(document, "CallbackInProgress").is_valid(answered)
+    body = json.loads(http.problem(error)["body"])
+    validator(document, "CallbackInProgress").validate(body)
+    del body["callback_id"]
+    assert not validator(document, "CallbackInProgress").is_valid(body)
 
 
-def test_every_refusal_is_told_or_is_nothing_to_clients(document):
+def test_every_refusal_that_clients_receive_is_described(document):
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"callback.{module.name}")
     schemas = document["components"]["schemas"].values()
-    told = {each["properties"]["code"]["const"] for each in schemas if is_problem(each)}
+    described = {each["properties"]["code"]["const"] for each in schemas if is_problem(each)}
     codes = {kind.code for kind in kinds_of(errors.CallbackError) if "code" in vars(kind)}
-    assert len(told) > 30
-    assert codes - told == {kind.code for kind in NOT_TOLD}
+    assert len(described) > 30
+    assert codes - described == {kind.code for kind in NOT_DESCRIBED}
 
 
 def is_problem(each: dict[str, Any]) -> bool:
@@ -148,63 +176,64 @@ def kinds_of(kind: type[errors.CallbackError]) -> set[type[errors.CallbackError]
 
 
 @pytest.mark.parametrize("operation", ["POST /voice/call/callback", "POST /voice/trigger/packet"])
-def test_whatever_a_rule_refuses_is_told_where_a_callback_is_asked_for(document, operation):
-    said = re.findall(r"errors\.(\w+)", Path(rules.__file__).read_text(encoding="utf-8"))
-    assert len(set(said)) > 10
-    told = operations(document)[operation]["responses"]
-    for name in sorted(set(said)):
+def test_every_refusal_of_a_rule_is_described_where_a_callback_is_created(document, operation):
+    source = Path(rules.__file__).read_text(encoding="utf-8")
+    refusals = set(re.findall(r"errors\.(\w+)", source))
+    assert len(refusals) > 10
+    responses = operations(document)[operation]["responses"]
+    for name in sorted(refusals):
         status = str(getattr(errors, name).status)
-        assert f"#/components/schemas/{name}" in references(told[status]), name
+        assert f"#/components/schemas/{name}" in references(responses[status]), name
 
 
-def test_every_field_that_may_be_sent_says_what_it_is(document):
-    """The parameters, and the fields of bodies."""
+def test_every_field_of_a_request_has_a_description(document):
+    """Parameters, and fields of bodies."""
     schemas = document["components"]["schemas"]
     bodies: set[str] = set()
-    found = set().union(*(references(o.get("requestBody")) for o in operations(document).values()))
-    while found - bodies:
-        bodies |= found
-        found = set().union(*(references(schemas[each.rpartition("/")[2]]) for each in bodies))
+    new = set().union(*(references(o.get("requestBody")) for o in operations(document).values()))
+    while new - bodies:
+        bodies |= new
+        new = set().union(*(references(schemas[each.rpartition("/")[2]]) for each in bodies))
     parameters = [
         parameter
         for item in document["paths"].values()
         for each in item.values()
         for parameter in (each if isinstance(each, list) else each.get("parameters", []))
     ]
-    told = {
+    fields = {
         f"{name}.{field}": described
         for name in sorted(each.rpartition("/")[2] for each in bodies)
         for field, described in schemas[name].get("properties", {}).items()
     } | {parameter["name"]: parameter for parameter in parameters}
-    assert {"LegRequest.to", "WebhookRequest.url", "PacketRequest.a", "limit"} <= set(told)
-    assert [name for name, described in told.items() if not described.get("description")] == []
+    assert {"LegRequest.to", "WebhookRequest.url", "PacketRequest.a", "limit"} <= set(fields)
+    assert [name for name, described in fields.items() if not described.get("description")] == []
 
 
 class Page(HTMLParser):
-    """The tags of a page, the places it has and those it points at."""
+    """A page's tags, anchors and links."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: set[str] = set()
-        self.places: set[str] = set()
+        self.anchors: set[str] = set()
         self.links: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        given = dict(attrs)
-        assert not {name for name in given if name == "src" or name.startswith("on")}
-        if given.get("id"):
-            self.places.add(f"#{given['id']}")
-        if given.get("href"):
-            self.links.add(str(given["href"]))
+        attributes = dict(attrs)
+        assert not {name for name in attributes if name == "src" or name.startswith("on")}
+        if attributes.get("id"):
+            self.anchors.add(f"#{attributes['id']}")
+        if attributes.get("href"):
+            self.links.add(str(attributes["href"]))
 
 
 def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
-    text = docs_page.of(document)
+    text = docs_page.render_page(document)
     page = Page(text)
     assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
-    assert page.links - page.places == {"openapi.json"}
+    assert page.links - page.anchors == {"openapi.json"}
     for name in operations(document):
         assert f"<code>{name}</code>" in text
     for each in document["components"]["schemas"].values():
@@ -212,37 +241,64 @@ def test_the_page_shows_every_operation_and_field_and_loads_nothing(document):
             assert f"<code>{field}</code>" in text
 
 
-def test_the_page_begins_with_how_to_send_a_key_and_where_everything_is(document):
-    start, _, rest = docs_page.of(document).partition("<code>POST /voice/call/callback</code></h2>")
+def test_the_page_begins_with_the_key_and_the_contents(document):
+    start, _, rest = docs_page.render_page(document).partition(
+        "<code>POST /voice/call/callback</code></h2>"
+    )
     assert rest
     assert "<code>Authorization: Bearer &lt;key id&gt;.&lt;secret&gt;</code>" in start
     assert "<code>Authorization: Basic &lt;base64 of key id:secret&gt;</code>" in start
     assert f"curl --user &#x27;&lt;key id&gt;:&lt;secret&gt;&#x27; {URL}/voice/" in start
-    operations_told = [*operations(document).values(), document["webhooks"]["event"]["post"]]
-    assert {f"#{each['operationId']}" for each in operations_told} <= Page(start).links
+    listed = [*operations(document).values(), document["webhooks"]["event"]["post"]]
+    assert {f"#{each['operationId']}" for each in listed} <= Page(start).links
+
+
+@pytest.mark.parametrize(
+    ("status", "sign"),
+    [
+        (401, '{"message": "Unauthorized"}'),
+        (403, '{"message": "Forbidden"}'),
+        (403, "scope_missing"),
+    ],
+)
+def test_the_responses_to_a_wrong_key_are_explained_beside_the_keys(document, status, sign):
+    about_keys = document["info"]["description"].split("\n\n")[2]
+    assert str(status) in about_keys
+    assert f"`{sign}`" in about_keys
+    _, _, section = docs_page.render_page(document).partition('<h2 id="authentication">')
+    rows = section.partition("<h2")[0].split("<tr>")
+    assert [row for row in rows if f">{status}<" in row and escape(sign) in row]
+
+
+def test_every_operation_explains_the_responses_to_a_wrong_key(document):
+    for operation in operations(document).values():
+        assert '`{"message": "Unauthorized"}`' in operation["responses"]["401"]["description"]
+        forbidden = operation["responses"]["403"]["description"]
+        assert '`{"message": "Forbidden"}`' in forbidden
+        assert "`scope_missing`" in forbidden
 
 
 def test_what_is_code_in_the_document_is_code_on_the_page(document):
-    text = docs_page.of(document)
+    text = docs_page.render_page(document)
     assert "`" not in text
     assert "with a stable <code>code</code>;" in text
 
 
 def test_the_page_is_no_wider_than_a_telephone(document, tmp_path):
-    """400 pixels of CSS: nobody has to scroll sideways."""
+    """At 400 CSS pixels there is nothing to scroll sideways."""
     measure = (
         "onload = () => { const page = document.querySelector('iframe').contentDocument;"
         "document.title = ['scrollWidth', 'clientWidth'].map(w => page.documentElement[w]) }"
     )
-    shown = escape(docs_page.of(document))
+    shown = escape(docs_page.render_page(document))
     frame = f'<iframe style="width: 400px; height: 800px" srcdoc="{shown}"></iframe>'
     (tmp_path / "framed.html").write_text(f"{frame}<script>{measure}</script>", encoding="utf-8")
     page = rendered((tmp_path / "framed.html").as_uri(), tmp_path / "profile")
-    needed, given = map(int, re.search(r"<title>(\d+),(\d+)</title>", page).groups())
-    assert needed <= given <= 400
+    content, viewport = map(int, re.search(r"<title>(\d+),(\d+)</title>", page).groups())
+    assert content <= viewport <= 400
 
 
-def test_what_the_document_says_is_escaped_on_the_page(document):
+def test_texts_of_the_document_are_escaped_on_the_page(document):
     hostile = copy.deepcopy(document)
     hostile["servers"] = [{"url": "https://x/<script>alert(1)</script>"}]
     hostile["info"]["title"] = "<img src=x>"
@@ -250,20 +306,20 @@ def test_what_the_document_says_is_escaped_on_the_page(document):
     hostile["components"]["securitySchemes"]["basic"]["description"] = "<s>`</code><s>`"
     hostile["paths"]["/<s>"] = {"get": {"operationId": '"><s>', "summary": "<s>", "responses": {}}}
     hostile["components"]["schemas"]["Callback"]["properties"]["<u>"] = {"type": "<i>"}
-    assert Page(docs_page.of(hostile)).tags == Page(docs_page.of(document)).tags
+    assert Page(docs_page.render_page(hostile)).tags == Page(docs_page.render_page(document)).tags
 
 
-def test_no_other_function_pays_for_it_at_its_start():
+def test_no_other_function_loads_it_at_its_start():
     loaded = start("CallbackApi").modules
     assert "callback.requests.schema" in loaded
     assert "callback.api.openapi" not in loaded
 
 
-def test_both_are_served_to_everybody(stack):
+def test_both_are_public(stack):
     served = requests.get(f"{stack.url}/openapi.json")
     page = requests.get(f"{stack.url}/docs")
     assert (served.status_code, page.status_code) == (200, 200)
-    assert served.json() == openapi.of(stack.url, key_required=False)
+    assert served.json() == openapi.build_document(stack.url, key_required=False)
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert page.text == docs_page.of(served.json())
+    assert page.text == docs_page.render_page(served.json())

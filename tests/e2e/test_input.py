@@ -151,7 +151,7 @@ def test_a_field_that_is_in_two_objects_is_in_neither_twice(key):
 
 def without_parameters() -> list[tuple[str, str]]:
     """Every operation that takes no query, as the document says."""
-    paths = openapi.of("https://a.example", key_required=False)["paths"]
+    paths = openapi.build_document("https://a.example", key_required=False)["paths"]
     return [
         (method.upper(), re.sub("{.+?}", "6f1c0000-0000-4000-8000-000000000000", path))
         for path, item in paths.items()

@@ -106,7 +106,7 @@ def test_a_row_older_than_a_field_has_its_default(kind):
 
 def test_every_field_of_a_request_is_in_the_planned_callback():
     def planned(request):
-        return to_record(creation.planned("acme", request, timedelta(days=30)))
+        return to_record(creation.plan("acme", request, timedelta(days=30)))
 
     complete = full(CallbackRequest)
     missing = {

@@ -1,21 +1,21 @@
-"""What can be refused. Each error carries its HTTP status and a stable code.
+"""Every refusal, with its HTTP status and a stable code.
 
-`http.dispatch` is the one place that turns them into problem+json (RFC 9457).
+Only `http.dispatch` turns them into problem+json (RFC 9457).
 """
 
 from typing import Any, Self
 
 
 class CallbackError(Exception):
-    """Base of every refusal a client may see.
+    """Base of every refusal that a client may see.
 
-    `detail` is a sentence for a person; `members` are extra problem+json members and
-    `headers` extra response headers. A member `callback_id` also makes a Location.
+    `detail` is a sentence for a person. `members` are extra problem+json members, `headers` extra
+    response headers. A member `callback_id` also sets the header Location.
     """
 
     status = 500
     code = "internal_error"
-    title = "Something went wrong on our side"
+    title = "Internal error"
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
@@ -24,35 +24,35 @@ class CallbackError(Exception):
         self.members = members
 
 
-# An answer must not be many times what was sent: of the wrong fields so many are told, and so many
-# characters of a name.
+# Limits on the size of an error response, so that it is not many times the size of the request: the
+# number of fields listed, and the characters of a field's name.
 MOST_ERRORS = 20
 LONGEST_FIELD = 64
 
 
 class InvalidRequest(CallbackError):
-    """`errors` names every wrong field, the first MOST_ERRORS: [{"field", "code", "message"}]."""
+    """`errors` lists the wrong fields, at most MOST_ERRORS: [{"field", "code", "message"}]."""
 
     status = 400
     code = "invalid_request"
-    title = "The request is not valid"
+    title = "Invalid request"
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        told = [
+        listed = [
             {**error, "field": error["field"][:LONGEST_FIELD]} for error in errors[:MOST_ERRORS]
         ]
         detail = "See errors for every field that is wrong."
-        if len(told) < len(errors):
+        if len(listed) < len(errors):
             detail = (
                 f"See errors for the first {MOST_ERRORS} of {len(errors)} fields that are wrong."
             )
         if len(errors) == 1 and not errors[0]["field"]:  # it concerns the request as a whole
             detail = errors[0]["message"]
-        super().__init__(detail, errors=told)
+        super().__init__(detail, errors=listed)
 
     @classmethod
     def of_field(cls, field: str, code: str, message: str) -> Self:
-        """One field is wrong, and nothing else."""
+        """Only one field is wrong."""
         return cls([{"field": field, "code": code, "message": message}])
 
 
@@ -81,23 +81,23 @@ class Forbidden(CallbackError):
 
 
 class ScopeMissing(CallbackError):
-    """The API key is right, but may not do this; `scope` is the one that it lacks."""
+    """The API key is valid but lacks `scope`."""
 
     status = 403
     code = "scope_missing"
-    title = "This API key may not do that"
+    title = "The API key lacks the required scope"
 
 
 class CallbackNotFound(CallbackError):
     status = 404
     code = "callback_not_found"
-    title = "No such callback"
+    title = "Callback not found"
 
 
 class ErasureNotFound(CallbackError):
     status = 404
     code = "erasure_not_found"
-    title = "No such erasure"
+    title = "Erasure not found"
 
 
 class CallbackEnded(CallbackError):
@@ -107,37 +107,37 @@ class CallbackEnded(CallbackError):
 
 
 class CallbackInProgress(CallbackError):
-    """The same two parties are being called already; `callback_id` is that callback's."""
+    """The same two parties have a live callback; `callback_id` is its id."""
 
     status = 409
     code = "callback_in_progress"
-    title = "These two parties are being called already"
+    title = "These two parties already have a live callback"
 
 
 class WebhookEndpointNotFound(CallbackError):
     status = 404
     code = "webhook_endpoint_not_found"
-    title = "There is no webhook endpoint"
+    title = "No webhook endpoint is set"
 
 
 class TooManyRotations(CallbackError):
-    """One more, and a secret that the client may still be using would have to go."""
+    """Another rotation would drop a secret that the client may still be using."""
 
     status = 429
     code = "too_many_rotations"
-    title = "The secret was rotated too often"
+    title = "Too many secret rotations"
 
 
 class DeliveryNotFound(CallbackError):
     status = 404
     code = "delivery_not_found"
-    title = "No such failed delivery"
+    title = "Failed delivery not found"
 
 
 class InvalidIdempotencyKey(CallbackError):
     status = 400
     code = "invalid_idempotency_key"
-    title = "The Idempotency-Key is not valid"
+    title = "Invalid Idempotency-Key"
 
 
 class IdempotencyKeyMissing(CallbackError):
@@ -147,21 +147,21 @@ class IdempotencyKeyMissing(CallbackError):
 
 
 class RequestInProgress(CallbackError):
-    """The first request with this key has not been answered yet."""
+    """The first request with this key has no response yet."""
 
     status = 409
     code = "request_in_progress"
-    title = "The first request with this Idempotency-Key is still being answered"
+    title = "The first request with this Idempotency-Key is still in progress"
 
 
 class IdempotencyKeyReused(CallbackError):
     status = 422
     code = "idempotency_key_reused"
-    title = "This Idempotency-Key came with another request before"
+    title = "This Idempotency-Key was used for a different request"
 
 
 class CarrierRejected(CallbackError):
-    """The carrier refused a leg at once; `carrier_code` is the carrier's own error code."""
+    """The carrier refused a leg's create request; `carrier_code` is the carrier's error code."""
 
     status = 422
     code = "carrier_rejected"
@@ -169,9 +169,9 @@ class CarrierRejected(CallbackError):
 
 
 class CarrierUnavailable(CallbackError):
-    """The request certainly did not reach the carrier, or was turned away untouched.
+    """The request certainly did not reach the carrier, or the carrier rejected it unprocessed.
 
-    Safe to send again: the workflow retries on this error by its class name.
+    A retry is safe. The workflow retries on this error by its class name.
     """
 
     status = 503
@@ -180,14 +180,14 @@ class CarrierUnavailable(CallbackError):
 
 
 class CarrierBusy(CarrierUnavailable):
-    """The carrier said when to ask again, and it is not yet time.
+    """The carrier said when to try again, and that time has not come.
 
     The workflow retries on this error by its class name too.
     """
 
 
 class CallingStopped(CallbackError):
-    """The switch for everybody, or the tenant's own, is thrown."""
+    """The kill switch of all tenants, or of this tenant, is on."""
 
     status = 503
     code = "calling_stopped"
@@ -201,55 +201,55 @@ class EmergencyNumber(CallbackError):
 
 
 class NumberNotValid(CallbackError):
-    """No numbering plan has such a number."""
+    """No numbering plan contains the number."""
 
     status = 403
     code = "number_not_valid"
-    title = "There is no such number"
+    title = "The number does not exist"
 
 
 class RegionNotAllowed(CallbackError):
-    """`region` is the number's (ISO 3166; 001: no country's, such as a satellite's)."""
+    """`region` is the number's: ISO 3166, or 001 for no country, such as a satellite network."""
 
     status = 403
     code = "region_not_allowed"
-    title = "Numbers of this region may not be called"
+    title = "Region not allowed"
 
 
 class NumberTypeNotAllowed(CallbackError):
-    """`number_type` is the number's, such as premium_rate."""
+    """`number_type` is the number's type, such as premium_rate."""
 
     status = 403
     code = "number_type_not_allowed"
-    title = "Numbers of this type may not be called"
+    title = "Number type not allowed"
 
 
 class ExtensionTooLong(CallbackError):
-    """So many digits are rather a telephone number that nobody can judge."""
+    """The extension may be a telephone number, which the rules cannot check in this form."""
 
     status = 403
     code = "extension_too_long"
-    title = "No extension is as long"
+    title = "Extension too long"
 
 
 class SipHostNotAllowed(CallbackError):
     status = 403
     code = "sip_host_not_allowed"
-    title = "This SIP host may not be called"
+    title = "SIP host not allowed"
 
 
 class OwnNumber(CallbackError):
-    """A callback to a number of the service's own would come back to it."""
+    """A callback to one of the service's own numbers would call the service itself."""
 
     status = 403
     code = "own_number"
-    title = "This number is one of the service's own"
+    title = "The number belongs to this service"
 
 
 class CallerIdNotAllowed(CallbackError):
     status = 403
     code = "caller_id_not_allowed"
-    title = "This caller ID may not be shown"
+    title = "Caller ID not allowed"
 
 
 class Suppressed(CallbackError):
@@ -261,52 +261,52 @@ class Suppressed(CallbackError):
 
 
 class OutsideCallingWindow(CallbackError):
-    """`next_allowed_at`: when it is allowed again (RFC 3339), null if that cannot be said."""
+    """`next_allowed_at`: when calling is allowed again (RFC 3339), or null if unknown."""
 
     status = 403
     code = "outside_calling_window"
-    title = "It is not the time to call this party"
+    title = "Outside the calling window"
 
 
 class TooManyCallsToNumber(CallbackError):
     status = 429
     code = "too_many_calls_to_number"
-    title = "This number was called too often"
+    title = "Too many calls to this number"
 
 
 class TooManyCallsToPrefix(CallbackError):
     status = 429
     code = "too_many_calls_to_prefix"
-    title = "Numbers like this one were called too often"
+    title = "Too many calls to numbers with this prefix"
 
 
 class TooManyCallbacks(CallbackError):
     status = 429
     code = "too_many_callbacks"
-    title = "Too many callbacks were asked for"
+    title = "Too many callbacks requested"
 
 
 class TooManyAtOnce(CallbackError):
     status = 429
     code = "too_many_at_once"
-    title = "Too many callbacks are going on"
+    title = "Too many concurrent callbacks"
 
 
 class SpendCapReached(CallbackError):
-    """What the callback may cost at most does not fit into what is left of the tenant's day."""
+    """The callback's maximum cost exceeds the rest of the tenant's daily spend."""
 
     status = 403
     code = "spend_cap_reached"
-    title = "The daily spend does not allow it"
+    title = "Daily spend exceeded"
 
 
 class StoreContended(CallbackError):
-    """Too many writers at once for one callback; nothing was written, so a retry is safe."""
+    """Too many concurrent writes to one row. Nothing was written, so a retry is safe."""
 
     status = 503
     code = "store_contended"
-    title = "Please try again"
+    title = "Too many concurrent writes"
 
 
 class MissingSetting(Exception):
-    """An environment variable that the template should have given is absent."""
+    """An environment variable that the template must set is absent."""

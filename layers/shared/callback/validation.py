@@ -1,4 +1,4 @@
-"""A body or a query as a model of pydantic's, and what is wrong with it as clients see it."""
+"""Validate a body or a query string with a pydantic model; report errors in our own words."""
 
 import json
 import re
@@ -7,28 +7,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from callback.errors import BodyNotJson, BodyNotUtf8, BodyTooLarge, InvalidRequest
 
-_NO_FIELD = ("", "[key]")  # how pydantic points at the key of a dict
-
-_REPLACED = "\N{REPLACEMENT CHARACTER}"
-
-# Of what came as JSON pydantic should speak in JSON's words, not in Python's.
-_IN_JSON = {
-    "model_type": "Input should be an object",
-    "dict_type": "Input should be an object",
-    "list_type": "Input should be a valid array",
+# Our sentence for each error type of pydantic's that a request can raise. Its own sentences are
+# about Python. The values in braces are the error's context. A test fails on a type that is missing
+# here, and on one that no request raises.
+SENTENCES = {
+    "bool_type": "Must be true or false.",
+    "dict_type": "Must be an object.",
+    "enum": "Must be one of {expected}.",
+    "extra_forbidden": "Unknown field.",
+    "greater_than_equal": "Must be at least {ge}.",
+    "int_parsing_size": "The number has too many digits.",
+    "int_type": "Must be a whole number.",
+    "less_than_equal": "Must be at most {le}.",
+    "list_type": "Must be an array.",
+    "missing": "Required.",
+    "model_type": "Must be an object.",
+    "string_too_long": "Too long: the maximum is {max_length} characters.",
+    "string_too_short": "Too short: the minimum is {min_length} characters.",
+    "string_type": "Must be a string.",
+    "too_long": "Too many items: the maximum is {max_length}.",
+    "too_short": "Too few items: the minimum is {min_length}.",
 }
+
+_NOT_A_FIELD = ("", "[key]")  # in pydantic's path: an empty key; the key of a dict, not its value
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _digits(text: str) -> str:
-    """pydantic would also take "+5", "1_0", " 5" and "5.0"."""
+    """pydantic would also accept "+5", "1_0", " 5" and "5.0"."""
     if not re.fullmatch(r"0|[1-9][0-9]*", text):
-        raise PydanticCustomError("int_parsing", "Give a whole number in digits.")
+        raise PydanticCustomError("int_parsing", "Must be a whole number in digits.")
     return text
 
 
@@ -36,72 +51,76 @@ def _digits(text: str) -> str:
 Digits = Annotated[int, BeforeValidator(_digits)]
 
 
-def checked(
+def validate(
     model: type[_Model], value: Mapping[str, Any], context: dict[str, Any] | None = None
 ) -> _Model:
     """Raises InvalidRequest naming every wrong field.
 
-    Never `model_validate_json`: from JSON text pydantic 2.13 takes a field that has an alias by
-    its name in Python too, says nothing and drops what came with it.
+    Never use `model_validate_json` here. Given JSON text, pydantic 2.13 also accepts a field with
+    an alias by its Python name, and silently drops the value.
     """
     try:
         return model.model_validate(value, context=context)
-    except ValidationError as invalid:
-        raise _named(invalid) from None
+    except ValidationError as error:
+        raise _invalid_request(error) from None
 
 
 def text_of(body: bytes, limit: int) -> str:
-    """Raises BodyTooLarge over `limit` bytes, and BodyNotUtf8.
+    """The body as text. Raises BodyTooLarge over `limit` bytes, and BodyNotUtf8.
 
-    What the gateway takes for text by its Content-Type it hands over as a string, in which U+FFFD
-    may stand for bytes that were no UTF-8. Nobody can tell whether it was sent, so it is refused.
+    The gateway passes a body with a textual Content-Type as a string, in which U+FFFD may replace
+    bytes that are not UTF-8. A U+FFFD that the client sent looks the same, so both are refused.
     """
     if len(body) > limit:
-        raise BodyTooLarge(f"The body may be {limit} bytes at most.")
+        raise BodyTooLarge(f"The maximum is {limit} bytes.")
     try:
         text = body.decode()
-    except UnicodeDecodeError as wrong:
-        raise BodyNotUtf8(f"Send UTF-8: byte {wrong.start + 1} is none.") from None
-    if _REPLACED in text:
+    except UnicodeDecodeError as error:
+        raise BodyNotUtf8(f"Invalid UTF-8 at byte {error.start + 1}.") from None
+    if _REPLACEMENT in text:
         raise BodyNotUtf8(
-            f"Character {text.index(_REPLACED) + 1} is U+FFFD, which stands for what is no UTF-8."
-            " If you mean it, escape it."
+            f"Character {text.index(_REPLACEMENT) + 1} is U+FFFD, which may replace bytes that are"
+            " not UTF-8. If you mean U+FFFD itself, escape it."
         )
     return text
 
 
 def json_object(text: str, hint: str) -> dict[str, Any]:
-    """The object that the text is. The hint says what object is wanted.
+    """The JSON object in `text`. `hint` tells the client which object is expected.
 
-    Raises BodyNotJson, and InvalidRequest for a field that is in it twice.
+    Raises BodyNotJson, and InvalidRequest for repeated fields.
     """
     if not text.strip():
-        raise BodyNotJson(f"It is empty. {hint}")
+        raise BodyNotJson(f"The body is empty. {hint}")
     try:
         value = json.loads(text, object_pairs_hook=_Object)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
-        refuse_repeated(_repeated(value))
-    except json.JSONDecodeError as wrong:
-        where = f"line {wrong.lineno}, column {wrong.colno}"
-        raise BodyNotJson(f"It is no JSON from {where} on. {hint}") from None
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a surrogate pair
+        refuse_repeated(_repeated_paths(value))
+    except json.JSONDecodeError as error:
+        raise BodyNotJson(
+            f"Invalid JSON at line {error.lineno}, column {error.colno}. {hint}"
+        ) from None
     except UnicodeEncodeError:
-        raise BodyNotJson(f"Half of a surrogate pair is in it. {hint}") from None
+        raise BodyNotJson(f"The body contains half a surrogate pair. {hint}") from None
     except (ValueError, RecursionError):
-        raise BodyNotJson(f"It is nested too deep, or a number is too long. {hint}") from None
+        raise BodyNotJson(
+            f"The body is nested too deeply or has a number that is too long. {hint}"
+        ) from None
     if not isinstance(value, dict):
-        raise BodyNotJson(f"It is JSON, but not an object. {hint}")
+        raise BodyNotJson(f"The body is JSON but not an object. {hint}")
     return value
 
 
 class _Object(dict[str, Any]):
-    """`repeated` names the fields that were sent more than once; the last one is kept."""
+    """Keeps the last value of a repeated field; `repeated` names such fields."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.repeated = repeated(name for name, _ in pairs)
+        self.repeated = repeated_names(name for name, _ in pairs)
 
 
-def repeated(names: Iterable[str]) -> list[str]:
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once."""
     return [name for name, times in Counter(names).items() if times > 1]
 
 
@@ -111,7 +130,7 @@ def refuse_repeated(fields: Iterable[str]) -> None:
         {
             "field": field,
             "code": "repeated_field",
-            "message": "Send it once: of a field sent twice nobody knows which is meant.",
+            "message": "Send this field once: two values are ambiguous.",
         }
         for field in fields
     ]
@@ -119,24 +138,31 @@ def refuse_repeated(fields: Iterable[str]) -> None:
         raise InvalidRequest(errors)
 
 
-def _repeated(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Where they are: a path such as leg_A.to."""
+def _repeated_paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The path of each repeated field, such as leg_A.to."""
     if isinstance(value, _Object):
         yield from (".".join((*path, name)) for name in value.repeated)
         for name, part in value.items():
-            yield from _repeated(part, (*path, name))
+            yield from _repeated_paths(part, (*path, name))
     elif isinstance(value, list):
-        for place, part in enumerate(value):
-            yield from _repeated(part, (*path, str(place)))
+        for index, part in enumerate(value):
+            yield from _repeated_paths(part, (*path, str(index)))
 
 
-def _named(invalid: ValidationError) -> InvalidRequest:
-    errors: list[dict[str, Any]] = [
-        {
-            "field": ".".join(str(part) for part in error["loc"] if part not in _NO_FIELD),
-            "code": error["type"],
-            "message": _IN_JSON.get(error["type"], error["msg"]),
-        }
-        for error in invalid.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return InvalidRequest(errors)
+def _invalid_request(invalid: ValidationError) -> InvalidRequest:
+    return InvalidRequest(
+        [
+            {
+                "field": ".".join(str(part) for part in error["loc"] if part not in _NOT_A_FIELD),
+                "code": error["type"],
+                "message": _sentence(error),
+            }
+            for error in invalid.errors(include_url=False, include_input=False)
+        ]
+    )
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Errors that are not in the table are our validators' own, with their own sentences."""
+    template = SENTENCES.get(error["type"])
+    return template.format(**error.get("ctx", {})) if template else error["msg"]

@@ -1,4 +1,4 @@
-"""What a client may send, and how it is told what is wrong."""
+"""Which requests are accepted, and how an error names the wrong field."""
 
 import itertools
 import json
@@ -17,6 +17,7 @@ SEED = {
     "leg_A": {"to": "1000123", "from": "1000125"},
     "leg_B": {"to": "1000125", "from": "1000123"},
 }
+TOO_DEEP = "The body is nested too deeply or has a number that is too long."
 NUMBERS = {"leg_A": {"to": "+14155550123"}, "leg_B": {"to": "+442079460000"}}
 
 
@@ -32,14 +33,14 @@ def errors_of(body, sip_domain="pbx.example.com"):
 
 
 def test_the_smallest_request_is_two_addresses():
-    asked = parsed(NUMBERS)
-    assert (asked.leg_a.to, asked.leg_b.to) == ("+14155550123", "+442079460000")
-    assert asked.order is Order.SEQUENTIAL
-    assert asked.leg_a.caller_id is None
+    request = parsed(NUMBERS)
+    assert (request.leg_a.to, request.leg_b.to) == ("+14155550123", "+442079460000")
+    assert request.order is Order.SEQUENTIAL
+    assert request.leg_a.caller_id is None
 
 
-def test_everything_can_be_said():
-    asked = parsed(
+def test_every_field_is_accepted():
+    request = parsed(
         {
             "leg_A": {"to": "sip:alice@pbx.example.com:5060", "ring_timeout_seconds": 5},
             "leg_B": {"to": "+14155550123", "from": "+14155550199", "ring_timeout_seconds": 600},
@@ -48,8 +49,8 @@ def test_everything_can_be_said():
             "metadata": {"ticket": "42"},
         }
     )
-    assert asked.order is Order.SIMULTANEOUS
-    assert asked.metadata == {"ticket": "42"}
+    assert request.order is Order.SIMULTANEOUS
+    assert request.metadata == {"ticket": "42"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_everything_can_be_said():
         "",
     ],
 )
-def test_what_cannot_be_called_is_not_an_address(to):
+def test_an_address_that_cannot_be_called_is_refused(to):
     assert errors_of({**NUMBERS, "leg_A": {"to": to}}) == {"leg_A.to": "invalid_address"}
 
 
@@ -105,7 +106,7 @@ def test_emergency_numbers_are_never_called_back(to):
 
 
 @pytest.mark.parametrize("caller_id", ["911", "112", "+1911", "sip:911@pbx.example.com"])
-def test_an_emergency_number_is_no_caller_id_either(caller_id):
+def test_an_emergency_number_is_refused_as_a_caller_id(caller_id):
     leg = {"to": "+14155550123", "from": caller_id}
     assert errors_of({**NUMBERS, "leg_A": leg}) == {"leg_A.from": "emergency_number"}
 
@@ -127,6 +128,18 @@ def test_an_extension_needs_a_domain_to_ring_at():
 def test_a_caller_id_may_be_an_extension_without_a_domain():
     body = {"leg_A": {"to": "+14155550123", "from": "1000125"}, "leg_B": {"to": "+14155550124"}}
     assert parsed(body, sip_domain="").leg_a.caller_id == "1000125"
+
+
+def test_the_error_of_one_party_in_both_legs_names_both_fields():
+    with pytest.raises(InvalidRequest) as refused:
+        parsed({"leg_A": {"to": "1000123"}, "leg_B": {"to": "sip:1000123@pbx.example.com"}})
+    assert refused.value.members["errors"] == [
+        {
+            "field": "",
+            "code": "same_party",
+            "message": "leg_A.to and leg_B.to are the same party. A callback joins two.",
+        }
+    ]
 
 
 def test_a_callback_joins_two_parties():
@@ -194,39 +207,39 @@ def test_metadata_is_strings_of_a_kilobyte_at_most_however_it_is_written():
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "It is empty."),
-        (b" \n", "It is empty."),
-        (b"{", "It is no JSON from line 1, column 2 on."),
-        (b"leg_A=1000123", "It is no JSON from line 1, column 1 on."),
-        ('{\n "é": 1,\n "ü": x}'.encode(), "It is no JSON from line 3, column 7 on."),
-        (b"\xef\xbb\xbf{}", "It is no JSON from line 1, column 1 on."),
-        (b"[]", "It is JSON, but not an object."),
-        (b"7", "It is JSON, but not an object."),
-        (b'"x"', "It is JSON, but not an object."),
-        (b"null", "It is JSON, but not an object."),
-        (b"[" * 9000, "It is nested too deep, or a number is too long."),
-        (b'{"a":' * 2700 + b"1" + b"}" * 2700, "It is nested too deep, or a number is too long."),
-        (b'{"leg_A": ' + b"1" * 5000 + b"}", "It is nested too deep, or a number is too long."),
-        (rb'{"metadata": {"k": "\ud83d"}}', "Half of a surrogate pair is in it."),
-        (rb'{"\ude00": 1}', "Half of a surrogate pair is in it."),
+        (b"", "The body is empty."),
+        (b" \n", "The body is empty."),
+        (b"{", "Invalid JSON at line 1, column 2."),
+        (b"leg_A=1000123", "Invalid JSON at line 1, column 1."),
+        ('{\n "é": 1,\n "ü": x}'.encode(), "Invalid JSON at line 3, column 7."),
+        (b"\xef\xbb\xbf{}", "Invalid JSON at line 1, column 1."),
+        (b"[]", "The body is JSON but not an object."),
+        (b"7", "The body is JSON but not an object."),
+        (b'"x"', "The body is JSON but not an object."),
+        (b"null", "The body is JSON but not an object."),
+        (b"[" * 9000, TOO_DEEP),
+        (b'{"a":' * 2700 + b"1" + b"}" * 2700, TOO_DEEP),
+        (b'{"leg_A": ' + b"1" * 5000 + b"}", TOO_DEEP),
+        (rb'{"metadata": {"k": "\ud83d"}}', "The body contains half a surrogate pair."),
+        (rb'{"\ude00": 1}', "The body contains half a surrogate pair."),
     ],
 )
-def test_what_is_not_a_json_object_is_told_so_and_where(body, why):
+def test_a_body_that_is_not_a_json_object_is_refused_with_the_place_of_the_error(body, why):
     with pytest.raises(BodyNotJson) as refused:
         parsed(body)
     assert refused.value.detail == f"{why} Send a JSON object with leg_A and leg_B."
 
 
-def test_a_character_that_may_stand_for_no_utf_8_can_be_escaped():
-    asked = {**NUMBERS, "metadata": {"k": "\ufffd"}}
-    assert parsed(json.dumps(asked).encode()).metadata == {"k": "\ufffd"}
+def test_a_replacement_character_must_be_escaped():
+    sent = {**NUMBERS, "metadata": {"k": "\ufffd"}}
+    assert parsed(json.dumps(sent).encode()).metadata == {"k": "\ufffd"}
     with pytest.raises(BodyNotUtf8, match=r"Character \d+ "):
-        parsed(json.dumps(asked, ensure_ascii=False).encode())
-    with pytest.raises(BodyNotUtf8, match="byte 8 "):
+        parsed(json.dumps(sent, ensure_ascii=False).encode())
+    with pytest.raises(BodyNotUtf8, match=r"at byte 8\."):
         parsed(b'{"k": "\xe9"}')
 
 
-def test_a_body_over_16_kilobytes_is_not_even_read():
+def test_a_body_over_16_kilobytes_is_refused_unread():
     with pytest.raises(BodyTooLarge):
         parsed(b" " * (16 * 1024 + 1))
 
@@ -234,9 +247,9 @@ def test_a_body_over_16_kilobytes_is_not_even_read():
 def test_a_whole_number_may_be_written_with_a_decimal_point():
     """JSON has one kind of number, and some clients write every one of them like this."""
     leg = {"to": "+14155550123", "ring_timeout_seconds": 45.0}
-    asked = parsed({**NUMBERS, "leg_A": leg, "max_duration_seconds": 90.0})
-    assert (asked.leg_a.ring_timeout_seconds, asked.max_duration_seconds) == (45, 90)
-    assert isinstance(asked.leg_a.ring_timeout_seconds, int)
+    request = parsed({**NUMBERS, "leg_A": leg, "max_duration_seconds": 90.0})
+    assert (request.leg_a.ring_timeout_seconds, request.max_duration_seconds) == (45, 90)
+    assert isinstance(request.leg_a.ring_timeout_seconds, int)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +263,7 @@ def test_a_whole_number_may_be_written_with_a_decimal_point():
         "2026-11-24T12:00:00 Z",
     ],
 )
-def test_a_time_that_there_is_not_is_told_by_the_code_for_times(text):
+def test_a_time_that_does_not_exist_has_the_code_invalid_time(text):
     with pytest.raises(InvalidRequest) as refused:
         schema.parse_list({"created_before": text})
     assert [error["code"] for error in refused.value.members["errors"]] == ["invalid_time"]
@@ -272,9 +285,9 @@ def test_times_are_rfc_3339(text):
     )
 
 
-def test_the_outcomes_that_can_be_asked_for_are_those_that_there_are():
+def test_the_outcomes_to_filter_by_are_the_outcomes_that_occur():
     plain = callback()
-    there_are = set()
+    occurring = set()
     for reason, a, b, connected in itertools.product(
         (None, *CloseReason), LegOutcome, LegOutcome, (None, at(1))
     ):
@@ -285,9 +298,9 @@ def test_the_outcomes_that_can_be_asked_for_are_those_that_there_are():
             leg_a=replace(plain.leg_a, status=LegStatus.ENDED, outcome=a, ended_at=at(2)),
             leg_b=replace(plain.leg_b, status=LegStatus.ENDED, outcome=b, ended_at=at(2)),
         )
-        there_are.add(outcomes.decide_outcome(over)[0])
-    assert there_are == set(schema.OUTCOMES)
-    for outcome in there_are:
+        occurring.add(outcomes.decide_outcome(over)[0])
+    assert occurring == set(schema.OUTCOMES)
+    for outcome in occurring:
         assert schema.parse_list({"outcome": outcome}).outcome == outcome
 
 

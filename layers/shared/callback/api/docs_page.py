@@ -1,4 +1,4 @@
-"""The API's document as one HTML page: no script, nothing fetched, everything escaped."""
+"""The OpenAPI document as one HTML page: no script, no requests, everything escaped."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-# On a narrow screen a row is a block, and each cell a line of it that says which column it is.
+# On a narrow screen a row is a block. Each of its cells is a line that names its column.
 _STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 body { overflow-wrap: break-word; }
@@ -31,8 +31,8 @@ pre { background: #f2f2f2; padding: .6rem; white-space: pre-wrap; }
 """
 
 
-def of(document: Schema) -> str:
-    """The page for an OpenAPI document as `openapi.of` makes it."""
+def render_page(document: Schema) -> str:
+    """The page for an OpenAPI document from `openapi.build_document`."""
     info = document["info"]
     schemas = [_schema(*pair) for pair in document["components"]["schemas"].items()]
     return "\n".join(
@@ -42,8 +42,8 @@ def of(document: Schema) -> str:
             f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head>\n<body>",
             f"<h1>{escape(info['title'])}</h1>",
             *(f"<p>{_text(text)}</p>" for text in info["description"].split("\n\n")),
-            f"<p>At {_code(document['servers'][0]['url'])};",
-            'for programs: <a href="openapi.json">openapi.json</a>.</p>',
+            f"<p>Base URL: {_code(document['servers'][0]['url'])}.",
+            'OpenAPI document: <a href="openapi.json">openapi.json</a>.</p>',
             _contents(document),
             _authentication(document),
             *(_operation(*each) for each in _operations(document)),
@@ -55,9 +55,9 @@ def of(document: Schema) -> str:
 
 
 def _operations(document: Schema) -> Iterator[tuple[str, Schema, list[Schema]]]:
-    """(what it is called, the operation, its path's parameters); last what clients are sent."""
-    sent = [("to your endpoint", item) for item in document["webhooks"].values()]
-    for path, item in [*document["paths"].items(), *sent]:
+    """(its name, the operation, its path's parameters). The webhooks come last."""
+    webhooks = [("to your endpoint", item) for item in document["webhooks"].values()]
+    for path, item in [*document["paths"].items(), *webhooks]:
         for method, operation in item.items():
             if method != "parameters":
                 yield f"{method.upper()} {path}", operation, item.get("parameters", [])
@@ -78,8 +78,8 @@ def _contents(document: Schema) -> str:
 
 _AUTHENTICATION = "How to send your key"
 
-# By the scheme (RFC 9110, 11.1): what the header says, and how curl is told to say it.
-_SENT: dict[str, tuple[str, str]] = {
+# For each scheme (RFC 9110, 11.1): the header, and the arguments that make curl send it.
+_KEY_FORMS: dict[str, tuple[str, str]] = {
     "bearer": (
         "Authorization: Bearer <key id>.<secret>",
         "-H 'Authorization: Bearer <key id>.<secret>'",
@@ -92,16 +92,21 @@ _SENT: dict[str, tuple[str, str]] = {
 
 
 def _authentication(document: Schema) -> str:
-    ways = document["components"]["securitySchemes"].values()
-    rows = ([_code(_SENT[way["scheme"]][0]), _text(way["description"])] for way in ways)
-    url = document["servers"][0]["url"] + next(iter(document["paths"]))
-    commands = (f"curl {_SENT[way['scheme']][1]} {url}" for way in ways)
+    schemes = document["components"]["securitySchemes"].values()
+    rows = ([_code(_KEY_FORMS[each["scheme"]][0]), _text(each["description"])] for each in schemes)
+    path, item = next(iter(document["paths"].items()))
+    url = document["servers"][0]["url"] + path
+    commands = (f"curl {_KEY_FORMS[each['scheme']][1]} {url}" for each in schemes)
+    # Those of the first GET: no rule but the key's forbids it anything.
+    responses = {status: item["get"]["responses"][status] for status in ("401", "403")}
     return "\n".join(
         [
             f'<h2 id="authentication">{_AUTHENTICATION}</h2>',
-            "<p>In whichever of these headers your client likes better:</p>",
+            "<p>Send your API key in one of these headers:</p>",
             _table(("header", ""), rows),
             f"<pre>{escape(chr(10).join(commands))}</pre>",
+            "<p>Responses that concern the key:</p>",
+            _responses(responses),
         ]
     )
 
@@ -118,21 +123,25 @@ def _operation(name: str, operation: Schema, shared: list[Schema]) -> str:
         for kind, content in operation["requestBody"]["content"].items():
             parts.append(f"<p>Body, {_code(kind)}: {_type(content['schema'])}</p>")
             parts.append(f"<pre>{escape(json.dumps(content['example'], indent=2))}</pre>")
-    parts.append(_table(("answer", "means", "body", "headers"), _answers(operation["responses"])))
+    parts.append(_responses(operation["responses"]))
     return "\n".join(parts)
 
 
 def _parameter(parameter: Schema) -> list[str]:
-    needed = "Required. " if parameter["required"] else ""
+    required = "Required. " if parameter["required"] else ""
     return [
         _code(parameter["name"]),
         escape(parameter["in"]),
         _type(parameter["schema"]),
-        _text(needed + parameter.get("description", "")),
+        _text(required + parameter.get("description", "")),
     ]
 
 
-def _answers(responses: Schema) -> Iterable[list[str]]:
+def _responses(responses: Schema) -> str:
+    return _table(("status", "meaning", "body", "headers"), _response_rows(responses))
+
+
+def _response_rows(responses: Schema) -> Iterable[list[str]]:
     for status, response in sorted(responses.items()):
         bodies = [
             f"{_code(kind)}: {_type(content['schema'])}"
@@ -161,7 +170,7 @@ def _schema(name: str, schema: Schema) -> str:
 
 
 def _type(schema: Schema) -> str:
-    """A schema in a few words, with links to those that have a place of their own."""
+    """A schema in a few words, with links to named schemas."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         words = f'<a href="#{escape(name)}">{escape(name)}</a>'
@@ -195,7 +204,7 @@ _LIMITS = {
 
 
 def _table(head: tuple[str, ...], rows: Iterable[list[str]]) -> str:
-    """Cells are HTML already."""
+    """The cells are HTML already."""
     return "\n".join(
         [
             f"<table><tr>{''.join(f'<th>{column}</th>' for column in head)}</tr>",
@@ -210,9 +219,9 @@ def _cell(column: str, cell: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Words of the document: what stands in backticks is code."""
+    """A text of the document as HTML. Text in backticks becomes code."""
     parts = re.split("`([^`]+)`", text)
-    return "".join(_code(part) if at % 2 else escape(part) for at, part in enumerate(parts))
+    return "".join(_code(part) if index % 2 else escape(part) for index, part in enumerate(parts))
 
 
 def _code(text: str) -> str:

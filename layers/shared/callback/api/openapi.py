@@ -1,12 +1,12 @@
-"""The client API as an OpenAPI 3.1 document, made from what the code itself goes by.
+"""The client API as an OpenAPI 3.1 document.
 
-Requests are the models of `schema`, refusals the classes of `errors`; only the record is
-described here a second time, and tests compare it with what is answered.
+Request schemas come from the models in `schema`, the record from the types in `record`, refusals
+from the classes in `errors`.
 """
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors
@@ -18,11 +18,11 @@ from callback.lifecycle.models import (
     LegOutcome,
     LegStatus,
     Order,
-    Source,
     Step,
 )
 from callback.numbering.number_types import NumberType
 from callback.requests import idempotency
+from callback.requests.record import CallbackView
 from callback.requests.schema import (
     CallbackRequest,
     CreateQuery,
@@ -37,19 +37,24 @@ from callback.webhooks.schema import EndpointRequest, FailedRequest, Selection
 Schema = dict[str, Any]
 
 _ABOUT = """\
-Calls two parties one after the other and joins them in one conversation.
+Calls two parties and joins them in one conversation.
 
-Every request carries an API key. One with the scope `callbacks:read` may read, with \
-`callbacks:write` do everything else but erase, and with `callbacks:erase` erase a number and read \
-what came of it.
+Every request carries an API key. A key has scopes: `callbacks:read` permits every GET, \
+`callbacks:write` every other request except an erasure, and `callbacks:erase` requesting and \
+reading erasures.
 
-Times are RFC 3339 UTC, durations whole seconds, and what is not known yet is null. Fields and \
-parameters that are not described are refused. Every refusal is problem+json (RFC 9457) with a \
-stable `code`; what the gateway refuses before it reaches us is a JSON object with a `message`."""
+Without an `Authorization` header the gateway answers 401 and `{"message": "Unauthorized"}`. If \
+the key is unknown, wrong, revoked or malformed, it answers 403 and `{"message": "Forbidden"}`. \
+If a valid key lacks the scope, the response is 403 with the code `scope_missing`, and `scope` \
+names the scope.
+
+Times are RFC 3339 in UTC. Durations are whole seconds. A value that is not yet known is null. \
+Unknown fields and parameters are refused. Every refusal is problem+json (RFC 9457) with a stable \
+`code`; the gateway's own responses are a JSON object with a `message` and no `code`."""
 
 
-def of(public_url: str, *, key_required: bool) -> Schema:
-    """The document of a deployment at `public_url` that does or does not ask for a key."""
+def build_document(public_url: str, *, key_required: bool) -> Schema:
+    """The document of the deployment at `public_url`. `key_required`: of an Idempotency-Key."""
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -74,26 +79,29 @@ def of(public_url: str, *, key_required: bool) -> Schema:
         "webhooks": {"event": {"post": _event()}},
         "components": {
             "securitySchemes": _SECURITY_SCHEMES,
-            "schemas": {**_request_schemas(), **_RECORD_SCHEMAS, **_problem_schemas()},
+            "schemas": {
+                **_request_schemas(),
+                **_record_schemas(),
+                **_RESPONSE_SCHEMAS,
+                **_problem_schemas(),
+            },
         },
     }
 
 
-# A key has scopes: GET needs one, erasing another (which reads erasures too), everything else the
-# third; see `http.tenant`.
+# `http.tenant` decides which scope a route needs.
 _SECURITY_SCHEMES: Schema = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "<key id>.<secret>",
-        "description": "An API key: its id, a dot and its secret (RFC 6750).",
+        "description": "The API key: its id, a dot and its secret (RFC 6750).",
     },
     "basic": {
         "type": "http",
         "scheme": "basic",
         "description": (
-            "The same key: its id as the user, its secret as the password, together in base64"
-            " (RFC 7617)."
+            "The same key: its id as the user and its secret as the password, in base64 (RFC 7617)."
         ),
     },
 }
@@ -103,12 +111,12 @@ _SECURITY_SCHEMES: Schema = {
 def _create(key_required: bool) -> Schema:
     return {
         "operationId": "createCallback",
-        "summary": "Call two parties and join them",
+        "summary": "Create a callback",
         "description": (
-            "Emergency numbers are refused, also as an extension or the user of a sip: address."
-            " With an Idempotency-Key a repetition gets the first answer, byte for byte, for 24"
-            " hours. Before anything is stored or spent the callback is held against what your"
-            " tenant may do; a refusal names the `leg` that it is about."
+            "Calls two parties and joins them. Your tenant's admission rules are applied before"
+            " anything is stored or dialed. A refusal names the `leg` that it concerns. Emergency"
+            " numbers are refused, also as an extension or the user of a sip: address. With an"
+            " Idempotency-Key every repetition gets the first response for 24 hours, byte for byte."
         ),
         "parameters": [
             *_query(CreateQuery),
@@ -117,7 +125,7 @@ def _create(key_required: bool) -> Schema:
                 "in": "header",
                 "required": key_required,
                 "description": (
-                    "A UUID will do; bare or in double quotes. Your tenant may have to send one."
+                    "A UUID, for example, bare or in double quotes. Your policy may require it."
                 ),
                 "schema": {"type": "string", "pattern": f"^({idempotency.KEY_PATTERN})$"},
             },
@@ -136,15 +144,15 @@ def _create(key_required: bool) -> Schema:
         },
         "responses": {
             "200": {
-                "description": "With `dry_run`: what would happen. Nothing was done.",
+                "description": "With `dry_run`: what would happen. Nothing was stored or dialed.",
                 "headers": _RATES,
                 "content": _json("Rehearsal"),
             },
             "202": {
-                "description": "Accepted: the record as it stands.",
+                "description": "Accepted. The current record.",
                 "headers": {
-                    "Location": _header("Where the record is.", required=True),
-                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    "Location": _header("The record's path.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this is a repeated response."),
                     **_RATES,
                 },
                 "content": _json("Callback"),
@@ -157,33 +165,39 @@ def _create(key_required: bool) -> Schema:
                 errors.InvalidIdempotencyKey,
                 errors.IdempotencyKeyMissing,
             ),
-            **_of_creating(),
+            **_creation_refusals(),
         },
     }
 
 
-def _of_creating() -> Schema:
-    """Refusals of whatever asks for a callback."""
+def _creation_refusals() -> Schema:
+    """The refusals of every operation that creates a callback."""
     return {
         "409": _refusal(errors.CallbackInProgress, errors.RequestInProgress),
         "413": _refusal(errors.BodyTooLarge, by_gateway=True),
         "422": _refusal(errors.IdempotencyKeyReused, errors.CarrierRejected),
         "503": _refusal(errors.StoreContended, errors.CallingStopped, by_gateway=True),
         **_BY_GATEWAY,
-        "403": _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True),
+        "403": _forbidden(),
         "429": _refusal(*_TOO_MANY, by_gateway=True),
     }
+
+
+def _forbidden() -> Schema:
+    response = _refusal(errors.ScopeMissing, *_FORBIDDEN, by_gateway=True)
+    codes = ", ".join(f"`{error.code}`" for error in _FORBIDDEN)
+    return response | {"description": f"{_KEY_REFUSED} Or an admission rule refuses: {codes}."}
 
 
 def _packet() -> Schema:
     schema = {"schema": _ref("PacketRequest"), "example": {"a": "1000123", "b": "1000125"}}
     return {
         "operationId": "sendPacket",
-        "summary": "The same for small devices: two parties in, an id out",
+        "summary": "Create a callback with a small packet",
         "description": (
-            "A form or a JSON object, whatever Content-Type says. The leading + of a number may"
-            " stand in a form as it is. With an `id` a repetition gets the first answer for 24"
-            " hours."
+            "For small devices: two parties in, an id out. The body is a form or a JSON object,"
+            " whatever Content-Type says. In a form the leading + of a number need not be escaped."
+            " With an `id` every repetition gets the first response for 24 hours."
         ),
         "requestBody": {
             "required": True,
@@ -196,8 +210,8 @@ def _packet() -> Schema:
             "202": {
                 "description": "Accepted.",
                 "headers": {
-                    "Location": _header("Where the record is.", required=True),
-                    "Idempotent-Replayed": _header("`true`: this answer was given before."),
+                    "Location": _header("The record's path.", required=True),
+                    "Idempotent-Replayed": _header("`true`: this is a repeated response."),
                     **_RATES,
                 },
                 "content": _json("Accepted"),
@@ -209,7 +223,7 @@ def _packet() -> Schema:
                 errors.BodyNotUtf8,
                 errors.IdempotencyKeyMissing,
             ),
-            **_of_creating(),
+            **_creation_refusals(),
         },
     }
 
@@ -217,7 +231,7 @@ def _packet() -> Schema:
 def _list() -> Schema:
     return {
         "operationId": "listCallbacks",
-        "summary": "Callbacks, newest first",
+        "summary": "List callbacks, newest first",
         "parameters": _query(ListRequest),
         "responses": {
             "200": {"description": "One page.", "content": _json("CallbackPage")},
@@ -231,9 +245,9 @@ def _list() -> Schema:
 def _read() -> Schema:
     return {
         "operationId": "readCallback",
-        "summary": "One callback",
+        "summary": "Read a callback",
         "responses": {
-            "200": {"description": "The record as it stands.", "content": _json("Callback")},
+            "200": {"description": "The current record.", "content": _json("Callback")},
             **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "503": _refusal(by_gateway=True),
@@ -245,13 +259,13 @@ def _read() -> Schema:
 def _cancel() -> Schema:
     return {
         "operationId": "cancelCallback",
-        "summary": "Cancel a callback, whatever state it is in",
+        "summary": "Cancel a callback",
         "description": (
-            "A planned leg is never dialed, a ringing one stops ringing, a live one is hung up."
-            " Canceling twice is fine. The record stays."
+            "In any state. A planned leg is never dialed, a ringing leg stops ringing, a live leg"
+            " is hung up. Canceling twice is harmless. The record is kept."
         ),
         "responses": {
-            "202": {"description": "The record as it stands.", "content": _json("Callback")},
+            "202": {"description": "The current record.", "content": _json("Callback")},
             **_PARAMETERS,
             "404": _refusal(errors.CallbackNotFound),
             "409": _refusal(errors.CallbackEnded),
@@ -269,10 +283,11 @@ def _webhook_paths() -> Schema:
         "/voice/webhook/endpoint": {
             "put": {
                 "operationId": "putWebhookEndpoint",
-                "summary": "Set where you are told of your callbacks",
+                "summary": "Set the webhook endpoint",
                 "description": (
-                    "The secret that signs is shown when the endpoint is new, and when it is"
-                    " rotated, and never again. An endpoint that was disabled is told again."
+                    "The endpoint receives the events of your callbacks. The signing secret is"
+                    " shown only when the endpoint is new and when the secret is rotated. A"
+                    " disabled endpoint is enabled again."
                 ),
                 "requestBody": {
                     "required": True,
@@ -287,9 +302,12 @@ def _webhook_paths() -> Schema:
                     },
                 },
                 "responses": {
-                    "200": {"description": "Changed.", "content": _json("Endpoint")},
+                    "200": {
+                        "description": "Changed. Without the secret.",
+                        "content": _json("Endpoint"),
+                    },
                     "201": {
-                        "description": "New, with its secret.",
+                        "description": "Created. Contains the secret.",
                         "content": _json("EndpointWithSecret"),
                     },
                     "400": _refusal(errors.InvalidRequest, errors.BodyNotJson, errors.BodyNotUtf8),
@@ -300,9 +318,9 @@ def _webhook_paths() -> Schema:
             },
             "get": {
                 "operationId": "readWebhookEndpoint",
-                "summary": "Where you are told",
+                "summary": "Read the webhook endpoint",
                 "responses": {
-                    "200": {"description": "Without its secret.", "content": _json("Endpoint")},
+                    "200": {"description": "Without the secret.", "content": _json("Endpoint")},
                     **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
@@ -310,10 +328,10 @@ def _webhook_paths() -> Schema:
             },
             "delete": {
                 "operationId": "removeWebhookEndpoint",
-                "summary": "Be told nothing any more",
-                "description": "What is still to be delivered fails.",
+                "summary": "Delete the webhook endpoint",
+                "description": "Pending deliveries fail.",
                 "responses": {
-                    "204": {"description": "Removed, with its secret.", "content": {}},
+                    "204": {"description": "Deleted, with its secret.", "content": {}},
                     **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
@@ -323,14 +341,15 @@ def _webhook_paths() -> Schema:
         "/voice/webhook/endpoint/rotate": {
             "post": {
                 "operationId": "rotateWebhookSecret",
-                "summary": "A new secret",
+                "summary": "Rotate the webhook secret",
                 "description": (
-                    "For 24 hours the one before it signs as well, and so does every one that was"
-                    " rotated meanwhile, five at most: who did not get the answer may ask again."
+                    "Returns a new secret. For 24 hours the previous secret also signs, and so does"
+                    " every secret rotated in that time, at most five. After a lost response you"
+                    " may therefore repeat the request."
                 ),
                 "responses": {
                     "200": {
-                        "description": "With the new secret.",
+                        "description": "Contains the new secret.",
                         "content": _json("EndpointWithSecret"),
                     },
                     **_PARAMETERS,
@@ -344,9 +363,9 @@ def _webhook_paths() -> Schema:
         "/voice/webhook/endpoint/test": {
             "post": {
                 "operationId": "testWebhookEndpoint",
-                "summary": "Send a sample event",
+                "summary": "Send a test event",
                 "responses": {
-                    "202": {"description": "On its way.", "content": _json("Delivery")},
+                    "202": {"description": "Queued.", "content": _json("Delivery")},
                     **_PARAMETERS,
                     "404": missing,
                     **by_gateway,
@@ -356,8 +375,8 @@ def _webhook_paths() -> Schema:
         "/voice/webhook/failed": {
             "get": {
                 "operationId": "listFailedDeliveries",
-                "summary": "Events that your endpoint took at none of their attempts",
-                "description": "The newest events first. They are kept for seven days.",
+                "summary": "List failed deliveries",
+                "description": "Every attempt has failed. Newest first, kept for seven days.",
                 "parameters": _query(FailedRequest),
                 "responses": {
                     "200": {"description": "One page.", "content": _json("FailedPage")},
@@ -372,15 +391,16 @@ def _webhook_paths() -> Schema:
                     "name": "delivery_id",
                     "in": "path",
                     "required": True,
-                    "description": "The `id` of one that is listed as failed.",
+                    "description": "The `id` of a failed delivery.",
                     "schema": {"type": "string", "minLength": 1},
                 }
             ],
             "post": {
                 "operationId": "replayDelivery",
-                "summary": "Send a failed event again, with all its attempts before it",
+                "summary": "Replay a failed delivery",
+                "description": "The event is sent again, with a full set of attempts.",
                 "responses": {
-                    "202": {"description": "On its way.", "content": _json("Delivery")},
+                    "202": {"description": "Queued.", "content": _json("Delivery")},
                     **_PARAMETERS,
                     "404": _refusal(errors.DeliveryNotFound),
                     "503": contended,
@@ -395,10 +415,11 @@ def _event() -> Schema:
     """What is sent to clients; see `events`."""
     return {
         "operationId": "receiveEvent",
-        "summary": "What your endpoint is told, signed as Standard Webhooks 1.0.0 says",
+        "summary": "Receive an event",
         "description": (
-            "At least once, and in no particular order: `sequence` counts a callback's events"
-            " without gaps. The header webhook-id is the same at every attempt."
+            "Your endpoint receives each event at least once, signed according to Standard Webhooks"
+            " 1.0.0. The order is not guaranteed. `sequence` numbers a callback's events without"
+            " gaps. The header webhook-id is the same at every attempt."
         ),
         "parameters": [
             {
@@ -409,9 +430,12 @@ def _event() -> Schema:
                 "schema": _TEXT,
             }
             for name, about in (
-                ("webhook-id", "Of the event; remember it to know a repetition."),
-                ("webhook-timestamp", "Seconds since 1970, of this attempt."),
-                ("webhook-signature", "One or, after a rotation, two: v1,<base64>."),
+                ("webhook-id", "The event's id. Use it to recognize repetitions."),
+                ("webhook-timestamp", "The time of this attempt, in seconds since 1970."),
+                (
+                    "webhook-signature",
+                    "v1,<base64>. After a rotation several, separated by spaces.",
+                ),
             )
         ],
         "requestBody": {
@@ -428,8 +452,11 @@ def _event() -> Schema:
             },
         },
         "responses": {
-            "2XX": {"description": "Taken. Anything else, a redirect too, is not.", "content": {}},
-            "410": {"description": "Your endpoint is disabled.", "content": {}},
+            "2XX": {
+                "description": "Delivered. Any other status, even a redirect, is a failure.",
+                "content": {},
+            },
+            "410": {"description": "Disables your endpoint.", "content": {}},
         },
     }
 
@@ -450,11 +477,11 @@ def _query(model: type[BaseModel]) -> list[Schema]:
 def _erase() -> Schema:
     return {
         "operationId": "eraseNumber",
-        "summary": "Forget a number",
+        "summary": "Erase a number",
         "description": (
-            "Every callback of yours until now in which it was called or shown is deleted, here and"
-            " at the carrier; a live one is canceled first. Needs the scope callbacks:erase. What"
-            " is asked for later is not touched."
+            "Deletes your callbacks so far in which the number was called or shown, here and at the"
+            " carrier. Live callbacks are canceled first. Later callbacks are not affected. Needs"
+            " the scope `callbacks:erase`."
         ),
         "requestBody": {
             "required": True,
@@ -467,8 +494,8 @@ def _erase() -> Schema:
         },
         "responses": {
             "202": {
-                "description": "Accepted: how far it is.",
-                "headers": {"Location": _header("Where that is told.", required=True)},
+                "description": "Accepted. The current progress.",
+                "headers": {"Location": _header("The erasure's path.", required=True)},
                 "content": _json("Erasure"),
                 "links": {
                     "readErasure": {
@@ -488,9 +515,9 @@ def _erase() -> Schema:
 def _list_erasures() -> Schema:
     return {
         "operationId": "listErasures",
-        "summary": "Every erasure that was asked for, newest first",
+        "summary": "List erasures, newest first",
         "responses": {
-            "200": {"description": "All of them.", "content": _json("Erasures")},
+            "200": {"description": "All erasures.", "content": _json("Erasures")},
             **_PARAMETERS,
             "503": _refusal(by_gateway=True),
             **_BY_GATEWAY,
@@ -501,9 +528,9 @@ def _list_erasures() -> Schema:
 def _read_erasure() -> Schema:
     return {
         "operationId": "readErasure",
-        "summary": "How far an erasure is",
+        "summary": "Read an erasure",
         "responses": {
-            "200": {"description": "How far it is.", "content": _json("Erasure")},
+            "200": {"description": "The current progress.", "content": _json("Erasure")},
             **_PARAMETERS,
             "404": _refusal(errors.ErasureNotFound),
             "503": _refusal(by_gateway=True),
@@ -517,7 +544,7 @@ def _id(name: str) -> Schema:
         "name": name,
         "in": "path",
         "required": True,
-        "description": "As it was told when it was accepted, and in the list.",
+        "description": "As in the response that accepted it, and in the list.",
         "schema": {"type": "string", "minLength": 1},
     }
 
@@ -536,8 +563,10 @@ def _header(description: str, *, required: bool = False) -> Schema:
 
 # draft-ietf-httpapi-ratelimit-headers-10
 _RATES = {
-    "RateLimit-Policy": _header('The tenant\'s rates, such as `"tenant-60";q=60;w=60`.'),
-    "RateLimit": _header('What is left of them, and for how many seconds: `"tenant-60";r=7;t=41`.'),
+    "RateLimit-Policy": _header('The tenant\'s rate limits, such as `"tenant-60";q=60;w=60`.'),
+    "RateLimit": _header(
+        'What is left of each, and the seconds until it resets: `"tenant-60";r=7;t=41`.'
+    ),
 }
 
 _LINKS = {
@@ -547,7 +576,6 @@ _LINKS = {
 
 
 # -------------------------------------------------------------------------------------- refusals
-# What an error has beyond `type`, `title`, `status`, `detail` and `code`.
 _FORBIDDEN: tuple[type[errors.CallbackError], ...] = (
     errors.EmergencyNumber,
     errors.NumberNotValid,
@@ -567,22 +595,23 @@ _TOO_MANY: tuple[type[errors.CallbackError], ...] = (
     errors.TooManyCallbacks,
     errors.TooManyAtOnce,
 )
-_LEG: Schema = {"leg": {"enum": ["A", "B"], "description": "Whom it is about."}}
+_LEG: Schema = {"leg": {"enum": ["A", "B"], "description": "The leg that it concerns."}}
 _ABOUT_A_LEG = (
     *(error for error in _FORBIDDEN if error is not errors.SpendCapReached),
     errors.TooManyCallsToNumber,
     errors.TooManyCallsToPrefix,
 )
+# The members of an error beyond `type`, `title`, `status`, `detail` and `code`.
 _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     errors.InvalidRequest: {
         "errors": {
             "type": "array",
-            "description": f"The first {errors.MOST_ERRORS} of all that is wrong.",
+            "description": f"The wrong fields, at most {errors.MOST_ERRORS}.",
             "minItems": 1,
             "maxItems": errors.MOST_ERRORS,
             "items": {
                 "type": "object",
-                "description": "`field` is a path such as leg_A.to; empty: the whole request.",
+                "description": "`field` is a path such as leg_A.to. Empty: the whole request.",
                 "properties": {
                     "field": {"type": "string", "maxLength": errors.LONGEST_FIELD},
                     "code": {"type": "string"},
@@ -606,7 +635,7 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
     **dict.fromkeys(_ABOUT_A_LEG, _LEG),
     errors.RegionNotAllowed: {
         **_LEG,
-        "region": {"type": "string", "description": "ISO 3166; 001: no country's."},
+        "region": {"type": "string", "description": "ISO 3166, or 001 for no country."},
     },
     errors.NumberTypeNotAllowed: {**_LEG, "number_type": {"enum": [*NumberType]}},
     errors.OutsideCallingWindow: {
@@ -614,18 +643,18 @@ _MEMBERS: dict[type[errors.CallbackError], Schema] = {
         "next_allowed_at": {
             "type": ["string", "null"],
             "format": "date-time",
-            "description": "Null: that cannot be said.",
+            "description": "When calling is allowed again. Null: unknown.",
         },
     },
 }
 _HEADERS: dict[type[errors.CallbackError], Schema] = {
-    errors.CallbackInProgress: {"Location": _header("The live callback's record.")},
-    errors.CarrierRejected: {"Location": _header("The refused callback's record.")},
-    errors.RequestInProgress: {"Retry-After": _header("Seconds.")},
-    errors.CallingStopped: {"Retry-After": _header("Seconds.")},
-    errors.TooManyRotations: {"Retry-After": _header("Seconds.")},
+    errors.CallbackInProgress: {"Location": _header("The path of the live callback's record.")},
+    errors.CarrierRejected: {"Location": _header("The path of the refused callback's record.")},
+    errors.RequestInProgress: {"Retry-After": _header("In seconds.")},
+    errors.CallingStopped: {"Retry-After": _header("In seconds.")},
+    errors.TooManyRotations: {"Retry-After": _header("In seconds.")},
     **dict.fromkeys(_FORBIDDEN, _RATES),
-    **{error: {"Retry-After": _header("Seconds."), **_RATES} for error in _TOO_MANY},
+    **{error: {"Retry-After": _header("In seconds."), **_RATES} for error in _TOO_MANY},
 }
 _ERRORS = (
     errors.ScopeMissing,
@@ -674,7 +703,7 @@ def _problem(error: type[errors.CallbackError]) -> Schema:
 
 
 def _refusal(*kinds: type[errors.CallbackError], by_gateway: bool = False) -> Schema:
-    """The response for the errors of one status, and for the gateway's own of that status."""
+    """The response of one status: for our errors, and for the gateway's own."""
     content: Schema = {}
     headers: Schema = {}
     if kinds:
@@ -687,29 +716,38 @@ def _refusal(*kinds: type[errors.CallbackError], by_gateway: bool = False) -> Sc
     for kind in kinds:
         headers |= _HEADERS.get(kind, {})
     codes = ", ".join(f"`{kind.code}`" for kind in kinds)
-    description = codes or "The gateway has no answer from us."
+    description = codes or "The gateway got no response from the service."
     return {"description": description, "content": content} | (
         {"headers": headers} if headers else {}
     )
 
 
-# Of what takes neither a body nor parameters: nothing else in it can be wrong.
+# For operations without a body or parameters. Nothing else in such a request can be wrong.
 _PARAMETERS: Schema = {
-    "400": _refusal(errors.InvalidRequest) | {"description": "`invalid_request`: no parameters."}
+    "400": _refusal(errors.InvalidRequest)
+    | {"description": "`invalid_request`: a parameter was sent."}
 }
 
+_KEY_MISSING = 'No `Authorization` header: `{"message": "Unauthorized"}`.'
+_KEY_REFUSED = (
+    'The API key is unknown, wrong, revoked or malformed: `{"message": "Forbidden"}`. Or it lacks'
+    " the scope: `scope_missing`."
+)
+
 _BY_GATEWAY: Schema = {
-    "401": {"description": "No API key was sent.", "content": _json("GatewayMessage")},
-    "403": _refusal(errors.ScopeMissing, by_gateway=True)
-    | {"description": "The key is not valid, or `scope_missing`."},
-    "429": {"description": "Too many requests.", "content": _json("GatewayMessage")},
-    "500": {"description": "A fault of ours.", "content": _json("GatewayMessage")},
+    "401": {"description": _KEY_MISSING, "content": _json("GatewayMessage")},
+    "403": _refusal(errors.ScopeMissing, by_gateway=True) | {"description": _KEY_REFUSED},
+    "429": {"description": "Too many requests of all clients.", "content": _json("GatewayMessage")},
+    "500": {"description": "An internal error.", "content": _json("GatewayMessage")},
 }
 
 
 # -------------------------------------------------------------------------------------- requests
-class _Untitled(GenerateJsonSchema):
-    """A field's name is title enough."""
+class _Generator(GenerateJsonSchema):
+    """Omits the titles of fields, which would repeat their names. Names `LegView` `Leg`."""
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(name).removesuffix("View")
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
@@ -717,7 +755,7 @@ class _Untitled(GenerateJsonSchema):
 
 def _schema_of(model: type[BaseModel]) -> Schema:
     return model.model_json_schema(
-        ref_template="#/components/schemas/{model}", schema_generator=_Untitled
+        ref_template="#/components/schemas/{model}", schema_generator=_Generator
     )
 
 
@@ -731,23 +769,33 @@ def _request_schemas() -> dict[str, Schema]:
             (EndpointRequest, "validation"),
         ],
         ref_template="#/components/schemas/{model}",
-        schema_generator=_Untitled,
+        schema_generator=_Generator,
     )
     definitions: dict[str, Schema] = schemas["$defs"]
     return {name: schema for name, schema in definitions.items() if name != "ListRequest"}
 
 
 def _without_null(schema: Schema) -> Schema:
-    """A query parameter is absent, not null."""
-    given = {key: value for key, value in schema.items() if key not in ("anyOf", "description")}
+    """The schema of an optional query parameter, which may be absent but not null."""
+    parameter = {key: value for key, value in schema.items() if key not in ("anyOf", "description")}
     if "anyOf" in schema:
         (only,) = [option for option in schema["anyOf"] if option != {"type": "null"}]
-        given.pop("default", None)
-        given |= only
-    return given
+        parameter.pop("default", None)
+        parameter |= only
+    return parameter
 
 
-# ---------------------------------------------------------------------------------------- record
+# ------------------------------------------------------------------------------------- responses
+def _record_schemas() -> dict[str, Schema]:
+    _, schemas = TypeAdapter.json_schemas(
+        [("Callback", "serialization", TypeAdapter(CallbackView))],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Generator,
+    )
+    definitions: dict[str, Schema] = schemas["$defs"]
+    return definitions
+
+
 def _object(properties: Schema) -> Schema:
     return {
         "type": "object",
@@ -773,8 +821,9 @@ _ENDPOINT: Schema = {
     "url": _TEXT,
     "events": {"type": "array", "items": {"enum": [*Selection]}},
     "created_at": _TIME,
-    "disabled_at": _MAYBE_TIME | {"description": "When it answered 410; it is told nothing."},
-    "previous_secret_until": _MAYBE_TIME | {"description": "Until when the one before signs too."},
+    "disabled_at": _MAYBE_TIME | {"description": "When it answered 410. It receives no events."},
+    "previous_secret_until": _MAYBE_TIME
+    | {"description": "Until then the previous secret also signs."},
 }
 _DELIVERY: Schema = {
     "id": {"type": "string", "description": "The event's webhook-id."},
@@ -784,7 +833,7 @@ _DELIVERY: Schema = {
     "status": {"enum": [*DeliveryStatus]},
     "attempts": {"type": "integer", "minimum": 0},
     "reason": _maybe(
-        "string", description="Of the last failure: http_<status>, timed_out, tls_failed and so on."
+        "string", description="Of the last failure, such as http_<status>, timed_out or tls_failed."
     ),
     "created_at": _TIME,
     "failed_at": _MAYBE_TIME,
@@ -800,76 +849,29 @@ _EVENT_DATA: Schema = {
     "ended_at": _MAYBE_TIME,
 }
 
-_RECORD_SCHEMAS: dict[str, Schema] = {
-    "Callback": _object(
-        {
-            "callback_id": {"type": "string", "format": "uuid"},
-            "status": {"enum": [*CallbackStatus]},
-            "outcome": _maybe(
-                "string",
-                pattern="^[a-z_]{1,64}$",
-                description=(
-                    "completed, first_leg_busy, second_leg_no_answer, canceled and so on;"
-                    " further ones may come."
-                ),
-            ),
-            "cause": _maybe("string", description="Why, where that is known."),
-            "source": {"enum": [*Source], "description": "What asked for it."},
-            "order": {"enum": [*Order]},
-            "leg_A": _ref("Leg"),
-            "leg_B": _ref("Leg"),
-            "bridged_seconds": _MAYBE_SECONDS | {"description": "How long both were connected."},
-            "max_duration_seconds": _SECONDS,
-            "metadata": {"type": "object", "additionalProperties": _TEXT},
-            "created_at": _TIME,
-            "connected_at": _MAYBE_TIME,
-            "ended_at": _MAYBE_TIME,
-        }
-    ),
-    "Leg": _object(
-        {
-            "to": _TEXT,
-            "from": _TEXT,
-            "status": {"enum": [*LegStatus]},
-            "outcome": {"enum": [*LegOutcome, None]},
-            "cause": _maybe(
-                "string",
-                description=(
-                    "sip_<code>, carrier_refused, carrier_did_not_answer, carrier_has_no_such_call"
-                    " or not_dialed; further ones may come."
-                ),
-            ),
-            "carrier_code": _maybe("integer", description="The carrier's own error code."),
-            "call_sid": _maybe("string", description="The carrier's id of the call."),
-            "attempts": {"type": "integer", "minimum": 0},
-            "ring_timeout_seconds": _SECONDS,
-            "dialed_at": _MAYBE_TIME,
-            "ringing_at": _MAYBE_TIME,
-            "answered_at": _MAYBE_TIME,
-            "joined_at": _MAYBE_TIME,
-            "ended_at": _MAYBE_TIME,
-            "seconds": _MAYBE_SECONDS | {"description": "Answered seconds as the carrier counts."},
-        }
-    ),
+_RESPONSE_SCHEMAS: dict[str, Schema] = {
     "Rehearsal": _object(
         {
             "dry_run": {"const": True},
             "order": {"enum": [*Order]},
             "calls": {
                 "type": "array",
-                "description": "In the order in which they would be made.",
+                "description": "In dialing order.",
                 "minItems": 2,
                 "maxItems": 2,
                 "items": _object(
                     {
                         "leg": {"enum": [*LegName]},
-                        "step": {"enum": [*Step], "description": "Of one step: both at once."},
+                        "step": {
+                            "enum": [*Step],
+                            "description": "Calls of the same step are made at once.",
+                        },
                         "to": _TEXT,
                         "from": _TEXT,
-                        "region": _maybe("string", description="Of a number; ISO 3166."),
+                        "region": _maybe("string", description="Of a number: ISO 3166."),
                         "type": {"enum": [*NumberType, "extension", "sip"]},
                         "calling_window": {
-                            "description": "Null: may be called at any hour.",
+                            "description": "Null: calls are allowed at any hour.",
                             "oneOf": [
                                 {"type": "null"},
                                 _object(
@@ -894,7 +896,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
         {
             "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},
             "next_cursor": _maybe(
-                "string", description="Null: nothing is left. A page may be short and have one."
+                "string", description="Null on the last page. A short page may have one."
             ),
         }
     ),
@@ -904,13 +906,14 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
             "status": {"enum": ["erasing", "done"]},
             "number_hash": _maybe(
                 "string",
-                description="For whom, as a hash; null: for everybody.",
+                description="The number as a hash. Null: all numbers.",
             ),
             "callbacks_erased": {"type": "integer", "minimum": 0},
             "carrier_records_erased": {"type": "integer", "minimum": 0},
             "requested_at": _TIME,
-            "erased_at": _MAYBE_TIME | {"description": "When nothing was left here."},
-            "finished_at": _MAYBE_TIME | {"description": "When the carrier had nothing left."},
+            "erased_at": _MAYBE_TIME | {"description": "When everything was erased here."},
+            "finished_at": _MAYBE_TIME
+            | {"description": "When everything was erased at the carrier."},
         }
     ),
     "Erasures": _object({"erasures": {"type": "array", "items": _ref("Erasure")}}),
@@ -923,7 +926,7 @@ _RECORD_SCHEMAS: dict[str, Schema] = {
         {
             "failed": {"type": "array", "maxItems": 100, "items": _ref("Delivery")},
             "next_cursor": _maybe(
-                "string", description="Null: nothing is left. A page may be short and have one."
+                "string", description="Null on the last page. A short page may have one."
             ),
         }
     ),

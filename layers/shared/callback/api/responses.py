@@ -1,7 +1,7 @@
-"""What clients are answered: results of use cases, rendered. Refusals are `http.problem`'s.
+"""Render the results of use cases as responses. `http.problem` renders refusals.
 
-`accepted`, `refused` and `is_refusal` render and read what is kept for a repetition: this module
-is an `idempotency.Responses`.
+This module is an `idempotency.Responses`: `accepted`, `refused` and `is_refusal` render and read
+the response that is stored for repetitions.
 """
 
 import json
@@ -29,27 +29,27 @@ def refused(refusal: CallbackError) -> Response:
     return http.problem(refusal)
 
 
-def is_refusal(answer: Response) -> bool:
-    """Whether it is `refused`'s and not `accepted`'s."""
-    return bool(answer["statusCode"] != _ACCEPTED)
+def is_refusal(response: Response) -> bool:
+    """Whether `refused` rendered it, and not `accepted`."""
+    return bool(response["statusCode"] != _ACCEPTED)
 
 
 def posted(result: Accepted | Repeated) -> Response:
-    """The callback as it was accepted; for a repetition the first response, byte for byte."""
+    """The accepted callback. For a repetition: the first response, byte for byte."""
     if isinstance(result, Repeated):
-        return _with_headers(result.answer, _REPLAYED)
+        return _with_headers(result.response, _REPLAYED)
     return _with_headers(accepted(result.callback), result.rates)
 
 
 def posted_packet(result: Accepted | Repeated) -> Response:
-    """The id alone of an accepted callback; for a repetition a first refusal, byte for byte."""
+    """Only the id of the accepted callback. For a repeated refusal: the refusal, byte for byte."""
     if isinstance(result, Repeated) and result.is_refusal:
         return posted(result)
     return posted(result) | {"body": json.dumps({"callback_id": result.callback_id})}
 
 
 def rehearsed(result: Rehearsal) -> Response:
-    return http.json_reply(200, dry_run.view(result), result.rates)
+    return http.json_reply(200, dry_run.rehearsal_view(result), result.rates)
 
 
 def shown(callback: Callback) -> Response:
@@ -68,5 +68,5 @@ def listed(page: Page) -> Response:
 _REPLAYED = {"Idempotent-Replayed": "true"}
 
 
-def _with_headers(reply: Response, headers: Mapping[str, str]) -> Response:
-    return reply | {"headers": {**reply["headers"], **headers}}
+def _with_headers(response: Response, headers: Mapping[str, str]) -> Response:
+    return response | {"headers": {**response["headers"], **headers}}

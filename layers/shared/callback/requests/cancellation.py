@@ -1,4 +1,4 @@
-"""Cancel a callback on the client's word, whatever state it is in."""
+"""Cancel a callback in any state, at its client's request."""
 
 from callback.call_control.workflow import Workflow
 from callback.errors import CallbackEnded
@@ -9,16 +9,16 @@ from callback.storage.callbacks import CallbackStore
 
 
 def cancel(store: CallbackStore, workflow: Workflow, *, tenant: str, callback_id: str) -> Callback:
-    """Nothing more is dialed or joined from here on; the workflow ends the live calls.
+    """Stop all further dialing and joining. The workflow ends the live calls.
 
-    Canceling twice is fine. Raises CallbackNotFound, and CallbackEnded where it ended for
-    another reason.
+    Canceling twice is harmless. Raises CallbackNotFound, and CallbackEnded if the callback ended
+    for another reason.
     """
     callback, _ = store.change(callback_id, lambda c: transitions.cancel(lookup.owned(c, tenant)))
     if (
         callback.status is CallbackStatus.ENDED
         and callback.close_reason is not CloseReason.CANCELED
     ):
-        raise CallbackEnded(f"The callback ended already: {callback.outcome}.")
+        raise CallbackEnded(f"The callback has already ended: {callback.outcome}.")
     workflow.settle(callback)
     return callback

@@ -1,4 +1,4 @@
-"""What is asked for, and whether it may be: decided before anything is stored or dialed."""
+"""Plan a requested callback and have it admitted, before anything is stored or dialed."""
 
 import secrets
 import uuid
@@ -14,8 +14,11 @@ from callback.storage.idempotency_keys import Key
 
 
 def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitted:
-    """Raises the refusals of `admission`; but KeyUsed for a key that was used: a repetition gets
-    its first answer, whatever the rules say by now. Writes nothing."""
+    """Apply the admission rules. Writes nothing.
+
+    Raises the refusals of `admission`. If the key was used before, raises KeyUsed instead: a
+    repetition gets the first response, whatever the rules say now.
+    """
     try:
         return intake.admission.admit(callback)
     except CallbackError:
@@ -24,10 +27,10 @@ def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitte
         raise
 
 
-def planned(
+def plan(
     tenant: str, request: CallbackRequest, retention: timedelta, source: Source = Source.API
 ) -> Callback:
-    """What is asked for, to be decided about; a leg of which no caller ID was asked has none."""
+    """The callback that the request describes. A leg without a requested caller ID has none yet."""
     now = clock.now()
     return Callback(
         callback_id=str(uuid.uuid4()),
@@ -45,14 +48,14 @@ def planned(
     )
 
 
-def _leg(asked: LegRequest) -> Leg:
+def _leg(leg: LegRequest) -> Leg:
     return Leg(
-        to=asked.to,
-        caller_id=asked.caller_id or "",
-        ring_timeout_seconds=asked.ring_timeout_seconds,
+        to=leg.to,
+        caller_id=leg.caller_id or "",
+        ring_timeout_seconds=leg.ring_timeout_seconds,
     )
 
 
 def _webhook(request: CallbackRequest) -> Webhook | None:
-    asked = request.webhook
-    return Webhook(asked.url, [str(event) for event in asked.events]) if asked else None
+    webhook = request.webhook
+    return Webhook(webhook.url, [str(event) for event in webhook.events]) if webhook else None

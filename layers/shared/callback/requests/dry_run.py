@@ -1,4 +1,4 @@
-"""POST with dry_run: who would be called, and what it may cost; or why not."""
+"""POST with dry_run: which calls would be made and their maximum cost, or the refusal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from callback.tenancy.policy import format_policy
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """A call that would be made. `zones`: in whose hours, None at any."""
+    """A call that would be made. `zones`: the calling window's time zones; None at any hour."""
 
     step: Step
     leg: Leg
@@ -24,8 +24,10 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What `idempotent.post` would do. `calls` are in the order in which they would be made,
-    `calling_window` is the tenant's, `rates` are headers."""
+    """What `idempotent.post` would do.
+
+    `calls` are in dialing order. `calling_window` is the tenant's. `rates` are headers.
+    """
 
     callback: Callback
     calls: tuple[Rehearsed, ...]
@@ -34,10 +36,8 @@ class Rehearsal:
 
 
 def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
-    """What `idempotent.post` would do, or its refusal: nothing is stored, counted or dialed."""
-    planned = creation.planned(
-        requested.tenant, requested.request, intake.retention, requested.source
-    )
+    """What `idempotent.post` would do. Raises its refusals. Stores, counts and dials nothing."""
+    planned = creation.plan(requested.tenant, requested.request, intake.retention, requested.source)
     admitted = creation.admit(intake, planned)
     if not requested.request.allow_parallel:
         intake.store.pairs.refuse_taken(admitted.callback)
@@ -60,14 +60,14 @@ def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
     )
 
 
-def view(rehearsal: Rehearsal) -> dict[str, Any]:
-    """As clients see it: who would be called in which order, and what that may cost at most."""
-    callback, held = rehearsal.callback, rehearsal.callback.reservation
+def rehearsal_view(rehearsal: Rehearsal) -> dict[str, Any]:
+    """The dry run as clients see it: the calls in dialing order and their maximum cost."""
+    callback, reservation = rehearsal.callback, rehearsal.callback.reservation
     return {
         "dry_run": True,
         "order": callback.order,
         "calls": [_call_view(call, rehearsal.calling_window) for call in rehearsal.calls],
-        "estimated_maximum_cost": held and _money(held.micros, held.currency),
+        "estimated_maximum_cost": reservation and _money(reservation.micros, reservation.currency),
     }
 
 

@@ -1,9 +1,9 @@
-"""The same POST twice is one callback and one answer (IETF Idempotency-Key, draft-07).
+"""Repeated POSTs make one callback and get one response (IETF Idempotency-Key, draft-07).
 
 A key belongs to its tenant and lasts 24 hours. It is stored in the same transaction as the
-callback, so either both exist or neither; the answer is added when it is given. A process that
-dies in between leaves a key without an answer: after the time that no process can outlive, the
-same request completes the callback instead of making another.
+callback, so both exist or neither. The response is added when it is sent. A process that dies in
+between leaves a key without a response. Once that process cannot be running any more, the same
+request completes its callback instead of creating another.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from callback.errors import (
 )
 from callback.storage.idempotency_keys import Key, Response, Used
 
-if TYPE_CHECKING:  # the webhook path must not pay for the validation library
+if TYPE_CHECKING:  # the webhook path must not load the validation library
     from pydantic import BaseModel
 
     from callback.errors import CallbackError
     from callback.lifecycle.models import Callback
 
-# Longer than the function that answers may run (template.yaml: CallbackApi's Timeout).
+# Longer than the Timeout of CallbackApi in template.yaml.
 _STILL_RUNNING = timedelta(seconds=30)
 
 _TEXT = r"[A-Za-z0-9_-]{16,255}"
@@ -36,9 +36,9 @@ KEY_RULE = "Send 16 to 255 letters, digits, '-' or '_', such as a UUID."
 
 
 class Responses(Protocol):
-    """The API's rendering of what became of a request, kept for a repetition.
+    """The API's rendering of a request's result, which is stored for repetitions.
 
-    It promises to repeat a response byte for byte, so it is what renders it and reads it again.
+    The API promises the same response byte for byte, so it renders the response and reads it back.
     """
 
     def accepted(self, callback: "Callback") -> Response: ...
@@ -49,13 +49,13 @@ class Responses(Protocol):
 
 
 def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key | None:
-    """Both forms are taken, bare and quoted (RFC 8941 string).
+    """Accepts a bare key and a quoted one (RFC 8941 string).
 
     Raises IdempotencyKeyMissing and InvalidIdempotencyKey.
     """
     if header is None:
         if required:
-            raise IdempotencyKeyMissing("Send a fresh Idempotency-Key with every new request.")
+            raise IdempotencyKeyMissing("Send a new Idempotency-Key with every new request.")
         return None
     match = _KEY.fullmatch(header)
     if match is None:
@@ -64,13 +64,13 @@ def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key |
     return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 
 
-def answer_given(key: Key, used: Used, now: datetime) -> Response | None:
-    """What the first request with this key was answered. None: whoever was to answer died.
+def first_response(key: Key, used: Used, now: datetime) -> Response | None:
+    """The response to the first request with this key. None: its process died before responding.
 
-    Raises IdempotencyKeyReused, and RequestInProgress while it may still be answered.
+    Raises IdempotencyKeyReused, and RequestInProgress while that process may still respond.
     """
     if used.fingerprint != key.fingerprint:
-        raise IdempotencyKeyReused("Send another key: this one belongs to another request.")
+        raise IdempotencyKeyReused("Send another key. This one belongs to a different request.")
     if used.response is None and now - used.stored_at < _STILL_RUNNING:
-        raise RequestInProgress("Ask again in a moment.", headers={"Retry-After": "1"})
+        raise RequestInProgress("Send the request again in a second.", headers={"Retry-After": "1"})
     return used.response

@@ -25,10 +25,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Repeated:
-    """The key was used before: `answer` is the response to the first request, as kept."""
+    """The key was used before. `response` is the stored response to the first request."""
 
     callback_id: str
-    answer: Response
+    response: Response
     is_refusal: bool
 
 
@@ -36,10 +36,10 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     """Accept a callback once for each key.
 
     Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.complete`.
-    CarrierRejected is kept for a repetition like an acceptance, and has the rates among its
-    headers. After any other refusal nothing is kept, and the same key may be sent again.
+    CarrierRejected is stored for repetitions like an acceptance, and its headers include the
+    rates. After any other refusal nothing is stored, and the same key may be sent again.
     """
-    callback = creation.planned(
+    callback = creation.plan(
         requested.tenant, requested.request, intake.retention, requested.source
     )
     rates = dict[str, str]()
@@ -60,28 +60,28 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     keep = _Keeper(intake, requested.tenant, key, rates)
     try:
         return keep.result_of(create)
-    except KeyUsed as seen:
-        used = seen.used
-        if answer := idempotency.answer_given(key, used, clock.now()):
-            return Repeated(used.callback_id, answer, intake.responses.is_refusal(answer))
+    except KeyUsed as conflict:
+        used = conflict.used
+        if response := idempotency.first_response(key, used, clock.now()):
+            return Repeated(used.callback_id, response, intake.responses.is_refusal(response))
         unfinished = intake.store.get(used.callback_id)
         return keep.result_of(lambda: intake.control.complete(unfinished))
 
 
 def take(intake: Intake, requested: Requested, trigger_id: str) -> str:
-    """The id of the callback that a trigger asks for, once for each `trigger_id`.
+    """Accept a trigger's callback once for each `trigger_id`, and return the callback's id.
 
     Raises what `post` and `idempotency.key_of` do, and CarrierRejected each time.
     """
-    posted = post(intake, requested, intake.key_of(requested, trigger_id))
-    if isinstance(posted, Repeated) and posted.is_refusal:
-        raise CarrierRejected("The carrier refused the call.", callback_id=posted.callback_id)
-    return posted.callback_id
+    result = post(intake, requested, intake.key_of(requested, trigger_id))
+    if isinstance(result, Repeated) and result.is_refusal:
+        raise CarrierRejected("The carrier refused the call.", callback_id=result.callback_id)
+    return result.callback_id
 
 
 @dataclass(frozen=True)
 class _Keeper:
-    """Keeps the response to the first request with a key, but not the rates of that moment."""
+    """Stores the response to the first request with a key, without that moment's rates."""
 
     intake: Intake
     tenant: str
@@ -91,12 +91,12 @@ class _Keeper:
     def result_of(self, work: Callable[[], Callback]) -> Accepted:
         try:
             callback = work()
-        except CarrierRejected as refused:
-            self._remember(self.intake.responses.refused(refused))
-            refused.headers |= self.rates
+        except CarrierRejected as refusal:
+            self._remember(self.intake.responses.refused(refusal))
+            refusal.headers |= self.rates
             raise
         self._remember(self.intake.responses.accepted(callback))
         return Accepted(callback, self.rates)
 
-    def _remember(self, answer: Response) -> None:
-        self.intake.store.keys.remember_response(self.tenant, self.key, answer)
+    def _remember(self, response: Response) -> None:
+        self.intake.store.keys.remember_response(self.tenant, self.key, response)

@@ -1,4 +1,4 @@
-"""Where a request for a callback is taken, whether a client, a text, a call or an event asks."""
+"""What accepting a callback takes, for API requests and for triggers alike."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from callback.storage.intake import IntakeStore
 
 @dataclass(frozen=True)
 class Requested:
-    """A tenant's request for a callback, and the way it came."""
+    """A tenant's request for a callback, and its source."""
 
     tenant: str
     source: Source
@@ -25,8 +25,10 @@ class Requested:
 
 @dataclass(frozen=True)
 class Intake:
-    """What it takes to accept a callback. `responses` is the API's rendering, `retention_days` is
-    how long a callback is kept."""
+    """The collaborators that accepting a callback needs.
+
+    `responses` is the API's rendering. `retention_days` is how long a callback is stored.
+    """
 
     store: IntakeStore
     control: CallControl
@@ -45,7 +47,7 @@ class Intake:
     def key_of(
         self, requested: Requested, text: str | None, *, required: bool = False
     ) -> Key | None:
-        """`required`: of every tenant. Raises what `idempotency.key_of` does."""
+        """`required`: for every tenant. Raises the refusals of `idempotency.key_of`."""
         policy = self.admission.policies.standing(requested.tenant).policy
         return idempotency.key_of(
             text, requested.request, required=required or policy.require_idempotency_key

@@ -1,4 +1,4 @@
-"""Read callbacks: one by its id, or a tenant's own by status, outcome, number and time."""
+"""Read a callback by its id, or list a tenant's by status, outcome, number and time."""
 
 from callback.errors import CallbackNotFound
 from callback.lifecycle.models import Callback
@@ -13,26 +13,26 @@ def get(store: CallbackStore, tenant: str, callback_id: str) -> Callback:
 
 
 def owned(callback: Callback, tenant: str) -> Callback:
-    """Raises CallbackNotFound for another tenant's: it does not exist for this one."""
+    """The callback, if it is the tenant's. Raises CallbackNotFound, as for an unknown id."""
     if callback.tenant != tenant:
         raise CallbackNotFound("No callback has this id.")
     return callback
 
 
-def page(listings: Listings, tenant: str, asked: ListRequest) -> Page:
-    """One page, newest first. Status and outcome are matched on the callbacks as they stand."""
+def page(listings: Listings, tenant: str, request: ListRequest) -> Page:
+    """One page, newest first. Filters by the current status and outcome."""
 
     def wanted(callback: Callback) -> bool:
-        return (asked.status in (None, callback.status)) and (
-            asked.outcome in (None, callback.outcome)
+        return (request.status in (None, callback.status)) and (
+            request.outcome in (None, callback.outcome)
         )
 
     return listings.page(
         tenant,
         matches=wanted,
-        number=asked.number,
-        after=asked.created_after,
-        before=asked.created_before,
-        limit=asked.limit,
-        cursor=asked.cursor,
+        number=request.number,
+        after=request.created_after,
+        before=request.created_before,
+        limit=request.limit,
+        cursor=request.cursor,
     )

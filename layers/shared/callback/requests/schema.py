@@ -1,8 +1,4 @@
-"""The request bodies and query strings that clients may send. Unknown fields are refused.
-
-Further attributes of a callback (schedules, recording, announcements) get their fields here
-and their meaning in the use case that needs them.
-"""
+"""The request bodies and query strings that clients may send. Unknown fields are refused."""
 
 import json
 import re
@@ -44,8 +40,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def _address(text: str) -> str:
     try:
         return addresses.parse(text)
-    except addresses.InvalidAddress as refused:
-        raise PydanticCustomError(refused.code, "{detail}", {"detail": refused.detail}) from None
+    except addresses.InvalidAddress as error:
+        raise PydanticCustomError(error.code, "{detail}", {"detail": error.detail}) from None
 
 
 def _no_emergency(text: str, info: ValidationInfo, why: str) -> None:
@@ -54,21 +50,21 @@ def _no_emergency(text: str, info: ValidationInfo, why: str) -> None:
 
 
 def _showable(text: str, info: ValidationInfo) -> str:
-    """`info.context` holds the setting `home_region`."""
-    _no_emergency(text, info, "Emergency numbers are never shown as a caller ID.")
+    """Validate a caller ID. `info.context` holds the setting `home_region`."""
+    _no_emergency(text, info, "An emergency number cannot be a caller ID.")
     return _address(text)
 
 
 def _dialable(text: str, info: ValidationInfo) -> str:
-    """`info.context` holds the settings `home_region` and `sip_domain`."""
+    """Validate a party's address. `info.context` holds `home_region` and `sip_domain`."""
     settings = info.context or {}
-    _no_emergency(text, info, "Emergency numbers are never called back: dial them directly.")
+    _no_emergency(text, info, "Emergency numbers are never called back. Dial it directly.")
     _address(text)
     if addresses.is_extension(text) and not settings["sip_domain"]:
         raise PydanticCustomError(
             "extension_without_domain",
-            "Extensions cannot be called here: no SIP domain is configured. Give an E.164"
-            " number or a sip: address.",
+            "Extensions cannot be called: this deployment has no SIP domain. Send an E.164 number"
+            " or a sip: address.",
         )
     return text
 
@@ -78,24 +74,24 @@ def _small_metadata(metadata: dict[str, str]) -> dict[str, str]:
     if len(compact.encode()) > MAX_METADATA_BYTES:
         raise PydanticCustomError(
             "metadata_too_large",
-            "Metadata may be {limit} bytes of JSON without blanks at most.",
+            "The maximum is {limit} bytes of compact JSON.",
             {"limit": MAX_METADATA_BYTES},
         )
     return metadata
 
 
-_MetadataKey = Annotated[str, Field(min_length=1)]  # DynamoDB has no empty attribute names
+_MetadataKey = Annotated[str, Field(min_length=1)]  # DynamoDB allows no empty attribute name
 
 
 def _whole(value: Any) -> Any:
-    """30.0 is an integer in JSON Schema, as some clients write it; 30.5 and "30" are not."""
+    """30.0 is an integer in JSON Schema, and some clients write it so. 30.5 and "30" are not."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 _Whole = Annotated[int, BeforeValidator(_whole)]
 
 
-# What is told to clients; `addresses` and `guards` decide.
+# For the OpenAPI document only. `addresses` and `emergency` decide.
 _ADDRESS = WithJsonSchema(
     {
         "type": "string",
@@ -109,51 +105,51 @@ class LegRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     to: Annotated[str, AfterValidator(_dialable), _ADDRESS] = Field(
-        description="Who is rung: an E.164 number, an extension, or a sip: address."
+        description="The party to ring: an E.164 number, an extension or a sip: address."
     )
     caller_id: Annotated[str, AfterValidator(_showable), _ADDRESS] | None = Field(
         None,
         alias="from",
         description=(
-            "The caller ID shown, a number of yours; without it the other leg's `to`, if that is"
-            " yours to show, else the fallback that your operator has set."
+            "The caller ID to show: a number of yours. Default: the other leg's `to` if it is"
+            " yours, else the fallback that your operator has set."
         ),
     )
     ring_timeout_seconds: _Whole = Field(
-        30, ge=5, le=600, description="How long to let it ring; then they did not answer."
+        30, ge=5, le=600, description="How long to ring before the outcome is `no_answer`."
     )
 
 
 class CallbackRequest(BaseModel):
-    """Two parties, and how they are to be brought together."""
+    """The two parties of a callback, and how to connect them."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     leg_a: LegRequest = Field(
-        alias="leg_A", description="The party who is called first, unless `order` says otherwise."
+        alias="leg_A", description="The party to call first, unless `order` says otherwise."
     )
-    leg_b: LegRequest = Field(alias="leg_B", description="The party whom they are to talk with.")
+    leg_b: LegRequest = Field(alias="leg_B", description="The other party.")
     order: Annotated[Order, Field(strict=False)] = Field(
         Order.SEQUENTIAL,
         description=(
-            "`sequential`: A, then B; `reverse`: B, then A; `simultaneous`: both are rung at once."
+            "`sequential`: A, then B. `reverse`: B, then A. `simultaneous`: both at once."
         ),
     )
     max_duration_seconds: _Whole = Field(
         3600,
         ge=60,
         le=14400,
-        description="How long they may talk, counted from the second party's answer.",
+        description="The maximum conversation time, counted from the second party's answer.",
     )
     allow_parallel: bool = Field(
-        False, description="Let these two parties have another live callback."
+        False, description="Permit another live callback between the same two parties."
     )
     webhook: WebhookRequest | None = Field(
-        None, description="Who is told of this callback, in place of your endpoint."
+        None, description="Receives this callback's events instead of your endpoint."
     )
     metadata: Annotated[dict[_MetadataKey, str], AfterValidator(_small_metadata)] = Field(
         default_factory=dict,
-        description=f"Your own strings, up to {MAX_METADATA_BYTES} bytes of JSON.",
+        description=f"Your own strings, at most {MAX_METADATA_BYTES} bytes of compact JSON.",
     )
 
     @model_validator(mode="after")
@@ -168,7 +164,7 @@ class CallbackRequest(BaseModel):
 
 
 class TriggerRequest(CallbackRequest):
-    """What a trigger inside our own account asks for: nobody's key says whose it is."""
+    """A trigger inside our own account. It has no API key, so it names its tenant."""
 
     tenant: Annotated[str, Field(min_length=1, max_length=63)]
 
@@ -189,7 +185,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 class PacketRequest(BaseModel):
-    """A data packet: the two parties in as few bytes as a small device can afford."""
+    """A data packet: two parties in few bytes, for small devices."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -198,18 +194,18 @@ class PacketRequest(BaseModel):
     order: Annotated[Order, Field(strict=False)] = Field(
         Order.SEQUENTIAL, description="As a callback's `order`."
     )
-    # Not null where there is none: a form has no null.
+    # The default is not null, because a form has no null.
     id: Annotated[str, AfterValidator(_key), _KEY] = Field(
         "",
-        description="As an Idempotency-Key: a repetition gets the first answer.",
+        description="An idempotency key: a repetition gets the first response.",
         json_schema_extra=_without_default,
     )
 
 
 def _true_or_false(text: str) -> bool:
-    """pydantic would also take 1, on, yes and the like."""
+    """pydantic would also accept 1, on, yes and others."""
     if text not in ("true", "false"):
-        raise PydanticCustomError("bool_parsing", "Give true or false.")
+        raise PydanticCustomError("bool_parsing", "Must be true or false.")
     return text == "true"
 
 
@@ -217,7 +213,7 @@ class ErasureRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     number: Annotated[str, AfterValidator(_address), _ADDRESS] = Field(
-        description="Whom to forget, as it was written when it was called or shown."
+        description="The number or address to erase, as it was written in the request."
     )
 
 
@@ -228,9 +224,9 @@ _RFC_3339 = re.compile(
 
 
 def _time(text: str, parse: ValidatorFunctionWrapHandler) -> datetime:
-    """In UTC. pydantic would also take a number, as seconds since 1970.
+    """The time in UTC. pydantic would also accept a number, as seconds since 1970.
 
-    The + of an offset that was not escaped is a space by the time it gets here.
+    An unescaped + of an offset has become a space.
     """
     text = re.sub(" (?=[0-9]{2}:[0-9]{2}$)", "+", text)
     try:
@@ -240,7 +236,7 @@ def _time(text: str, parse: ValidatorFunctionWrapHandler) -> datetime:
     except (ValidationError, OverflowError):  # no such day; before year 1 or after 9999 in UTC
         pass
     raise PydanticCustomError(
-        "invalid_time", "Give an RFC 3339 time with its offset, such as 2026-11-01T12:00:00Z."
+        "invalid_time", "Must be an RFC 3339 time with an offset, such as 2026-11-01T12:00:00Z."
     )
 
 
@@ -248,12 +244,11 @@ _Time = Annotated[AwareDatetime, WrapValidator(_time)]
 
 
 def _plus(text: str) -> str:
-    """A + that was not escaped is a space by the time it gets here, and no address begins with
-    a space."""
+    """An unescaped + has become a space, and no address begins with a space."""
     return re.sub("^ ", "+", text)
 
 
-# All that `outcomes.decide_outcome` answers; a test holds the two together.
+# Every outcome that `lifecycle.outcomes` can determine; a test compares the two.
 OUTCOMES = (
     LegOutcome.COMPLETED,
     CloseReason.CANCELED,
@@ -269,7 +264,7 @@ OUTCOMES = (
 def _outcome(text: str) -> str:
     if text not in OUTCOMES:
         raise PydanticCustomError(
-            "enum", "Input should be {expected}", {"expected": ", ".join(OUTCOMES)}
+            "enum", "{expected}", {"expected": ", ".join(f"'{outcome}'" for outcome in OUTCOMES)}
         )
     return text
 
@@ -280,37 +275,43 @@ class CreateQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dry_run: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
-        False, description="Say what would happen, and what it may cost; do nothing."
+        False, description="Only describe what would happen, and its maximum cost."
     )
 
 
 class ListRequest(BaseModel):
-    """Query of GET /voice/call/callback. Newest first; `cursor` is what the last page gave."""
+    """Query of GET /voice/call/callback."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: CallbackStatus | None = Field(None, description="Only those that stand like this.")
+    status: CallbackStatus | None = Field(None, description="Only callbacks with this status.")
     outcome: (
         Annotated[str, AfterValidator(_outcome), WithJsonSchema({"enum": [*map(str, OUTCOMES)]})]
         | None
-    ) = Field(None, description="Only those that came out like this.")
+    ) = Field(None, description="Only callbacks with this outcome.")
     number: Annotated[str, BeforeValidator(_plus), AfterValidator(_address), _ADDRESS] | None = (
-        Field(None, description="Either party's `to`.")
+        Field(None, description="Only callbacks with this `to` in either leg.")
     )
-    created_after: _Time | None = Field(None, description="Only those from this time on.")
-    created_before: _Time | None = Field(None, description="Only those from before this time.")
-    limit: validation.Digits = Field(20, ge=1, le=100, description="How many of them, at most.")
-    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+    created_after: _Time | None = Field(
+        None, description="Only callbacks created at this time or later."
+    )
+    created_before: _Time | None = Field(
+        None, description="Only callbacks created before this time."
+    )
+    limit: validation.Digits = Field(
+        20, ge=1, le=100, description="The maximum number of callbacks on the page."
+    )
+    cursor: str | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 def parse_callback(
     body: bytes, *, home_region: str, sip_domain: str, rules: Rules = PUBLIC
 ) -> CallbackRequest:
-    """`rules` say where the webhook may lead.
+    """`rules` decide which webhook URLs are allowed.
 
     Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
     settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": rules}
-    return _parsed(CallbackRequest, body, _A_CALLBACK, settings)
+    return _parsed(CallbackRequest, body, _CALLBACK_HINT, settings)
 
 
 def parse_erasure(body: bytes) -> ErasureRequest:
@@ -321,45 +322,45 @@ def parse_erasure(body: bytes) -> ErasureRequest:
 def parse_trigger(body: bytes, *, home_region: str, sip_domain: str) -> TriggerRequest:
     """Raises what `parse_callback` does."""
     settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
-    return _parsed(TriggerRequest, body, _A_CALLBACK, settings)
+    return _parsed(TriggerRequest, body, _CALLBACK_HINT, settings)
 
 
 def parse_packet(
     body: bytes, *, home_region: str, sip_domain: str
 ) -> tuple[CallbackRequest, str | None]:
-    """(the request, the packet's id) of a form `a=...&b=...`, or of a JSON object.
+    """(the request, the packet's id) from a form `a=...&b=...` or a JSON object.
 
     Raises what `parse_callback` does.
     """
     settings = {"home_region": home_region, "sip_domain": sip_domain, "rules": PUBLIC}
     text = validation.text_of(body, MAX_BODY_BYTES)
     is_json = text.lstrip().startswith(("{", "["))
-    sent = validation.json_object(text, _A_PACKET) if is_json else _form(text)
-    packet = validation.checked(PacketRequest, sent, settings)
-    asked = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
-    return validation.checked(CallbackRequest, asked, settings), packet.id or None
+    sent = validation.json_object(text, _PACKET_HINT) if is_json else _form(text)
+    packet = validation.validate(PacketRequest, sent, settings)
+    request = {"leg_A": {"to": packet.a}, "leg_B": {"to": packet.b}, "order": packet.order}
+    return validation.validate(CallbackRequest, request, settings), packet.id or None
 
 
 def _form(text: str) -> dict[str, str]:
     pairs = parse_qsl(text, keep_blank_values=True)
-    validation.refuse_repeated(validation.repeated(name for name, _ in pairs))
+    validation.refuse_repeated(validation.repeated_names(name for name, _ in pairs))
     return {name: _plus(value) for name, value in pairs}
 
 
 def _parsed(model: type[_Model], body: bytes, hint: str, settings: dict[str, Any]) -> _Model:
     text = validation.text_of(body, MAX_BODY_BYTES)
-    return validation.checked(model, validation.json_object(text, hint), settings)
+    return validation.validate(model, validation.json_object(text, hint), settings)
 
 
-_A_CALLBACK = "Send a JSON object with leg_A and leg_B."
-_A_PACKET = "Send a JSON object with a and b, or a form with them."
+_CALLBACK_HINT = "Send a JSON object with leg_A and leg_B."
+_PACKET_HINT = "Send a JSON object or a form with a and b."
 
 
 def parse_create(query: dict[str, str]) -> CreateQuery:
     """Raises InvalidRequest naming every wrong parameter."""
-    return validation.checked(CreateQuery, query)
+    return validation.validate(CreateQuery, query)
 
 
 def parse_list(query: dict[str, str]) -> ListRequest:
     """Raises InvalidRequest naming every wrong parameter."""
-    return validation.checked(ListRequest, query)
+    return validation.validate(ListRequest, query)

@@ -1,15 +1,15 @@
-"""The callback as clients see it: one shape for the answer to POST, GET, DELETE and in lists.
+"""The callback as clients see it, in the responses to POST, GET and DELETE and in lists."""
 
-Times are RFC 3339 UTC, durations whole seconds; what is not known yet is null.
-"""
-
-from typing import Any
+from typing import TYPE_CHECKING
 
 from callback.lifecycle import outcomes
-from callback.lifecycle.models import Callback, Leg, leg_times, maybe_text
+from callback.lifecycle.models import Callback, Leg, maybe_text, to_text
+
+if TYPE_CHECKING:  # no function but the document's needs the types
+    from callback.requests.record import CallbackView, LegView
 
 
-def callback_view(callback: Callback) -> dict[str, Any]:
+def callback_view(callback: Callback) -> "CallbackView":
     return {
         "callback_id": callback.callback_id,
         "status": callback.status,
@@ -17,18 +17,18 @@ def callback_view(callback: Callback) -> dict[str, Any]:
         "cause": callback.cause,
         "source": callback.source,
         "order": callback.order,
-        "leg_A": _leg(callback.leg_a),
-        "leg_B": _leg(callback.leg_b),
+        "leg_A": _leg_view(callback.leg_a),
+        "leg_B": _leg_view(callback.leg_b),
         "bridged_seconds": outcomes.bridged_seconds(callback),
         "max_duration_seconds": callback.max_duration_seconds,
         "metadata": callback.metadata,
-        "created_at": maybe_text(callback.created_at),
+        "created_at": to_text(callback.created_at),
         "connected_at": maybe_text(callback.connected_at),
         "ended_at": maybe_text(callback.ended_at),
     }
 
 
-def _leg(leg: Leg) -> dict[str, Any]:
+def _leg_view(leg: Leg) -> "LegView":
     return {
         "to": leg.to,
         "from": leg.caller_id,
@@ -39,6 +39,10 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "call_sid": leg.call_sid,
         "attempts": leg.attempt,
         "ring_timeout_seconds": leg.ring_timeout_seconds,
-        **leg_times(leg),
+        "dialed_at": maybe_text(leg.dialed_at),
+        "ringing_at": maybe_text(leg.ringing_at),
+        "answered_at": maybe_text(leg.answered_at),
+        "joined_at": maybe_text(leg.joined_at),
+        "ended_at": maybe_text(leg.ended_at),
         "seconds": leg.seconds,
     }

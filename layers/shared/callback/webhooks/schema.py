@@ -98,9 +98,9 @@ def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
     """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest with all invalid fields."""
     text = validation.text_of(body, MAX_BODY_BYTES)
     fields = validation.json_object(text, "Send a JSON object with url.")
-    return validation.checked(EndpointRequest, fields, {"rules": rules})
+    return validation.validate(EndpointRequest, fields, {"rules": rules})
 
 
 def parse_failed(query: dict[str, str]) -> FailedRequest:
     """Raises InvalidRequest with all invalid parameters."""
-    return validation.checked(FailedRequest, query)
+    return validation.validate(FailedRequest, query)
