@@ -137,7 +137,7 @@ def test_the_error_of_one_party_in_both_legs_names_both_fields():
         {
             "field": "",
             "code": "same_party",
-            "message": "leg_A.to and leg_B.to are the same party. A callback joins two.",
+            "message": "leg_A.to and leg_B.to reach the same party. Give two different ones.",
         }
     ]
 
