@@ -28,6 +28,7 @@ import math
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -155,7 +156,8 @@ def finishing(work: Work) -> Iterator[None]:
 class Clock:
     """Virtual seconds since `start`, `speed` of them per real second.
 
-    `stepped=True`: time passes only in `advance`, `until` and `awaited`. `hold=n`: no timer fires
+    `stepped=True`: time passes only in `advance`, `until` and `awaited`, and while a thread that
+    does no work pauses or waits for a Signal. `hold=n`: no timer fires
     while more than n pieces of work are in flight, and time passes at its speed meanwhile.
     `attach` and what says so belong to the event loop given to `attach`; all else may be called
     from any thread.
@@ -263,7 +265,9 @@ class Clock:
         finally:
             work.end()
 
-    def start_thread(self, what: str, target: Callable[..., Any], *arguments: Any) -> None:
+    def start_thread(
+        self, what: str, target: Callable[..., Any], *arguments: Any
+    ) -> threading.Thread:
         """Run `target` on a thread of its own, as work of its own from this moment on."""
         work = self.begin(what)
 
@@ -271,7 +275,9 @@ class Clock:
             with finishing(work):
                 target(*arguments)
 
-        threading.Thread(target=run, name=what, daemon=True).start()
+        thread = threading.Thread(target=run, name=what, daemon=True)
+        thread.start()
+        return thread
 
     def changing(self) -> contextlib.AbstractContextManager[bool]:
         """For `Work` alone: what holds the clock changes inside."""
@@ -287,6 +293,7 @@ class Clock:
         after = len(self._held)
         self._came_and_went += 1
         if after != before and not (before and after):
+            self._change_rate()
             self._in_loop(self._note_idleness)
         if after < before and self.hold is not None and after <= self.hold:
             self._in_loop(self._arm)
@@ -299,9 +306,13 @@ class Clock:
                 self._idle.clear()
             else:
                 self._idle.set()
-            if not self.stepped and self._pinned is None and self._rate() != self._anchor[2]:
-                self._stand_at(self.seconds())
+            self._change_rate()
         self._arm()
+
+    def _change_rate(self) -> None:
+        """From now on a clock that runs by itself runs as fast as it may."""
+        if not self.stepped and self._pinned is None and self._rate() != self._anchor[2]:
+            self._stand_at(self.seconds())
 
     def _rate(self) -> float:
         """Virtual seconds in a real one, by now."""
@@ -357,9 +368,12 @@ class Clock:
         finally:
             timer.cancel()
 
-    def pause(self, seconds: float) -> None:
-        """Wait so many virtual seconds, on any other thread. The current work is suspended."""
+    def pause(self, seconds: float) -> bool:
+        """Wait so many virtual seconds, on any other thread. The current work is suspended.
+
+        False if the clock was shut before: no time passes any more."""
         Signal(self).wait(seconds)
+        return not self._is_shut
 
     def call_within(self, seconds: float, call: Callable[[], Result]) -> Result:
         """What `call` returns or raises. It holds the clock unless it hands its work on, and gets
@@ -392,11 +406,6 @@ class Clock:
             raise TimeoutError(f"not within {seconds} virtual seconds")
         return results[0]
 
-    @property
-    def pending(self) -> int:
-        """How many timers are set (a cancelled one counts until its moment has come)."""
-        return len(self._heap)
-
     def quiet(self) -> float:
         """Virtual seconds until the next timer fires; infinite without one."""
         return self._heap[0][0] - self.seconds() if self._head() else math.inf
@@ -412,8 +421,12 @@ class Clock:
         await self._settle()
         while await self._step(target):
             pass
-        self._stand_at(max(target, self.seconds()))
+        self._stand_still_at(target)
         self._head()
+
+    def _stand_still_at(self, moment: float) -> None:
+        with self._changing:
+            self._stand_at(max(moment, self.seconds()))
 
     async def _step(self, limit: float, *, if_awaited: bool = False) -> bool:
         """Wait for the work in flight, then fire the next timer, and wait for what it sets off.
@@ -424,6 +437,8 @@ class Clock:
             if self._held or self._came_and_went != self._settled_at:
                 await self._settle()
             with self._changing:
+                if self._held:
+                    return True  # begun on another thread since: it is waited for first
                 if if_awaited and not self._waiters:
                     return False
                 if self._head() is None or self._heap[0][0] > limit:
@@ -453,23 +468,29 @@ class Clock:
         end = self.seconds() + within
         if self.stepped:
             self.settle()
-        while not (value := condition()):
-            if self.seconds() >= end:
+        while True:
+            # Both are read before the condition: what changes after that is looked at again.
+            is_last = self.seconds() >= end
+            before = sign() if sign else None
+            if value := condition():
+                return value
+            if is_last:
                 raise NotInTime(f"not within {within:g} virtual seconds: {condition}")
             if self.stepped:
-                self._run(self._step_until(end, sign))
+                self._run(self._step_until(end, sign, before))
             else:
                 time.sleep(_LOOK_SECONDS)
-        return value
 
-    async def _step_until(self, end: float, sign: Callable[[], Any] | None) -> None:
-        """Step until the sign has changed, at least one timer, and at most to the moment `end`."""
+    async def _step_until(self, end: float, sign: Callable[[], Any] | None, before: Any) -> None:
+        """Step until the sign is no longer what it was `before`, and at most to the moment `end`.
+        Without a sign, step to the next timer."""
         await self._settle()
-        before = sign() if sign else None
+        if sign is not None and sign() != before:
+            return
         while await self._step(end):
             if sign is None or sign() != before:
                 return
-        self._stand_at(max(end, self.seconds()))
+        self._stand_still_at(end)
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -509,6 +530,9 @@ class Clock:
                 for note in self.on_stall:
                     note()
                 continue
+            except Exception:  # noqa: BLE001 - a timer's: whoever waits for time is not to pay for it
+                traceback.print_exc()
+                continue
             if not fired and self._waiters:
                 await self._stirred.wait()
 
@@ -523,6 +547,7 @@ class Clock:
         self._stand_at(now)
         self._disarm()
         self._arm()
+        self._in_loop(self._drive)
 
     def shut(self) -> None:
         """The end: every wait for a moment is over, now and from now on, because no timer fires any
@@ -638,11 +663,13 @@ class Clock:
             self._lose_time(timer.due)
             self._pinned = timer.due
             self._head()
-            _fire(timer)
-            # Coroutines woken by this timer run before the next one: asyncio is first in,
-            # first out, and their wake-ups were queued before this.
             assert self._loop is not None
-            self._loop.call_soon(self._unpin)
+            try:
+                _fire(timer)
+            finally:
+                # Coroutines woken by this timer run before the next one: asyncio is first in,
+                # first out, and their wake-ups were queued before this.
+                self._loop.call_soon(self._unpin)
         else:
             self._arm()
 
@@ -735,7 +762,7 @@ class Signal:
 
 
 class _Waiter:
-    """One thread in `Signal.wait`. Nobody but itself waits for a thread that does no work."""
+    """One thread in `Signal.wait`. A thread without work drives a stepped clock while it waits."""
 
     def __init__(self, clock: Clock, work: Work | None) -> None:
         self.woken = threading.Event()

@@ -57,7 +57,7 @@ class Api:
     """The service's API, as any client sees it."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc)
         self._authorization = {"Authorization": f"Bearer {key}"}
         self.reads = 0
 

@@ -104,8 +104,9 @@ class TaskTimedOut(AWSError):
 @contextlib.contextmanager
 def running(
     functions: Functions, clock: Clock, changed: Callable[[Execution], None]
-) -> Iterator[None]:
-    """Executions run corrected inside the block; what still runs at its end is abandoned.
+) -> Iterator[Callable[[], None]]:
+    """Executions run corrected inside the block. What still runs at its end, or when the function
+    that it yields is called, is abandoned.
 
     `changed` is told of each execution that starts or has ended; it must not take long.
     """
@@ -118,6 +119,12 @@ def running(
         if not is_closing.is_set():
             changed(execution)
 
+    def abandon_all() -> None:
+        is_closing.set()
+        for execution in seen:
+            _abandon(execution, clock.now())
+        TMP_THREADS.clear()
+
     with contextlib.ExitStack() as stack:
         for owner, name, replacement in (
             *_lambda_tasks(functions),
@@ -128,12 +135,9 @@ def running(
         ):
             stack.enter_context(mock.patch.object(owner, name, replacement))
         try:
-            yield
+            yield abandon_all
         finally:
-            is_closing.set()
-            for execution in seen:
-                _abandon(execution, clock.now())
-            TMP_THREADS.clear()
+            abandon_all()
 
 
 _Replacement = tuple[Any, str, Any]

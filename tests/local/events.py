@@ -1,8 +1,8 @@
 """EventBridge: the end of an execution reaches the functions of the rules that ask for it."""
 
-import concurrent.futures
 import json
 import sys
+import threading
 import uuid
 from datetime import datetime
 from typing import Any
@@ -12,14 +12,13 @@ from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.backend.execution import Execution
 
 from tests.local import heard
-from tests.local.clock import Clock, Signal, Work, finishing
+from tests.local.clock import Clock, Signal
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, Rule
 
 # Lambda's waits before it runs a failed asynchronous invocation again (AWS Lambda Developer Guide,
 # "Asynchronous invocation"): a minute, then two.
 _RETRY_SECONDS = (60, 120)
-_WORKERS = 16
 
 
 def execution_status_change(execution: Execution, now: datetime) -> dict[str, Any]:
@@ -69,7 +68,7 @@ class Bus:
         self._rules = [(EventPattern(None, rule.pattern), rule) for rule in rules]
         self._functions = functions
         self._clock = clock
-        self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "events")
+        self._threads: list[threading.Thread] = []
         self._is_closed = Signal(clock)
         # Events whose function failed to the last; in AWS they go to its dead-letter queue.
         self.dead_letters: list[dict[str, Any]] = []
@@ -83,12 +82,13 @@ class Bus:
             if matches(pattern, event):
                 for target in rule.targets:
                     payload = target.input or json.dumps(event)
-                    work = self._clock.begin(f"an event for {target.function}")
-                    self._workers.submit(self._work_on, work, target.function, payload, event)
-
-    def _work_on(self, work: Work, name: str, payload: str, event: dict[str, Any]) -> None:
-        with finishing(work):
-            self._deliver(name, payload, event)
+                    self._threads = [thread for thread in self._threads if thread.is_alive()]
+                    what = f"an event for {target.function}"
+                    self._threads.append(
+                        self._clock.start_thread(
+                            what, self._deliver, target.function, payload, event
+                        )
+                    )
 
     def _deliver(self, name: str, payload: str, event: dict[str, Any]) -> None:
         retries = self._functions.find(name).definition.retries
@@ -107,7 +107,8 @@ class Bus:
     def close(self) -> None:
         """Deliver nothing more, and wait for what is being delivered."""
         self._is_closed.set()
-        self._workers.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.join()
 
 
 def matches(pattern: EventPattern, document: dict[str, Any]) -> bool:

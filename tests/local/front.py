@@ -8,6 +8,7 @@ path, a body over its limit, a handler that fails or answers nonsense.
 import asyncio
 import base64
 import concurrent.futures
+import contextlib
 import json
 import re
 import socket
@@ -291,7 +292,8 @@ class Front:
     def close(self) -> None:
         """Stop within a few seconds; requests under way get that long to be answered."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(2 * _CLOSING)
+        self._thread.join()
+        self._clock.on_stall.remove(self._note_stall)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
@@ -310,8 +312,14 @@ class Front:
         await asyncio.gather(*requests, return_exceptions=True)
 
     def _note_stall(self) -> None:
-        if self._stalled is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stalled.set)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._fail_requests)
+
+    def _fail_requests(self) -> None:
+        """Those under way; later ones have another event to look at."""
+        assert self._stalled is not None
+        self._stalled.set()
+        self._stalled = asyncio.Event()
 
     async def _serve(self) -> None:
         self._stalled = asyncio.Event()
@@ -328,11 +336,15 @@ class Front:
         await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        work = self._clock.take_over(request.headers.get(WORK_HEADER))
-        if work:
-            return await self._respond(request, work)
+        header = request.headers.get(WORK_HEADER)
+        sent = self._clock.take_over(header)
+        waiting: contextlib.AbstractContextManager[Any]
+        if sent:  # whoever sent it waits for us, and goes on by itself if it gives up
+            waiting = sent.suspended()
+        else:
+            waiting = contextlib.nullcontext() if header else self._clock.awaited()
         what = f"a request: {request.method} {request.raw_path.partition('?')[0]}"
-        with self._clock.busy(what) as own, self._clock.awaited():
+        with self._clock.busy(what) as own, waiting:
             return await self._respond(request, own)
 
     async def _respond(self, request: web.BaseRequest, work: Work) -> web.StreamResponse:

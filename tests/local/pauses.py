@@ -11,10 +11,15 @@ import botocore.endpoint
 import requests
 from requests.adapters import HTTPAdapter
 
+from tests.local import loopback
 from tests.local.clock import WORK_HEADER, Clock, current_work
 
 # Modules of the service that use the standard library's clock, and what they use of it.
-_MODULES = ("callback.storage.callbacks", "callback.carrier.credentials")
+_MODULES = (
+    "callback.storage.callbacks",
+    "callback.carrier.credentials",
+    "callback.webhooks.http_sender",
+)
 
 
 @contextlib.contextmanager
@@ -42,7 +47,7 @@ def _sending(clock: Clock) -> Any:
         self: HTTPAdapter, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
         work = current_work()
-        if work is None:
+        if work is None or not loopback.is_loopback_url(str(request.url)):
             return send(self, request, **options)
         request.headers[WORK_HEADER] = str(work.number)
         timeout = options.pop("timeout", None)

@@ -151,7 +151,6 @@ class LocalStack:
 
     def _start(self, exit_stack: contextlib.ExitStack) -> None:
         enter = exit_stack.enter_context
-        exit_stack.callback(self.clock.shut)
         # Ports first: a taken one should be said before anything is started.
         listening = enter(contextlib.closing(front.bound(*self._address)))
         host, port = listening.getsockname()[:2]
@@ -176,7 +175,9 @@ class LocalStack:
         enter(pauses.virtual(self.clock))
         self.bus = events.Bus(self.template.rules, self.functions, self.clock)
         exit_stack.callback(self.bus.close)
-        enter(engine.running(self.functions, self.clock, self.bus.execution_changed))
+        abandon_executions = enter(
+            engine.running(self.functions, self.clock, self.bus.execution_changed)
+        )
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
         self.make_number(
@@ -188,6 +189,9 @@ class LocalStack:
         door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         exit_stack.callback(door.close)
+        # Whatever still waits for a moment would be waited for.
+        exit_stack.callback(self.clock.shut)
+        exit_stack.callback(abandon_executions)
         if self.carrier is not None:
             # Before anything else: a carrier that goes on calling would find nobody at home.
             exit_stack.callback(self.carrier.stop)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import threading
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -87,10 +88,15 @@ class _Workers:
 
         def run() -> None:
             with finishing(work):
-                task(*arguments)
+                try:
+                    task(*arguments)
+                except Exception:  # nobody reads the future of this work
+                    traceback.print_exc()
+                    raise
 
         try:
-            self._pool.submit(run)
+            # The end of a work that is canceled before it began.
+            self._pool.submit(run).add_done_callback(lambda _: work.end())
         except RuntimeError:  # closed meanwhile
             work.end()
 
@@ -295,8 +301,8 @@ class _Shard:
             with self._lock:
                 for _ in range(done):
                     self._records.popleft()
-            if not done:
-                self._clock.pause(_RETRY_SECONDS)
+            if not done and not self._clock.pause(_RETRY_SECONDS):
+                return  # the stack is closing
 
     def _invoked(self, records: list[dict[str, Any]]) -> int:
         """How many of the records are done with."""
