@@ -19,7 +19,9 @@ VENV := .venv
 INSTALLED := $(VENV)/installed
 SCANNERS := build/scanners
 # By the path, so that what they start (sam starts make, make starts pip) is the same Python's.
-RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python"
+# Compiled modules are kept, whatever the shell says: the tests start many processes.
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	PYTHONDONTWRITEBYTECODE=
 # sam asks for a region even to read a template, and phones home unless told not to.
 SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" sam
 
@@ -54,7 +56,7 @@ run: $(INSTALLED)
 # One part after another, even with -j, and none before it is certain that all of them can run.
 test:
 	@$(python_needed)
-	@$(PYTHON) tests/chromium.py
+	@$(PYTHON) tests/support/chromium.py
 	@echo "make test takes about 15 minutes on two idle cores:"
 	@echo "  1. install what it needs in $(VENV) and $(SCANNERS), the first time: two minutes"
 	@echo "  2. make check, formatting, lint, types and scanners: two minutes"
@@ -64,7 +66,7 @@ test:
 
 # A file's tests stay together: those that share a stack, or a build, share it.
 pytest: $(INSTALLED)
-	$(RUN) python -m pytest -p tests.progress --numprocesses 2 --dist loadfile \
+	$(RUN) python -m pytest -p tests.support.progress --numprocesses 2 --dist loadfile \
 		--max-worker-restart 0 --durations 15 --durations-min 1 $(ARGS)
 
 # A quick run of it is among the tests.
@@ -92,7 +94,7 @@ deploy: build
 	$(RUN) SAM_CLI_TELEMETRY=0 sam deploy --config-env $(STACK) $(ARGS)
 
 define pip_install
-"$(1)/bin/python" tests/install.py "$(1)" $(2)
+"$(1)/bin/python" tests/support/install.py "$(1)" $(2)
 endef
 
 # What does not even say that it is a Python of some version is none.
@@ -143,9 +145,9 @@ mutants: $(INSTALLED)
 	rm -rf build/mutants
 	mkdir -p build/mutants/tests
 	cp -r layers/shared/callback build/mutants
-	cp -r tests/__init__.py tests/unit build/mutants/tests
+	cp -r tests/__init__.py tests/support tests/unit tests/local build/mutants/tests
 	@# These look at the whole repository, and at none of what is broken here.
-	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout progress run_limit quick_moto))
+	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout quick_moto))
 	printf '%s\n' '[mutmut]' 'source_paths=callback' 'also_copy=callback' \
 		'only_mutate=' $(addprefix '    callback/,$(addsuffix .py',lifecycle/transitions lifecycle/outcomes carrier/twilio/signature carrier/twilio/client)) \
 		'use_git_change_detection=false' 'pytest_add_cli_args_test_selection=tests/unit' \

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "voice-callback")
 
-pytest_plugins = ["tests.canary", "tests.quick_moto", "tests.quick_python"]
+pytest_plugins = ["tests.support.canary", "tests.support.quick_moto", "tests.support.quick_python"]
 
 # The one limit in real time. No test or fixture has one of its own: on a slow or busy machine all
 # that takes long is waited for, and only what never ends is ended here, with every thread's stack.

@@ -1,4 +1,4 @@
-"""Make the callback that a trigger asked for. One message, one trigger's id."""
+"""Create the callback that a trigger requested. Each message holds one trigger's id."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.numbering.destinations import DialPlan
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.requests.intake import Intake
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
@@ -31,28 +31,28 @@ from callback.triggers.queue import TriggerStore
 SETTINGS = settings.AcceptTrigger.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-waiting = TriggerStore(table)
+triggers = TriggerStore(table)
 tenants = TenantStore(table)
 parameters = SSMProvider(boto3_client=aws.ssm())
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
-suppressed = SuppressionList(table, pepper)
+suppression_list = SuppressionList(table, pepper)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-queued = QueuedTriggers(waiting, tenants, suppressed, intake)
+queued_triggers = QueuedTriggers(triggers, tenants, suppression_list, intake)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def accept(record: SQSRecord) -> None:
-    queued.accept(record.body)
+    queued_triggers.accept(record.body)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, accept, processor, context)

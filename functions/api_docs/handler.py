@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 
 from callback import http, settings
 from callback.api import docs_page, openapi
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 
 SETTINGS = settings.ApiDocs.read()
 DOCUMENT = openapi.build_document(
@@ -16,11 +16,11 @@ PAGE = docs_page.render_page(DOCUMENT)
 logger = Logger(use_rfc3339=True)
 
 
-def document(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+def document(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for every client)
     return http.json_reply(200, DOCUMENT)
 
 
-def page(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+def page(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for every client)
     return http.page_reply(PAGE)
 
 
@@ -30,7 +30,7 @@ ROUTES = {
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

@@ -1,7 +1,7 @@
-"""Asked by the gateway before a client's request goes on: whose API key is this?
+"""Tell the gateway which tenant an API key belongs to, before it forwards a client's request.
 
-The gateway remembers the answer for as long as the template says, whatever the route; so what a
-key may do is told along with whose it is, and `http.tenant` holds each route to it.
+The gateway caches the response, for as long as template.yaml says, for every route. The response
+therefore contains the key's scopes, too, and `http.tenant` enforces them on each route.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.tenancy import tenants
 from callback.tenancy.tenants import Pepper, TenantStore
@@ -22,7 +22,7 @@ store = TenantStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
     """A simple response (API Gateway Developer Guide, "Lambda authorizers for HTTP APIs")."""
@@ -32,5 +32,5 @@ def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
         return {"isAuthorized": False}
     return {
         "isAuthorized": True,
-        "context": http.authorized(key.tenant, key.key_id, key.scopes),
+        "context": http.authorizer_context(key.tenant, key.key_id, key.scopes),
     }

@@ -1,4 +1,4 @@
-"""The client's door: POST, GET and DELETE /voice/call/callback."""
+"""The client's endpoint for callbacks: POST, GET and DELETE /voice/call/callback."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.requests import cancellation, dry_run, idempotent, lookup, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
@@ -35,14 +35,14 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 
-def create(event: http.Event) -> http.Answer:
+def create(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     query = schema.parse_create(http.query(event))
     request = schema.parse_callback(
@@ -62,18 +62,18 @@ def create(event: http.Event) -> http.Answer:
     return responses.posted(idempotent.post(intake, requested, key))
 
 
-def show(event: http.Event) -> http.Answer:
+def show(event: http.Event) -> http.Response:
     callback = lookup.get(store, http.tenant(event), http.path(event, "callback_id"))
     return responses.shown(callback)
 
 
-def show_many(event: http.Event) -> http.Answer:
+def show_many(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     page = lookup.page(store.listings, tenant, schema.parse_list(http.query(event)))
     return responses.listed(page)
 
 
-def cancel(event: http.Event) -> http.Answer:
+def cancel(event: http.Event) -> http.Response:
     callback = cancellation.cancel(
         store,
         workflow,
@@ -93,7 +93,7 @@ ROUTES = {
 WITH_PARAMETERS = ("POST /voice/call/callback", "GET /voice/call/callback")
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event, with_parameters=WITH_PARAMETERS)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event, with_parameters=WITH_PARAMETERS)

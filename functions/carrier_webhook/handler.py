@@ -1,4 +1,4 @@
-"""The carrier's door: TwiML at answer, call and conference status, what the waiting hear."""
+"""The carrier's endpoint: TwiML for answered and waiting calls, and call and conference events."""
 
 from collections.abc import Iterable
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, events, twiml
 from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.lifecycle.models import LegName
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -29,66 +29,68 @@ workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.se
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 
 
-def verified(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
-    return door.verified(event, shapes, PUBLIC_URL, credentials)
+def verified_form(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
+    return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
-def reply(instructions: Iterable[Instruction]) -> http.Answer:
+def render_twiml(instructions: Iterable[Instruction]) -> http.Response:
     return http.xml_reply(twiml.render(instructions))
 
 
-def leg_of(event: http.Event) -> progress.DialedLeg:
-    """The ids that we put into the URL when we dialed; the signature vouches for them."""
+def dialed_leg(event: http.Event) -> progress.DialedLeg:
+    """The ids in the URL. We put them there when we dialed, and the signature covers them."""
     path = http.path
     return progress.DialedLeg(
         path(event, "callback_id"), LegName(path(event, "leg")), int(path(event, "attempt"))
     )
 
 
-def answered(event: http.Event) -> http.Answer:
-    call_sid = verified(event, OF_A_CALL)["CallSid"]
-    return reply(progress.answered(store, leg_of(event), call_sid, public_url=PUBLIC_URL))
+def admit_call(event: http.Event) -> http.Response:
+    call_sid = verified_form(event, OF_A_CALL)["CallSid"]
+    return render_twiml(
+        progress.admit_call(store, dialed_leg(event), call_sid, public_url=PUBLIC_URL)
+    )
 
 
-def status_changed(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_CALL)
-    progress.status_changed(store, workflow, leg_of(event), events.leg_event(form))
+def record_status(event: http.Event) -> http.Response:
+    form = verified_form(event, OF_A_CALL)
+    progress.record_status(store, workflow, dialed_leg(event), events.leg_event(form))
     return http.no_content()
 
 
-def conference_changed(event: http.Event) -> http.Answer:
-    form = verified(event, OF_A_ROOM)
+def record_room_event(event: http.Event) -> http.Response:
+    form = verified_form(event, OF_A_ROOM)
     callback_id = http.path(event, "callback_id")
-    progress.conference_changed(store, workflow, callback_id, events.room_event(form))
+    progress.record_room_event(store, workflow, callback_id, events.room_event(form))
     return http.no_content()
 
 
-def wait(event: http.Event) -> http.Answer:
-    verified(event)
-    return reply(progress.play_ringback(public_url=PUBLIC_URL))
+def play_ringback(event: http.Event) -> http.Response:
+    verified_form(event)
+    return render_twiml(progress.play_ringback(public_url=PUBLIC_URL))
 
 
-def fallback(event: http.Event) -> http.Answer:
-    form = verified(event)
-    logger.error("the carrier could not use our TwiML", error_code=form.get("ErrorCode"))
-    return reply(progress.apologize())
+def apologize(event: http.Event) -> http.Response:
+    form = verified_form(event)
+    logger.error("the carrier could not execute our TwiML", error_code=form.get("ErrorCode"))
+    return render_twiml(progress.apologize())
 
 
-def ringback_audio(event: http.Event) -> http.Answer:  # noqa: ARG001  (the same for everybody)
+def ringback_audio(event: http.Event) -> http.Response:  # noqa: ARG001  (the same for every client)
     return http.wav_reply(ringback.wav())
 
 
 ROUTES = {
-    "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": answered,
-    "POST /carrier/status/{callback_id}/{leg}/{attempt}": status_changed,
-    "POST /carrier/conference/{callback_id}": conference_changed,
-    "POST /carrier/wait/{callback_id}": wait,
-    "POST /carrier/fallback": fallback,
+    "POST /carrier/twiml/{callback_id}/{leg}/{attempt}": admit_call,
+    "POST /carrier/status/{callback_id}/{leg}/{attempt}": record_status,
+    "POST /carrier/conference/{callback_id}": record_room_event,
+    "POST /carrier/wait/{callback_id}": play_ringback,
+    "POST /carrier/fallback": apologize,
     "GET /carrier/ringback.wav": ringback_audio,
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

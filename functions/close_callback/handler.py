@@ -1,4 +1,4 @@
-"""The workflow's last step, and its safety net: close a callback whatever happened to it."""
+"""The workflow's last step, and its safety net: close a callback in whatever state it is."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from callback.call_control import workflow
 from callback.call_control.dialing import Calls
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -23,9 +23,9 @@ carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 calls = Calls(store, carrier)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    """`event`: the execution's state, or EventBridge's word that an execution died."""
-    callback_id, reason = workflow.closing_of(event)
-    calls.close_if_kept(callback_id, reason)
+    """`event`: the execution's state, or EventBridge's report that an execution did not succeed."""
+    callback_id, reason = workflow.parse_closing(event)
+    calls.close_unless_erased(callback_id, reason)

@@ -1,4 +1,4 @@
-"""Every minute: go on with whatever is to be forgotten, here and at the carrier."""
+"""Continue every open erasure, here and at the carrier. Runs once a minute."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from callback.call_control.dialing import Calls
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasing import Eraser
 from callback.privacy.erasures import ErasureStore
 from callback.storage.erasure import Holdings
@@ -18,7 +18,7 @@ from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
 
 SETTINGS = settings.Erase.read()
-# What one callback, or one of the carrier's records, may take where the carrier is slow.
+# Time for one callback, or for one of the carrier's records, while the carrier is slow.
 MILLISECONDS_FOR_ONE = 20_000
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
@@ -29,7 +29,7 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_cl
 carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     def out_of_time() -> bool:

@@ -1,4 +1,4 @@
-"""A tenant asks for a number to be forgotten, and how far that is: /voice/erasure."""
+"""The client's endpoint for erasures of a number, and for their progress: /voice/erasure."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasures import ErasureStore
 from callback.privacy.views import erasure_view
 from callback.requests import schema
@@ -20,26 +20,26 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = ErasureStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
-# Whoever asked for an erasure may see what came of it.
+# A key that may request an erasure may read its progress.
 MAY_READ = (Scope.READ, Scope.ERASE)
 
 
-def create(event: http.Event) -> http.Answer:
+def create(event: http.Event) -> http.Response:
     tenant = http.tenant(event, Scope.ERASE)
     number = schema.parse_erasure(http.body(event)).number
-    erasure = store.add(tenant, number, suppression.hashed(pepper, number))
-    logger.info("erasure asked for", erasure_id=erasure.erasure_id)
-    place = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
-    return http.json_reply(202, erasure_view(erasure), place)
+    erasure = store.add(tenant, number, suppression.hash_address(pepper, number))
+    logger.info("erasure requested", erasure_id=erasure.erasure_id)
+    headers = {"Location": f"/voice/erasure/{erasure.erasure_id}"}
+    return http.json_reply(202, erasure_view(erasure), headers)
 
 
-def show(event: http.Event) -> http.Answer:
+def show(event: http.Event) -> http.Response:
     erasure = store.get(http.tenant(event, *MAY_READ), http.path(event, "erasure_id"))
     return http.json_reply(200, erasure_view(erasure))
 
 
-def show_many(event: http.Event) -> http.Answer:
-    erasures = store.of(http.tenant(event, *MAY_READ))
+def show_many(event: http.Event) -> http.Response:
+    erasures = store.list_erasures(http.tenant(event, *MAY_READ))
     return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
 
 
@@ -50,7 +50,7 @@ ROUTES = {
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

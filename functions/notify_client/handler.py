@@ -1,6 +1,6 @@
-"""Tell a client's endpoint what happened. One message, one delivery to look at.
+"""Deliver events to clients' endpoints. Each message names one delivery.
 
-It speaks with servers that strangers chose, so it may do nothing else: see its role.
+It connects to servers that strangers chose. Its role therefore permits nothing else.
 """
 
 import json
@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
 from callback.webhooks.endpoints import EndpointStore
@@ -38,7 +38,7 @@ def notify(record: SQSRecord) -> None:
     notifier.notify(message["tenant"], message["message_id"])
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, notify, processor, context)

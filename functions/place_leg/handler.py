@@ -1,4 +1,4 @@
-"""A step of the workflow: place its legs, then wait for the carrier's events to settle it."""
+"""Begin a step of the workflow: place its legs. The carrier's events settle the step later."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.lifecycle.models import Step, Waiting
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 from callback.tenancy.policy import PolicyStore
@@ -24,11 +24,11 @@ store = CallbackStore(table)
 policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     """`event`: {"callback_id", "step": "first" | "second", "token", "entered_at": RFC 3339,

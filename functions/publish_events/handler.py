@@ -1,4 +1,4 @@
-"""Told by the table's stream of every write of a callback: publish the events that it makes."""
+"""Publish the events that follow from each write of a callback. Triggered by the table's stream."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from callback import aws, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import from_image
 from callback.storage.table import Table
 from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
@@ -37,7 +37,7 @@ def publish(record: DynamoDBRecord) -> None:
     publisher.publish(old, from_image(change["NewImage"]))
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, publish, processor, context)

@@ -1,4 +1,4 @@
-"""Every minute: compare every open callback with what the carrier says, and mend it."""
+"""Compare every open callback with the carrier's calls, and repair it. Runs once a minute."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from callback.call_control.reconcile import Reconciliation
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -21,10 +21,10 @@ table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
     tally = Reconciliation(Calls(store, carrier), workflow).run()

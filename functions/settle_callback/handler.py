@@ -1,4 +1,4 @@
-"""Settle again what Step Functions would not take at the time. One message, one callback id."""
+"""Repeat the settlements that Step Functions refused. Each message holds one callback's id."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from callback import aws, settings
 from callback.call_control.workflow import Workflow
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
 
@@ -28,7 +28,7 @@ def settle(record: SQSRecord) -> None:
     workflow.settle(store.get(record.body))
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
     return process_partial_response(event, settle, processor, context)

@@ -1,6 +1,6 @@
-"""Who asks for a callback without being a client of the API: texts, calls, and small devices.
+"""Endpoints for callback requests from outside the API: texts, calls, and packets of small devices.
 
-Texts and calls come signed by the carrier, a device's packet with an API key.
+The carrier signs texts and calls. A device's packet comes with an API key.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.requests import idempotent, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
@@ -31,7 +31,7 @@ from callback.tenancy.tenants import Pepper
 from callback.triggers.missed_call import MissedCallTrigger
 from callback.triggers.queue import TriggerQueue, TriggerStore
 from callback.triggers.sms import SmsTrigger
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 
 SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
@@ -41,40 +41,40 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(table)
-suppressed = SuppressionList(table, pepper)
-once = Once(table, pepper)
-waiting = TriggerStore(table)
-queue = TriggerQueue(waiting, aws.sqs, SETTINGS.trigger_queue_url)
+suppression_list = SuppressionList(table, pepper)
+throttle = Throttle(table, pepper)
+triggers = TriggerStore(table)
+queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
     aws.step_functions(),
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.of(SETTINGS, credentials)
+carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
-sms = SmsTrigger(numbers, suppressed, once, intake)
-missed_call = MissedCallTrigger(numbers, suppressed, once, queue, SETTINGS.home_region)
+sms = SmsTrigger(numbers, suppression_list, throttle, intake)
+missed_call = MissedCallTrigger(numbers, suppression_list, throttle, queue, SETTINGS.home_region)
 
 
-def verified(event: http.Event, shapes: Shapes) -> Form:
-    return door.verified(event, shapes, PUBLIC_URL, credentials)
+def verified_form(event: http.Event, shapes: Shapes) -> Form:
+    return door.verified_form(event, shapes, PUBLIC_URL, credentials)
 
 
-def text(event: http.Event) -> http.Answer:
-    message = events.inbound_text(verified(event, OF_A_TEXT))
+def receive_text(event: http.Event) -> http.Response:
+    message = events.inbound_text(verified_form(event, OF_A_TEXT))
     return http.xml_reply(twiml.text_back(sms.reply(message)))
 
 
-def call(event: http.Event) -> http.Answer:
-    missed_call.arrived(events.inbound_call(verified(event, OF_AN_INBOUND_CALL)))
+def receive_call(event: http.Event) -> http.Response:
+    missed_call.handle(events.inbound_call(verified_form(event, OF_AN_INBOUND_CALL)))
     return http.xml_reply(twiml.render([Reject()]))
 
 
-def packet(event: http.Event) -> http.Answer:
+def receive_packet(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request, packet_id = schema.parse_packet(
         http.body(event), home_region=SETTINGS.home_region, sip_domain=SETTINGS.sip_domain
@@ -85,13 +85,13 @@ def packet(event: http.Event) -> http.Answer:
 
 
 ROUTES = {
-    "POST /carrier/trigger/sms": text,
-    "POST /carrier/trigger/call": call,
-    "POST /voice/trigger/packet": packet,
+    "POST /carrier/trigger/sms": receive_text,
+    "POST /carrier/trigger/call": receive_call,
+    "POST /voice/trigger/packet": receive_packet,
 }
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event)

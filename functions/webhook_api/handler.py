@@ -1,11 +1,11 @@
-"""The client's door to its webhooks: the endpoint, its secret, and what could not be delivered."""
+"""The client's endpoint for webhooks: the URL, its secret, and failed deliveries."""
 
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from callback import aws, http, settings
-from callback.observability.redaction import discreet
+from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.webhooks import management, schema
 from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
@@ -21,7 +21,7 @@ queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 sender = Sender()
 
 
-def put(event: http.Event) -> http.Answer:
+def put(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request = schema.parse_endpoint(http.body(event), sender.rules)
     endpoint, is_new = management.put(endpoints, sender, tenant, request)
@@ -30,36 +30,36 @@ def put(event: http.Event) -> http.Answer:
     return http.json_reply(200, management.endpoint_view(endpoint))
 
 
-def show(event: http.Event) -> http.Answer:
+def show(event: http.Event) -> http.Response:
     return http.json_reply(200, management.endpoint_view(endpoints.get(http.tenant(event))))
 
 
-def remove(event: http.Event) -> http.Answer:
+def remove(event: http.Event) -> http.Response:
     endpoints.remove(http.tenant(event))
     return http.no_content()
 
 
-def rotate(event: http.Event) -> http.Answer:
-    rotated = endpoints.rotate(http.tenant(event))
-    return http.json_reply(200, management.endpoint_with_secret_view(rotated))
+def rotate(event: http.Event) -> http.Response:
+    endpoint = endpoints.rotate(http.tenant(event))
+    return http.json_reply(200, management.endpoint_with_secret_view(endpoint))
 
 
-def test(event: http.Event) -> http.Answer:
+def test(event: http.Event) -> http.Response:
     sample = management.test(endpoints, deliveries, queue, http.tenant(event))
     return http.json_reply(202, management.delivery_view(sample))
 
 
-def failed(event: http.Event) -> http.Answer:
+def list_failed(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request = schema.parse_failed(http.query(event))
-    page = deliveries.failed(tenant, request.limit, request.cursor)
+    page = deliveries.list_failed(tenant, request.limit, request.cursor)
     return http.json_reply(200, management.failed_view(page))
 
 
-def replay(event: http.Event) -> http.Answer:
+def replay(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
-    again = management.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
-    return http.json_reply(202, management.delivery_view(again))
+    delivery = management.replay(deliveries, queue, tenant, http.path(event, "delivery_id"))
+    return http.json_reply(202, management.delivery_view(delivery))
 
 
 ROUTES = {
@@ -68,14 +68,14 @@ ROUTES = {
     "DELETE /voice/webhook/endpoint": remove,
     "POST /voice/webhook/endpoint/rotate": rotate,
     "POST /voice/webhook/endpoint/test": test,
-    "GET /voice/webhook/failed": failed,
+    "GET /voice/webhook/failed": list_failed,
     "POST /voice/webhook/failed/{delivery_id}/replay": replay,
 }
 
 WITH_PARAMETERS = ("GET /voice/webhook/failed",)
 
 
-@discreet
+@redact_exceptions
 @logger.inject_lambda_context
-def handler(event: http.Event, context: Any) -> http.Answer:  # noqa: ARG001
-    return http.answer(ROUTES, event, with_parameters=WITH_PARAMETERS)
+def handler(event: http.Event, context: Any) -> http.Response:  # noqa: ARG001
+    return http.dispatch(ROUTES, event, with_parameters=WITH_PARAMETERS)

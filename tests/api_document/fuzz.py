@@ -33,7 +33,14 @@ class Run:
         return self.phases.total()
 
 
-def against(url: str, key: str, *, max_examples: int, seed: int | None = None) -> Run:
+def against(
+    url: str,
+    key: str,
+    *,
+    max_examples: int,
+    seed: int | None = None,
+    phases: tuple[str, ...] = PHASES,
+) -> Run:
     """With an API key; `max_examples` of each operation where they are drawn at random.
 
     Raises ValueError for a stack that is not on this machine."""
@@ -45,7 +52,7 @@ def against(url: str, key: str, *, max_examples: int, seed: int | None = None) -
             [
                 str(Path(sys.executable).with_name("schemathesis")),
                 *("--config-file", str(FOLDER / "schemathesis.toml")),
-                *("run", f"{url}/openapi.json", "--phases", ",".join(PHASES)),
+                *("run", f"{url}/openapi.json", "--phases", ",".join(phases)),
                 *("--header", f"Authorization: Bearer {key}"),
                 *("--max-examples", str(max_examples), "--no-color", "--no-shrink"),
                 *(("--seed", str(seed)) if seed is not None else ()),

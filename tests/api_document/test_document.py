@@ -5,8 +5,6 @@ import importlib
 import json
 import pkgutil
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
@@ -23,11 +21,11 @@ from callback.admission import rules
 from callback.api import docs_page, openapi
 from callback.numbering import addresses
 from callback.requests import schema, views
-from tests.browser import rendered
-from tests.functions.test_imports import ENVIRONMENT
+from tests.functions.cold_start import start
 from tests.local import template
-from tests.template.document import ROOT, TEMPLATE
-from tests.unit import build
+from tests.support import build
+from tests.support.browser import rendered
+from tests.template.document import TEMPLATE
 
 URL = "https://callback.example.com"
 
@@ -312,28 +310,9 @@ def test_texts_of_the_document_are_escaped_on_the_page(document):
 
 
 def test_no_other_function_loads_it_at_its_start():
-    handler = ROOT / "functions" / "callback_api" / "handler.py"
-    code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1]);"
-        "assert 'callback.requests.schema' in sys.modules;"
-        " sys.exit('callback.api.openapi' in sys.modules)"
-    )
-    settings = {
-        "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:1:stateMachine:x",
-        "CARRIER_API_URL": "http://127.0.0.1:1",
-        "SIP_DOMAIN": "",
-        "HOME_REGION": "US",
-        "REQUIRE_IDEMPOTENCY_KEY": "false",
-        "RETENTION_DAYS": "30",
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(handler)],
-        env={**ENVIRONMENT, **settings},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr or "openapi is imported"
+    loaded = start("CallbackApi").modules
+    assert "callback.requests.schema" in loaded
+    assert "callback.api.openapi" not in loaded
 
 
 def test_both_are_public(stack):

@@ -25,7 +25,7 @@ def test_an_answer_that_the_document_does_not_tell_is_found(stack):
         return {**described(callback), "room": "secret"}
 
     with mock.patch.object(views, "callback_view", changed):
-        run = fuzz.against(stack.url, stack.key, max_examples=1, seed=1)
+        run = fuzz.against(stack.url, stack.key, max_examples=1, seed=1, phases=("examples",))
     assert run.code == 1
     assert "room" in run.said
 

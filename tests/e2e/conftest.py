@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.client import Client
-from tests.e2e.commands import name
-from tests.e2e.observer import Observer
 from tests.local.clock import Clock
 from tests.local.receiver import Receiver
 from tests.local.stack import LocalStack
+from tests.support.client import Client
+from tests.support.commands import name
+from tests.support.observer import Observer
 
 
 @pytest.fixture(scope="package")

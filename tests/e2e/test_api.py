@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.client import SEED, between, has_ended
+from tests.support.client import SEED, between, has_ended
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.e2e.client import between, has_ended, leg_is
+from tests.support.client import between, has_ended, leg_is
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ deployed."""
 import pytest
 import requests
 
-from tests.e2e.client import Client, between, has_ended
-from tests.e2e.commands import admin, done, name
+from tests.support.client import Client, between, has_ended
+from tests.support.commands import admin, done, name
 
 ERASURE = "/voice/erasure"
 
@@ -113,7 +113,7 @@ def test_a_tenant_that_leaves_is_forgotten_and_locked_out(running, leaving):
     assert requests.put(endpoint, json=told, headers=headers).status_code == 201
     for typed in ("", "yes\n", f"{tenant}x\n"):
         refused = admin(running, "erase-tenant", tenant, said=typed)
-        said = f"That is not {tenant}: nothing is forgotten.\n"
+        said = f"That is not {tenant}. Nothing is erased.\n"
         assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", said)
     assert client.list().status_code == 200
     assert done(running, "list-erasures", tenant) == ""

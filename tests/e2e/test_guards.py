@@ -1,14 +1,15 @@
 """What a tenant may do, set by the operator's command and felt at the client's door."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from tests.e2e.client import PATH, Client
-from tests.e2e.commands import admin, done
 from tests.local.stack import GENEROUS
+from tests.support.client import PATH, Client
+from tests.support.commands import admin, done, name
 
 PARTIES = {"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000125"}, "allow_parallel": True}
 
@@ -60,6 +61,22 @@ def test_a_policy_that_the_operator_sets_is_shown_and_felt(running, tenant, clie
     assert code(until(client, lambda answer: answer.status_code == 403)) == "caller_id_not_allowed"
 
 
+def test_a_new_tenants_first_refusal_names_the_commands_that_fix_it(running):
+    tenant = name()
+    done(running, "create-tenant", tenant)
+    done(running, "set-policy", tenant, "calling_window=always")  # at whatever hour this runs
+    client = Client(running, running.make_key(tenant))
+    to_a_telephone = {"leg_A": {"to": "+14155550123"}, "leg_B": {"to": "1000125"}}
+    refused = client.post(to_a_telephone)
+    assert (refused.status_code, code(refused)) == (403, "caller_id_not_allowed")
+    commands = [command.split() for command in re.findall("`([^`]+)`", refused.json()["detail"])]
+    assert [command[0] for command in commands] == ["put-number", "set-policy"]
+    for command in commands:
+        done(running, *(word.replace("<number>", "+13105550155") for word in command))
+    running.clock.until(lambda: client.post(to_a_telephone).status_code == 202, within=600)
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -68,7 +85,10 @@ def test_a_policy_that_the_operator_sets_is_shown_and_felt(running, tenant, clie
         ("allowed_regions=US,XX", "allowed_regions: give ISO 3166 codes"),
         ("allowed_types=premium_rate", "allowed_types: Give some of"),
         ("daily_spend=20.00 EUR", "daily_spend: prices are in USD."),
-        ("fallback_caller_id=+13105550148", "fallback_caller_id: give a number of the tenant's."),
+        (
+            "fallback_caller_id=+13105550148",
+            "fallback_caller_id: give a number of the tenant. `put-number` assigns one.",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name_and_changes_nothing(running, tenant, given, said):
@@ -85,13 +105,13 @@ def test_a_policy_of_nobody_and_a_field_without_a_value_are_refused(running):
         assert (ran.returncode, ran.stderr.strip()) == (1, "There is no tenant nobody.")
     ran = admin(running, "set-policy", "nobody", "enabled")
     assert ran.returncode == 2
-    assert "give it as field=value" in ran.stderr
+    assert "write it as field=value" in ran.stderr
 
 
-@pytest.mark.parametrize("whose", ["tenant", "everybody"])
+@pytest.mark.parametrize("whose", ["tenant", "all tenants"])
 def test_the_operator_stops_calling_and_lets_it_go_on(running, tenant, client, whose):
     of = [tenant] if whose == "tenant" else []
-    whom = tenant if whose == "tenant" else "everybody"
+    whom = tenant if whose == "tenant" else "all tenants"
     assert done(running, "kill-switch", "show", *of) == f"{whom}  calling is on\n"
     assert done(running, "kill-switch", "on", *of) == f"{whom}  calling is stopped\n"
     try:

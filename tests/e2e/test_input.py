@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from callback.api import openapi
 from callback.requests import schema
 from callback.webhooks import schema as webhook_schema
-from tests.e2e.client import PATH, SEED, Client, between
-from tests.e2e.observer import Observer
 from tests.local.stack import LocalStack
+from tests.support.client import PATH, SEED, Client, between
+from tests.support.observer import Observer
 
 PACKET, ERASURE, ENDPOINT = "/voice/trigger/packet", "/voice/erasure", "/voice/webhook/endpoint"
 URL = "https://client.example/told"
@@ -271,7 +271,7 @@ def test_a_packet_is_not_told_of_what_it_cannot_send(key, one):
     first = key.send(PACKET, json=DOORS[PACKET][2])
     answer = key.send(PACKET, json=DOORS[PACKET][2])
     assert (answer.status_code, answer.json()["code"]) == (409, "callback_in_progress")
-    assert "POST /voice/call/callback may also" in answer.json()["detail"]
+    assert "POST /voice/call/callback also accepts" in answer.json()["detail"]
     one.delete(first.json()["callback_id"])
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.e2e.client import CALLER_ID, SEED, between, has_ended
+from tests.support.client import CALLER_ID, SEED, between, has_ended
 
 
 def test_two_parties_talk_and_the_record_says_so(client):

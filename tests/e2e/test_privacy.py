@@ -1,7 +1,7 @@
 """What the service writes anywhere but in its table names nobody, whatever goes wrong.
 
-`tests/canary.py` listens during every test; here canaries are driven through every door, and what
-was written is read once more.
+`tests/support/canary.py` listens during every test; here canaries are driven through every door,
+and what was written is read once more.
 """
 
 import uuid
@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from callback.requests import idempotent
-from tests.canary import Canaries, listening
-from tests.e2e.client import between, has_ended, leg_is
 from tests.e2e.test_carrier_door import send, status_path, told
+from tests.support.canary import Canaries, listening
+from tests.support.client import between, has_ended, leg_is
 
 REFUSED = "+14155550107"  # the carrier refuses it, in a sentence that quotes the number
 RINGS = "+14155550103"  # and never answers
@@ -93,5 +93,5 @@ def test_a_crash_whose_message_quotes_a_number_names_nobody(
     answer = client.post(between(RINGS, TALKS))
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert canaries.forget() == []
-    assert f"{crash.__name__}: the message is not told" in stack.logged()
+    assert f"{crash.__name__}: message redacted" in stack.logged()
     assert "in crashed" in stack.logged(), "and where it was, is"

@@ -10,9 +10,9 @@ import requests
 
 from callback.storage.table import Table
 from callback.tenancy.tenants import TenantStore
-from tests.e2e.client import PATH, SEED, Client, between, has_ended
-from tests.e2e.commands import admin, admin_process, done, name
 from tests.local.stack import LocalStack
+from tests.support.client import PATH, SEED, Client, between, has_ended
+from tests.support.commands import admin, admin_process, done, name
 
 ROUTES = [
     ("POST", PATH),
@@ -324,7 +324,7 @@ def test_a_key_revoked_in_the_moment_it_was_let_in_is_worthless_within_a_minute(
 def test_the_command_says_what_is_wrong_and_fails(running, tenant):
     for arguments, said in (
         (("create-tenant", tenant), f"There is a tenant {tenant} already.\n"),
-        (("create-tenant", "A#B"), "'A#B': use a-z, 0-9 and -, at most 63 of them.\n"),
+        (("create-tenant", "A#B"), "'A#B': use a-z, 0-9 and -, 63 characters at most.\n"),
         (("create-key", "nobody"), "There is no tenant nobody.\n"),
         (("list-keys", "nobody"), "There is no tenant nobody.\n"),
         (("revoke-key", "key_unknown"), "There is no key key_unknown.\n"),
@@ -371,7 +371,7 @@ def test_what_is_said_of_a_number_again_shows_what_it_replaces(running, tenant):
     for option in (["--sms-to", "1000125"], ["--sms-to-anyone"], ["--missed-call-to", "1000125"]):
         ran = admin(running, *put, "--verified", *option)
         assert (ran.returncode, ran.stdout) == (2, "")
-        assert "only verified takes neither texts nor calls" in ran.stderr
+        assert "only verified accepts neither texts nor calls" in ran.stderr
     assert done(running, "list-numbers", tenant).splitlines() == [nothing]
 
 
@@ -379,8 +379,8 @@ def test_a_policy_that_contradicts_itself_or_names_no_field_changes_nothing(runn
     before = done(running, "show-policy", tenant)
     for fields, status, said in (
         (["enabled=false", "enabled=true"], 2, "enabled is given more than once"),
-        (["=1"], 2, "give it as field=value"),
-        (["calls_per_tenant=0/1m"], 1, "calls_per_tenant: 0 is no rate"),
+        (["=1"], 2, "write it as field=value"),
+        (["calls_per_tenant=0/1m"], 1, "calls_per_tenant: 0 is not a rate"),
         (["concurrent_callbacks=9999999999"], 1, "give 999999999 at most"),
     ):
         ran = admin(running, "set-policy", tenant, *fields)

@@ -14,9 +14,9 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from callback.triggers import sms_grammar
-from tests.e2e.client import Client, has_ended, leg_is
-from tests.e2e.commands import admin, done, name
 from tests.local.stack import LocalStack
+from tests.support.client import Client, has_ended, leg_is
+from tests.support.commands import admin, done, name
 
 PACKET = "/voice/trigger/packet"
 SMS, CALL = "/carrier/trigger/sms", "/carrier/trigger/call"

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.e2e.client import SEED, between, has_ended, leg_is
+from tests.support.client import SEED, between, has_ended, leg_is
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.client import Client, between, has_ended
 from tests.local.receiver import Received, Receiver, Silence
 from tests.local.stack import LocalStack
-from tests.scenarios.relay import verified
+from tests.support.client import Client, between, has_ended
+from tests.support.relay import verified
 
 
 class Told:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.histories import world
+from tests.support import world
 
 
 @pytest.fixture(scope="module")

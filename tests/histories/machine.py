@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.histories.world import SeenCall, World
+from tests.support.world import SeenCall, World
 
 # What the called parties do, by the simulator's table (tests/local/carrier/README.md).
 PARTIES = {

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
-from tests.histories import world
 from tests.histories.machine import Histories
+from tests.support import world
 
 BATCH = 100
 PROGRESS_SECONDS = 30.0

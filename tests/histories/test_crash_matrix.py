@@ -16,9 +16,9 @@ import pytest
 import requests
 
 from callback.numbering.addresses import user_part
-from tests.histories import world
-from tests.histories.faults import Killed
-from tests.scenarios.play import Play, tidy
+from tests.support import world
+from tests.support.faults import Killed
+from tests.support.play import Play, tidy
 
 PARTIES = {"A": "1000219", "B": "1000218"}  # A never hangs up; B does 5 s after joining
 REFUSED = "1000207"

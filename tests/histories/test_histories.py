@@ -5,8 +5,8 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.histories import world
 from tests.histories.machine import Histories
+from tests.support import world
 
 EXAMPLES = int(os.environ.get("HISTORIES", "300"))
 STEPS = int(os.environ.get("HISTORY_STEPS", "50"))

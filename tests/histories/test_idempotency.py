@@ -18,8 +18,8 @@ import pytest
 
 from callback import clock
 from callback.storage.idempotency_keys import LIFETIME
-from tests.histories.world import World, caller, without_rates
-from tests.scenarios.play import tidy
+from tests.support.play import tidy
+from tests.support.world import World, caller, without_rates
 
 CLIENTS = 50
 # 10,000 requests. moto takes some 4 ms for each, one after another.

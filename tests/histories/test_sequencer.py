@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.histories.sequencer import Sequencer
 from tests.local import template
+from tests.support.build import NOON
+from tests.support.sequencer import Sequencer
 from tests.template import document
-from tests.unit.build import NOON
 
 DIALING = ["CallFirstParty", "CallSecondParty"]
 WAITS = [1, 2, 4, 8, 8]  # seconds; tests/README.md, "What can go wrong", 7

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.histories import world
-from tests.histories.world import World, caller
-from tests.scenarios.play import Play, tidy
+from tests.support import world
+from tests.support.play import Play, tidy
+from tests.support.world import World, caller
 
 A, B = "1000201", "1000218"  # A stays; B hangs up 5 s after joining
 OTHERS = "1000123", "1000125"

@@ -18,6 +18,7 @@ from moto import backends
 from moto.core import responses
 from moto.core.base_backend import BackendDict
 from moto.core.config import default_user_config
+from moto.core.utils import method_names_from_class
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -28,7 +29,7 @@ from moto.sqs.models import Message, Queue
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from werkzeug.serving import make_server
 
-from tests.local import environment, heard, tables
+from tests.local import engine, environment, heard, tables
 from tests.local.template import ACCOUNT, REGION, Template, Workflow
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ class EmbeddedAws:
         )
         config = Config(max_pool_connections=_CONNECTIONS, retries={"total_max_attempts": 1})
 
-        def client(name: str) -> Any:
-            return session.client(name, endpoint_url=url, config=config)  # type: ignore[call-overload]
-
+        client = functools.partial(session.client, endpoint_url=url, config=config)
         self.dynamodb: DynamoDBClient = client("dynamodb")
         self.events: EventBridgeClient = client("events")
         self.sqs: SQSClient = client("sqs")
@@ -95,13 +94,13 @@ class EmbeddedAws:
             name=workflow.name,
             definition=workflow.definition,
             roleArn="arn:aws:iam::123456789012:role/local",
-            type=workflow.type,  # type: ignore[arg-type]
+            type=workflow.type,
         )
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
         """Every event of an execution, oldest first."""
         answer = self.stepfunctions.get_execution_history(executionArn=execution_arn)
-        return list(answer["events"])  # type: ignore[arg-type]
+        return [dict(event) for event in answer["events"]]
 
     def close(self) -> None:
         for client in (self.dynamodb, self.events, self.sqs, self.ssm, self.stepfunctions):
@@ -157,7 +156,7 @@ def once_for_all() -> Iterator[None]:
         mock.patch.object(
             responses,
             "method_names_from_class",
-            functools.cache(responses.method_names_from_class),
+            functools.cache(method_names_from_class),
         ),
     ):
         yield
@@ -179,7 +178,7 @@ def _messages_heard() -> Iterator[None]:
 def _tell_executions() -> None:
     """What Step Functions keeps of each execution, for 90 days in AWS."""
     for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
-        for execution in machine.executions:
+        for execution in engine.executions_of(machine):
             heard.told("the input of an execution", str(execution.execution_input))
             history = json.dumps(execution.to_history_output(), default=str)
             heard.told("the history of an execution", f"{history} {execution.output}")
@@ -203,20 +202,26 @@ class _Handler(MotoRequestHandler):
         # Read whole, or the rest of it would be taken for the next request.
         environ["wsgi.input"] = io.BytesIO(self.rfile.read(length))
         status, headers = "", []
+        written: list[bytes] = []
 
-        def start_response(given: str, fields: list[tuple[str, str]], _: Any = None) -> None:
+        def start_response(
+            given: str, fields: list[tuple[str, str]], _: Any = None
+        ) -> Callable[[bytes], object]:
             nonlocal status, headers
             status, headers = given, fields
+            return written.append
 
         parts = self.server.app(environ, start_response)
         try:
-            body = b"".join(parts)
+            rest = b"".join(parts)
         finally:
-            parts.close()
+            if hasattr(parts, "close"):
+                parts.close()
         self.send_response_only(int(status.split(maxsplit=1)[0]), status.partition(" ")[2])
         for name, value in headers:
             if name.lower() != "content-length":
                 self.send_header(name, value)
+        body = b"".join(written) + rest
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -26,13 +26,15 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 from unittest import mock
 
 from botocore.exceptions import ClientError
+from jsonpath_ng.ext.parser import parse as parse_path
 from moto.core.exceptions import AWSError
 from moto.core.responses import EmptyResult
 from moto.stepfunctions.exceptions import InvalidToken
+from moto.stepfunctions.models import StateMachine
 from moto.stepfunctions.parser.api import (
     ExecutionAbortedEventDetails,
     ExecutionStatus,
@@ -41,7 +43,6 @@ from moto.stepfunctions.parser.api import (
 )
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
-from moto.stepfunctions.parser.asl.component.program import program
 from moto.stepfunctions.parser.asl.component.program.program import Program
 from moto.stepfunctions.parser.asl.component.state.exec import execute_state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
@@ -59,8 +60,10 @@ from moto.stepfunctions.parser.asl.eval.callback.callback import (
     CallbackOutcomeFailure,
     CallbackOutcomeSuccess,
 )
+from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
+from moto.stepfunctions.parser.asl.eval.program_state import ProgramStopped
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.backend.execution import (
@@ -80,6 +83,15 @@ from tests.local.functions import Functions, UnknownFunction
 _OUTLASTING = 1.0
 
 _CallbackService = state_task_service_callback.StateTaskServiceCallback
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class _RunEnvironment(Environment):
+    """For mypy alone: moto's environment of a program, once `_endings` evaluates that program."""
+
+    over: Signal
 
 
 class TaskTimedOut(AWSError):
@@ -120,7 +132,7 @@ def running(
         finally:
             is_closing.set()
             for execution in seen:
-                _abandon(execution)
+                _abandon(execution, clock.now())
             TMP_THREADS.clear()
 
 
@@ -141,7 +153,13 @@ def _lambda_tasks(functions: Functions) -> Iterator[_Replacement]:
                         "Code": "ResourceNotFoundException",
                         "Message": f"Function not found: {unknown}",
                     },
-                    "ResponseMetadata": {"HTTPStatusCode": 404, "RequestId": "local"},
+                    "ResponseMetadata": {
+                        "HTTPStatusCode": 404,
+                        "RequestId": "local",
+                        "HostId": "",
+                        "HTTPHeaders": {},
+                        "RetryAttempts": 0,
+                    },
                 },
                 "Invoke",
             ) from unknown
@@ -170,10 +188,10 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
         def __init__(
             self, target: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any
         ) -> None:
-            self._start = lambda: clock.start_thread("a state of an execution", target, *args)
+            self._target, self._args = target, args
 
         def start(self) -> None:
-            self._start()
+            clock.start_thread("a state of an execution", self._target, *self._args)
 
     def wait(self: WaitFunction, env: Any) -> None:
         until = clock.now() + timedelta(seconds=self._get_wait_seconds(env=env))
@@ -181,12 +199,9 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
         while env.is_running() and (left := (until - clock.now()).total_seconds()) > 0:
             env.program_state_event.wait(left)
 
-    class Now(datetime):
-        """What a Wait until a timestamp measures from."""
-
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return clock.now().replace(tzinfo=tz)
+    def now() -> datetime:
+        """What a Wait until a timestamp measures from, in UTC and naive as moto's are."""
+        return clock.now().replace(tzinfo=None)
 
     wait_for_token = callback.CallbackEndpoint.wait
 
@@ -198,12 +213,12 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
     yield execute_state, "threading", SimpleNamespace(**names)
     yield execute_state, "Thread", Thread
     yield environment, "threading", SimpleNamespace(**names)
-    yield program, "threading", SimpleNamespace(**names)
     yield callback, "Event", Event
     yield callback.CallbackEndpoint, "wait", wait_longer
     yield WaitFunction, "_eval_body", wait
     yield retrier_decl, "time", SimpleNamespace(sleep=clock.pause)
-    yield timestamp, "datetime", SimpleNamespace(datetime=Now)
+    moments = SimpleNamespace(now=now, strptime=datetime.strptime)
+    yield timestamp, "datetime", SimpleNamespace(datetime=moments)
     yield EventManager, "_get_current_timestamp", staticmethod(clock.now)
 
 
@@ -279,9 +294,9 @@ def _tokens_waited_for(env: Any) -> set[str]:
 def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
     reflect = BaseExecutionWorkerCommunication.terminated
 
-    def evaluate(self: Program, env: Any) -> None:
+    def evaluate(self: Program, env: _RunEnvironment) -> None:
         env.next_state_name = self.start_at.start_at_name
-        env.over = program.threading.Event()
+        env.over = Signal(clock)
 
         def run() -> None:
             try:
@@ -299,8 +314,9 @@ def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repl
             _close_history(env)
 
     def stop(self: ExecutionWorker, stop_date: Any, error: str | None, cause: str | None) -> None:
-        self.env.set_stop(stop_date=stop_date, cause=cause, error=error)
-        self.env.over.set()
+        env = _environment_of(self)
+        env.set_stop(stop_date=stop_date, cause=cause, error=error)
+        env.over.set()
 
     def terminated(self: BaseExecutionWorkerCommunication) -> None:
         reflect(self)
@@ -312,48 +328,54 @@ def _endings(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repl
     yield BaseExecutionWorkerCommunication, "terminated", terminated
 
 
-def _close_history(env: Any) -> None:
+def _environment_of(worker: ExecutionWorker | None) -> _RunEnvironment:
+    """The environment of an execution whose program is being evaluated."""
+    assert worker is not None
+    return cast(_RunEnvironment, worker.env)
+
+
+def _close_history(env: Environment) -> None:
     """Write an execution's last event while a task of it still runs, and nothing after it."""
     state = env.program_state()
-    if hasattr(state, "cause"):
+    # moto writes each event with one of the details, though its type requires all of them.
+    if isinstance(state, ProgramStopped):
         kind = HistoryEventType.ExecutionAborted
-        details = EventDetails(
+        details = EventDetails(  # type: ignore[typeddict-item]
             executionAbortedEventDetails=ExecutionAbortedEventDetails(
                 error=state.error, cause=state.cause
             )
         )
     else:
         kind = HistoryEventType.ExecutionTimedOut
-        details = EventDetails(executionTimedOutEventDetails=ExecutionTimedOutEventDetails())
+        details = EventDetails(  # type: ignore[typeddict-item]
+            executionTimedOutEventDetails=ExecutionTimedOutEventDetails()
+        )
     env.event_manager.add_event(
         context=env.event_history_context, event_type=kind, event_details=details
     )
-    env.event_manager.add_event = lambda *_, **__: 0
+    _record_nothing(env.event_manager)
+
+
+def _record_nothing(manager: EventManager) -> None:
+    """From now on, in any frame of the execution: all of them share its manager."""
+    vars(manager)["add_event"] = lambda *_, **__: 0
 
 
 def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
-    starting = threading.Lock()
-    start_once = StepFunctionsParserBackend.start_execution
     set_up = ExecutionWorker._get_evaluation_environment
 
-    def start(
-        self: StepFunctionsParserBackend,
-        state_machine_arn: str,
-        name: str,
-        execution_input: str | None = None,
-        trace_header: str | None = None,
-    ) -> Execution:
-        # Whether the name is taken is looked up first and the execution is added later.
-        with starting:
-            return start_once(self, state_machine_arn, name, execution_input, trace_header)
+    def environment_made(self: ExecutionWorker) -> Environment:
+        if self.env is None:
+            self.env = set_up(self)
+        return self.env
 
     def begin(self: ExecutionWorker) -> None:
         # The environment is made here and not by the new thread, so that whoever sees the
         # execution can also see into it.
-        made = set_up(self)
-        self.env = made
-        self._get_evaluation_environment = lambda: made
-        execution = self._execution_communication.execution
+        environment_made(self)
+        communication = self._execution_communication
+        assert isinstance(communication, BaseExecutionWorkerCommunication)
+        execution = communication.execution
         execution.start_date = clock.now()
         watch(execution)
         clock.start_thread("an execution", self._execution_logic)
@@ -364,8 +386,9 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
         return [
             execution
             for machine in self.state_machines
-            for execution in list(machine.executions)
+            for execution in executions_of(machine)
             if execution.exec_status is not None
+            and execution.exec_worker is not None
             and execution.exec_worker.env is not None
             and status in (None, execution.exec_status)
         ]
@@ -373,8 +396,11 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
     def status(self: Execution) -> str:
         return (self.exec_status or ExecutionStatus.RUNNING).value
 
+    # Whether a name is taken is looked up first and the execution is added later.
+    start = _one_at_a_time(StepFunctionsParserBackend.start_execution)
     yield StepFunctionsParserBackend, "start_execution", start
     yield StepFunctionsParserBackend, "_get_executions", started
+    yield ExecutionWorker, "_get_evaluation_environment", environment_made
     yield ExecutionWorker, "start", begin
     yield Execution, "status", property(status)
     yield (
@@ -382,15 +408,31 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
         "parse",
         staticmethod(functools.lru_cache(AmazonStateLanguageParser.parse)),
     )
-    yield json_path, "parse", functools.lru_cache(json_path.parse)
+    yield json_path, "parse", functools.lru_cache(parse_path)
 
 
-def _abandon(execution: Execution) -> None:
+def _one_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with lock:
+            return function(*args, **kwargs)
+
+    return call
+
+
+def executions_of(machine: StateMachine) -> list[Execution]:
+    """A state machine's executions so far; moto's interpreter makes them of a class of its own."""
+    return list(cast(list[Execution], machine.executions))
+
+
+def _abandon(execution: Execution, now: datetime) -> None:
     """Let the threads of an execution that still runs come to an end, unheard."""
-    env = execution.exec_worker.env
+    env = _environment_of(execution.exec_worker)
     if env.is_running():
-        env.event_manager.add_event = lambda *_, **__: 0
-        env.set_stop(stop_date=None, cause=None, error=None)
+        _record_nothing(env.event_manager)
+        env.set_stop(stop_date=now, cause=None, error=None)
         env.over.set()
         for endpoint in list(env.callback_pool_manager._pool.values()):
             endpoint.interrupt_all()

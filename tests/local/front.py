@@ -382,8 +382,9 @@ class Front:
         assert self._stalled is not None
         stalled = asyncio.ensure_future(self._stalled.wait())
         running = self._loop.run_in_executor(self._workers, invoke)
+        racing: set[asyncio.Future[Any]] = {running, stalled}
         try:
-            await asyncio.wait({running, stalled}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stalled.cancel()
         if not running.done():

@@ -1,6 +1,6 @@
 """Whatever leaves the service by another way than its doors: logs, queues, executions, traces.
 
-The places where it leaves tell it here, and whoever listens (tests/canary.py) hears it all.
+The places where it leaves tell it here, and whoever listens (tests/support/canary.py) hears it all.
 """
 
 import contextlib

@@ -67,7 +67,7 @@ def collected(listener: Callable[[Line], None] | None = None) -> Iterator[deque[
     before = sys.stdout
     if before is not _output:
         _output.elsewhere = before
-    sys.stdout = _output  # type: ignore[assignment]
+    sys.stdout = _output
     try:
         yield _output.lines
     finally:

@@ -43,9 +43,9 @@ def stay_here(
 
 def rules_for(receiver: Receiver | None) -> Any:
     # The package is on the path once the functions are loaded.
-    outbound = importlib.import_module("callback.webhooks.http_sender")
+    http_sender = importlib.import_module("callback.webhooks.http_sender")
     ports = {443, receiver.port} if receiver else {443}
-    return outbound.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
+    return http_sender.Rules(permits=loopback.is_loopback, ports=frozenset(ports))
 
 
 def sender_for(
@@ -53,10 +53,10 @@ def sender_for(
     undelivered: Undelivered | None = None,
     clock: Clock | None = None,
 ) -> Any:
-    outbound = importlib.import_module("callback.webhooks.http_sender")
+    http_sender = importlib.import_module("callback.webhooks.http_sender")
     told: deque[str] = deque(maxlen=_REMEMBERED)
 
-    class Sender(outbound.Sender):  # type: ignore[misc, name-defined]
+    class Sender(http_sender.Sender):  # type: ignore[misc, name-defined]
         def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
             send = super().post
             try:
@@ -66,10 +66,10 @@ def sender_for(
                 if work:
                     headers = {**headers, WORK_HEADER: str(work.number)}
                 try:
-                    return clock.call_within(outbound.SECONDS, lambda: send(url, body, headers))
+                    return clock.call_within(http_sender.SECONDS, lambda: send(url, body, headers))
                 except TimeoutError:
-                    raise outbound.Unreachable("timed_out") from None
-            except (outbound.NotAllowed, outbound.Unreachable) as reason:
+                    raise http_sender.Unreachable("timed_out") from None
+            except (http_sender.NotAllowed, http_sender.Unreachable) as reason:
                 webhook_id = headers["webhook-id"]
                 if undelivered and webhook_id not in told:
                     told.append(webhook_id)

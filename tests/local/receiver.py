@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO, Self
+from io import BufferedIOBase
+from typing import Any, Self
 
 import trustme
 
@@ -23,14 +24,14 @@ class Silence:
     clock: Clock
     is_over: threading.Event = field(default_factory=threading.Event)
 
-    def keep(self, headers: Mapping[str, str]) -> None:
-        work = self.clock.take_over(headers.get(WORK_HEADER))
+    def keep(self, work_header: str | None) -> None:
+        work = self.clock.take_over(work_header)
         with work.suspended() if work else contextlib.nullcontext():
             self.is_over.wait()
 
 
 # What an answer is: a status, a status with headers, a function that writes it, or none.
-Answer = int | tuple[int, Mapping[str, str]] | Callable[[BinaryIO], None] | Silence
+Answer = int | tuple[int, Mapping[str, str]] | Callable[[BufferedIOBase], None] | Silence
 
 _TIMEOUT = 30.0  # real seconds for a request to come in whole
 
@@ -132,7 +133,7 @@ class Receiver:
             self._received.append(received)
         answer = self.answers.get(handler.path, 204)
         if isinstance(answer, Silence):
-            answer.keep(handler.headers)
+            answer.keep(handler.headers.get(WORK_HEADER))
         elif callable(answer):
             answer(handler.wfile)
         else:

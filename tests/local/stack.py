@@ -32,6 +32,7 @@ from tests.local import (
 )
 from tests.local.carrier import CarrierSimulator, Scripts, Settings, parameters
 from tests.local.clock import Clock
+from tests.local.logs import Line
 from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,7 @@ class LocalStack:
     aws: aws.EmbeddedAws
     functions: functions.Functions
     bus: events.Bus
-    logs: deque[logs.Line]
+    logs: deque[Line]
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class LocalStack:
         project: Path = PROJECT,
         parameters: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
-        on_log: Callable[[logs.Line], None] | None = None,
+        on_log: Callable[[Line], None] | None = None,
         receiver: Receiver | None = None,
         on_undelivered: outgoing.Undelivered | None = None,
     ) -> None:
@@ -292,12 +293,12 @@ class LocalStack:
         numbers.NumberStore(self._table()).put(owned)
         self.set_policy(tenant, fallback_caller_id=number)
         if self.carrier is not None:
-            doors = {
-                "sms_url": f"{self.public_url}/carrier/trigger/sms",
-                "voice_url": f"{self.public_url}/carrier/trigger/call#rc=2&rp=all",
-            }
+            sms_url = f"{self.public_url}/carrier/trigger/sms"
+            voice_url = f"{self.public_url}/carrier/trigger/call#rc=2&rp=all"
             exchange = self.carrier.exchange
-            self.carrier.call(lambda: exchange.add_number(number, **doors))
+            self.carrier.call(
+                lambda: exchange.add_number(number, sms_url=sms_url, voice_url=voice_url)
+            )
 
     @property
     def public_url(self) -> str:

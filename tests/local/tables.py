@@ -140,7 +140,8 @@ def _copy_of_index(updated: list[dict[str, Any]], value: Any, *memo: Any) -> Any
     for hash_key, items in value.items.items():
         table.items[hash_key] = copy.copy(items)
     for key in updated:
-        place, where = table.items, DynamoType(key[table.hash_key_attr])
+        place: dict[Any, Any] = table.items
+        where = DynamoType(key[table.hash_key_attr])
         if table.range_key_attr is not None:
             place, where = table.items.get(where, {}), DynamoType(key[table.range_key_attr])
         if where in place:
@@ -160,14 +161,16 @@ def without_http(client: "DynamoDBClient") -> None:
     ) -> tuple[AWSResponse, dict[str, Any]]:
         status, headers, body = _handler(params).call_action()
         raw = {"status_code": int(status), "headers": headers, "body": body.encode()}
-        parsed = parser.parse(raw, model.output_shape)
+        # An operation without an output has no shape, which botocore's parser takes.
+        parsed = parser.parse(raw, model.output_shape)  # type: ignore[arg-type]
         if raw["status_code"] >= 300:
             code = parsed["Error"]["Code"]
             if shape := model.service_model.shape_for_error_code(code):
                 parsed |= parser.parse(raw, shape)
         return AWSResponse(params["url"], raw["status_code"], headers, None), parsed
 
-    client.meta.events.register("before-call.dynamodb", answered)
+    # What this event's handler returns is the answer.
+    client.meta.events.register("before-call.dynamodb", answered)  # type: ignore[arg-type]
 
 
 def _handler(params: dict[str, Any]) -> DynamoHandler:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from samtranslator.parser.parser import Parser
@@ -130,7 +130,7 @@ class Workflow:
     logical_id: str
     name: str
     definition: str
-    type: str
+    type: Literal["STANDARD", "EXPRESS"]
 
     @property
     def arn(self) -> str:
@@ -403,7 +403,7 @@ class _Resolver:
         )
 
     def _table(self, logical_id: str, properties: dict[str, Any]) -> dict[str, Any]:
-        table = {"TableName": self._name(logical_id)}
+        table: dict[str, Any] = {"TableName": self._name(logical_id)}
         for key in (
             "AttributeDefinitions",
             "KeySchema",

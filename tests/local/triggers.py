@@ -19,6 +19,7 @@ from moto.sqs.models import Message, Queue, sqs_backends
 
 from tests.local.aws import EmbeddedAws
 from tests.local.clock import Clock, finishing
+from tests.local.events import matches
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
 
@@ -271,7 +272,7 @@ class _Shard:
     def add(self, table: str, record: dict[str, Any]) -> None:
         if table != self._source.table:
             return
-        if self._patterns and not any(p.matches_event(record) for p in self._patterns):
+        if self._patterns and not any(matches(p, record) for p in self._patterns):
             return
         with self._lock:
             self._records.append(record)

@@ -1,6 +1,6 @@
 """One clock for threads, requests and timers: it waits for the work in flight.
 
-What the simulator alone needs of it is in tests/carrier/test_clock.py.
+What the simulator alone needs of it is in tests/carrier_simulator/test_clock.py.
 """
 
 import json

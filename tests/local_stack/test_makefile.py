@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import browser, chromium
 from tests.local.stack import PROJECT
+from tests.support import browser, chromium
 
 NONE = "{python} is none. Name one: make PYTHON=python3.13"
 TOO_OLD = "{python} is Python 3.10.9. Name another: make PYTHON=python3.13"
@@ -20,7 +20,7 @@ MAKE = shutil.which("make") or "make"
 def folder(tmp_path: Path) -> Path:
     """A project without code: its Makefile, what that starts by its path, requirements."""
     project = tmp_path / "project"
-    for name in ("layers/shared", "tests/scanners"):
+    for name in ("layers/shared", "tests/scanners", "tests/support"):
         (project / name).mkdir(parents=True)
     for name in ("layers/shared", "tests", "tests/scanners"):
         for listed in ("requirements.txt", "constraints.txt"):
@@ -31,9 +31,9 @@ def folder(tmp_path: Path) -> Path:
         ("chromium.py", "/Applications/", "/nowhere/"),
         ("install.py", "EVERY_SECONDS = 3.0", "EVERY_SECONDS = 0.1"),
     ):
-        text = (PROJECT / "tests" / name).read_text(encoding="utf-8")
+        text = (PROJECT / "tests/support" / name).read_text(encoding="utf-8")
         assert said in text
-        (project / "tests" / name).write_text(text.replace(said, instead), encoding="utf-8")
+        (project / "tests/support" / name).write_text(text.replace(said, instead), encoding="utf-8")
     return project
 
 
@@ -199,13 +199,13 @@ def test_the_run_says_what_comes_and_how_long_it_takes_before_it_begins(installe
     called = [line for line in said[4:] if line.split(" ")[0] in TOOLS]
     assert called[0] == "ruff format --check ."
     assert called[-2].startswith("python -m tests.scanners")
-    assert called[-1].startswith("python -m pytest -p tests.progress")
+    assert called[-1].startswith("python -m pytest -p tests.support.progress")
     assert "--durations 15 --durations-min 1" in called[-1]
 
 
 def test_ci_installs_chromium_by_the_same_check():
     script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "python3 tests/chromium.py >/dev/null 2>&1 || missing+=(chromium)" in script
+    assert "python3 tests/support/chromium.py >/dev/null 2>&1 || missing+=(chromium)" in script
 
 
 def test_a_page_is_shown_by_the_program_that_make_looked_for(monkeypatch, tmp_path):

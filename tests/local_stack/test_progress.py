@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 SOON = """
-from tests import progress
+from tests.support import progress
 
 progress.EVERY_SECONDS = {seconds}
-pytest_plugins = ["tests.progress"]
+pytest_plugins = ["tests.support.progress"]
 """
 
 FEW = """

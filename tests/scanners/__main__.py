@@ -52,7 +52,9 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
         "The table is encrypted with the account's aws/dynamodb key; a key of our own would let the"
         " same roles in, as they may use the table."
     ),
-    "CKV_AWS_158": "CloudWatch's own key encrypts logs; they hold no number (tests/canary.py).",
+    "CKV_AWS_158": (
+        "CloudWatch's own key encrypts logs; they hold no number (tests/support/canary.py)."
+    ),
     "CKV_AWS_173": (
         "Variables hold names and URLs, never secrets (tests/template/test_environment.py), and are"
         " encrypted at rest by Lambda's own key."

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.histories import world
-from tests.histories.world import ACCOUNT_SID
 from tests.local import tables
 from tests.local.receiver import Receiver
-from tests.scenarios.play import Play, tidy
-from tests.scenarios.relay import Relay
+from tests.support import world
+from tests.support.play import Play, tidy
+from tests.support.relay import Relay
+from tests.support.world import ACCOUNT_SID
 
 
 @pytest.fixture(scope="package")

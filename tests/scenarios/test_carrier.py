@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.local import logs
-from tests.scenarios.play import PHASES, STEP, Play, raising
-from tests.scenarios.trouble import (
+from tests.support.play import PHASES, STEP, Play, raising
+from tests.support.trouble import (
     CREATE,
     EVENTS,
     ended_with_every_event_of_b_lost,

@@ -8,10 +8,10 @@ import pytest
 
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from tests.histories.world import AUTH_TOKEN
 from tests.local import heard
-from tests.scenarios.play import Play
-from tests.unit.secret import Secret
+from tests.support.play import Play
+from tests.support.secret import Secret
+from tests.support.world import AUTH_TOKEN
 
 OLD, NEW = AUTH_TOKEN, "the-token-after-the-rotation"
 DIALING = ("CallbackApi", "PlaceLeg")
@@ -42,7 +42,7 @@ def secrets(the_world, monkeypatch) -> dict[str, Secret]:  # noqa: ARG001  (it l
         monkeypatch.setattr(module, "credentials", store)
         if carrier := carrier_of(module):
             monkeypatch.setattr(carrier, "_credentials", store)
-            monkeypatch.setattr(carrier, "_fetched", store.get())
+            monkeypatch.setattr(carrier, "_ready_credentials", store.get())
     assert {*DIALING, "CarrierWebhook", "CloseCallback", "Reconcile"} <= set(found)
     return found
 

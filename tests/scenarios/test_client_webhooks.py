@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from datetime import timedelta
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import pytest
 from standardwebhooks import WebhookVerificationError
@@ -13,9 +13,9 @@ from callback.lifecycle import transitions
 from callback.lifecycle.models import LegName, LegOutcome, LegStatus, Webhook, to_text
 from callback.webhooks import notifying
 from callback.webhooks.deliveries import SCHEDULE
-from tests.histories.world import TENANT, caller
-from tests.scenarios.relay import Relay, sent_at, verified
-from tests.unit.build import SIDS
+from tests.support.build import SIDS
+from tests.support.relay import Relay, sent_at, verified
+from tests.support.world import TENANT, caller
 
 REPLAY = "failed/{delivery_id}/replay"
 DAY = timedelta(days=1).total_seconds()
@@ -185,7 +185,7 @@ def test_what_waits_for_an_endpoint_that_is_disabled_fails_and_can_be_replayed(r
 def test_a_410_from_where_the_endpoint_was_does_not_disable_where_it_is(relay: Relay):
     relay.endpoint("/old", events=["callback.accepted"])
 
-    def gone_and_moved(answer: BinaryIO) -> None:
+    def gone_and_moved(answer: BufferedIOBase) -> None:
         relay.endpoints.put(TENANT, f"{relay.receiver.url}/new", ["callback.accepted"])
         answer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
 

@@ -9,9 +9,9 @@ import requests
 from callback import http
 from callback.call_control.reconcile import Reconciliation
 from callback.errors import StoreContended
-from tests.scenarios.play import PHASES, Play, raising
 from tests.scenarios.test_doors import rows, signature_of
-from tests.scenarios.trouble import (
+from tests.support.play import PHASES, Play, raising
+from tests.support.trouble import (
     EVENTS,
     ended_with_every_event_of_b_lost,
     frozen_for,

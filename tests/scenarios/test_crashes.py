@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.scenarios.play import PHASES, Play
-from tests.scenarios.trouble import CREATE, EVENTS, LOST, frozen_for, lose_the_answer
+from tests.support.play import PHASES, Play
+from tests.support.trouble import CREATE, EVENTS, LOST, frozen_for, lose_the_answer
 
 every_phase = pytest.mark.parametrize("play", PHASES, indirect=True)
 

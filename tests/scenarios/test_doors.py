@@ -1,6 +1,7 @@
 """Scenarios 17 and 18: who comes in by the carrier's door, and by which name it is called.
 
-`tests/e2e/test_carrier_door.py` and `tests/unit/test_signature.py` have the other forgeries.
+`tests/e2e/test_carrier_door.py` and `tests/unit/carrier/twilio/test_signature.py` have the other
+forgeries.
 """
 
 import base64
@@ -14,8 +15,8 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from callback.carrier.credentials import CredentialStore
-from tests.histories.world import ACCOUNT_SID, AUTH_TOKEN, TABLE
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import ACCOUNT_SID, AUTH_TOKEN, TABLE
 
 STRANGER = "AC" + "9" * 32
 

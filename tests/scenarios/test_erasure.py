@@ -10,8 +10,8 @@ import pytest
 
 from callback.privacy.erasures import ErasureStore
 from callback.storage.table import Table
-from tests.histories.world import TABLE, TENANT, caller
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import TABLE, TENANT, caller
 
 FORGOTTEN, OTHER = "1000291", "1000292"
 PEPPER = "pepper-of-the-scenarios-0123456789abcdef"

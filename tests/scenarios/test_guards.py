@@ -16,12 +16,12 @@ from phonenumbers import PhoneNumberType
 from callback.amounts import MICROS
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore, TenantNumber
-from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, shown
+from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, format_policy
 from callback.tenancy.policy import Policy as Defaults
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import Pepper
-from tests.histories.world import TABLE, TENANT, FixedPepper, caller
-from tests.scenarios.play import PHASES, Play
+from tests.support.play import PHASES, Play
+from tests.support.world import TABLE, TENANT, FixedPepper, caller
 
 LA = "+14155550123"
 VERIFIED, OWNED = "+14155550199", "+14155550100"
@@ -35,7 +35,7 @@ def may(play: Play, **fields: str) -> None:
 
 
 def by_default(play: Play) -> None:
-    may(play, **dict.fromkeys(shown(Defaults()), ""))
+    may(play, **dict.fromkeys(format_policy(Defaults()), ""))
 
 
 def numbers(play: Play) -> NumberStore:
@@ -385,7 +385,22 @@ def test_nobodys_number_is_shown_to_the_other_unless_it_is_the_tenants(shows):
 def test_without_a_number_to_show_a_telephone_is_not_called(play):
     answer = play.post(LA)
     assert (code(answer), problem(answer)["leg"]) == ("caller_id_not_allowed", "A")
+    assert problem(answer)["detail"] == (
+        "There is no caller ID for leg_A. Set leg_A.from to a number of yours, or ask your operator"
+        f" to run `put-number {TENANT} <number>` and"
+        f" `set-policy {TENANT} fallback_caller_id=<number>`."
+    )
     assert nothing_happened(play)
+
+
+def test_a_caller_id_that_is_not_the_tenants_is_refused_with_the_command_that_adds_it(play):
+    body = {"leg_A": {"to": LA, "from": VERIFIED}, "leg_B": {"to": "1000218"}}
+    answer = play.world.request("POST", body=body)
+    assert (code(answer), problem(answer)["leg"]) == ("caller_id_not_allowed", "A")
+    assert problem(answer)["detail"] == (
+        "leg_A.from must be a number of yours, owned or verified. Omit it, or ask your operator to"
+        f" run `put-number {TENANT} <number>`."
+    )
 
 
 def test_a_fallback_that_is_no_longer_the_tenants_is_not_shown(shows):

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from io import BufferedIOBase
 from types import SimpleNamespace
-from typing import BinaryIO
 from unittest import mock
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from callback.webhooks import http_sender
 from callback.webhooks.http_sender import NotAllowed, Rules, Sender, Unreachable
 from tests.local.receiver import Receiver
-from tests.scenarios.relay import Relay
+from tests.support.relay import Relay
 
 # What a resolver would answer. Every other name here is for the system's own resolver, which
 # needs no network for numbers, however they are written.
@@ -152,7 +152,7 @@ HOSTILE = [
 
 
 def resolve(name: str) -> list[str]:
-    return NAMES[name] if name in NAMES else http_sender.addresses(name)
+    return NAMES[name] if name in NAMES else http_sender.resolve_host(name)
 
 
 @pytest.fixture
@@ -272,24 +272,24 @@ def test_an_endpoint_that_turned_private_since_it_was_set_fails_for_good(relay: 
 # -- who never comes to an end -------------------------------------------------------------------
 
 
-def _endless_head(answer: BinaryIO) -> None:
+def _endless_head(answer: BufferedIOBase) -> None:
     answer.write(b"HTTP/1.1 500 Endless\r\n")
     while True:
         answer.write(b"X-Filler: " + b"x" * 1000 + b"\r\n")
 
 
-def _endless_body(answer: BinaryIO) -> None:
+def _endless_body(answer: BufferedIOBase) -> None:
     answer.write(b"HTTP/1.1 500 Endless\r\n\r\n")
     while True:
         answer.write(b"x" * 10_000)
 
 
-def _endless_interim(answer: BinaryIO) -> None:
+def _endless_interim(answer: BufferedIOBase) -> None:
     for _ in range(10_000):  # far more than are read
         answer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _drop_by_drop(answer: BinaryIO) -> None:
+def _drop_by_drop(answer: BufferedIOBase) -> None:
     for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\nX: y\r\n"):
         answer.write(bytes([byte]))
         answer.flush()
@@ -298,24 +298,24 @@ def _drop_by_drop(answer: BinaryIO) -> None:
 _given_up = threading.Event()
 
 
-def _silence(_: BinaryIO) -> None:
+def _silence(_: BufferedIOBase) -> None:
     _given_up.wait()
 
 
-def _gzip_bomb(answer: BinaryIO) -> None:
+def _gzip_bomb(answer: BufferedIOBase) -> None:
     answer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
     answer.write(bytes.fromhex("1f8b080000000000000303") + b"\x00" * 100_000)
 
 
-def _not_http(answer: BinaryIO) -> None:
+def _not_http(answer: BufferedIOBase) -> None:
     answer.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
 
 
-def _half_a_head(answer: BinaryIO) -> None:
+def _half_a_head(answer: BufferedIOBase) -> None:
     answer.write(b"HTTP/1.1 200 OK\r\nX: ")
 
 
-def _nothing(_: BinaryIO) -> None:
+def _nothing(_: BufferedIOBase) -> None:
     return
 
 
@@ -333,12 +333,12 @@ def hours_pass() -> Iterator[None]:
 @contextlib.contextmanager
 def little_is_left() -> Iterator[None]:
     """0.3 real seconds from when the request is sent, however long that took."""
-    reply = http_sender._reply
+    read_response = http_sender._read_response
 
-    def soon(connection: ssl.SSLSocket, _: float) -> http_sender.Reply:
-        return reply(connection, time.monotonic() + 0.3)
+    def soon(connection: ssl.SSLSocket, _: float) -> http_sender.Response:
+        return read_response(connection, time.monotonic() + 0.3)
 
-    with mock.patch.object(http_sender, "_reply", side_effect=soon) as asked:
+    with mock.patch.object(http_sender, "_read_response", side_effect=soon) as asked:
         yield
     asked.assert_called_once()
 
@@ -358,7 +358,7 @@ def little_is_left() -> Iterator[None]:
 )
 def test_an_endpoint_that_never_ends_is_left_in_time_and_has_not_taken_the_event(
     relay: Relay,
-    misbehaviour: Callable[[BinaryIO], None],
+    misbehaviour: Callable[[BufferedIOBase], None],
     meanwhile: Callable[[], AbstractContextManager[None]],
     reason: str,
 ):

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.local import logs
-from tests.scenarios.play import Play
+from tests.support.play import Play
 
 # -- 13: A leaves while B rings ------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ def test_a_call_that_is_not_the_legs_own_is_hung_up_and_logged(talking, place):
     assert answer.status_code == 200
     assert "<Hangup" in answer.text
     assert "<Dial" not in answer.text
-    assert any("call not admitted" in text or "no callback knows" in text for _, text in lines)
+    assert any("call not admitted" in text or "belongs to no callback" in text for _, text in lines)
     assert play.record(callback_id) == before
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from callback.triggers import sms_grammar
-from tests.histories.world import TABLE, World, caller
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import TABLE, World, caller
 
 KEY = "a-key-of-a-client"
 REFUSED, ANSWERS = "1000207", "1000201"

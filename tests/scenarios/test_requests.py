@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.histories.world import PATH, TENANT, World, caller, without_rates
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import PATH, TENANT, World, caller, without_rates
 
 KEY = "a-key-of-a-client"
 BODY = {"leg_A": {"to": "1000201"}, "leg_B": {"to": "1000218"}}

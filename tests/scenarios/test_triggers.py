@@ -12,9 +12,9 @@ import pytest
 
 from callback.carrier.twilio.events import WITHHELD
 from callback.triggers import sms_grammar
-from tests.histories.world import TABLE
 from tests.local.carrier import twiml
-from tests.scenarios.play import Play
+from tests.support.play import Play
+from tests.support.world import TABLE
 
 OURS, THEIRS = "+14155550100", "+14155550109"
 DESK = "1000218"

@@ -3,6 +3,8 @@
 tests/local/template.py reads what the local stack can run; here it is what will be deployed.
 """
 
+import copy
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,12 @@ _IN_SUB = re.compile(r"\$\{([^!}][^}]*)\}")
 
 def source() -> dict[str, Any]:
     """The template as written, each intrinsic function in its long form."""
-    document: dict[str, Any] = yaml_parse(TEMPLATE.read_text(encoding="utf-8"))
+    return copy.deepcopy(_parsed(TEMPLATE.read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _parsed(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml_parse(text)
     return document
 
 

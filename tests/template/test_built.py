@@ -45,16 +45,16 @@ from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.policy import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
-from callback.webhooks.deliveries import Delivery, DeliveryStore, failed
+from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
-from tests.histories.world import without_rates
 from tests.local import aws, environment, heard, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
+from tests.support import build as callbacks
+from tests.support.world import without_rates
 from tests.template import document, sandbox
 from tests.template.sandbox import Sandbox
-from tests.unit import build as callbacks
 
 EVENTS = document.ROOT / "events"
 HOST = "abcdef1234.execute-api.us-east-1.amazonaws.com"
@@ -100,7 +100,8 @@ class World:
         `before` is Python that is run once the handler is there."""
         definition = self.definitions[function]
         if parameters:
-            definition = definitions(self.parameters | parameters)[function]
+            resources = template.load(document.TEMPLATE, self.parameters | parameters)
+            definition = definitions(resources)[function]
         running = self._sandbox(function, definition)
         try:
             return running.answer(event, before)
@@ -209,9 +210,8 @@ def settlings_throttled() -> Iterator[None]:
         yield
 
 
-def definitions(parameters: dict[str, str]) -> dict[str, template.FunctionDefinition]:
-    loaded = template.load(document.TEMPLATE, parameters)
-    return {function.logical_id: function for function in loaded.functions}
+def definitions(resources: template.Template) -> dict[str, template.FunctionDefinition]:
+    return {function.logical_id: function for function in resources.functions}
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
                 store=IntakeStore(Table(cloud.dynamodb, table), sip_domain=SIP_DOMAIN),
                 carrier=client,
                 parameters=parameters,
-                definitions=definitions(parameters),
+                definitions=definitions(resources),
                 build=build,
                 stack=stack,
                 logs=tmp_path_factory.mktemp("logs"),
@@ -956,8 +956,8 @@ def test_a_client_is_told_and_told_again_unless_it_is_gone(
     endpoints, store = endpoints_of(world), deliveries_of(world)
     store.add(delivery(event))
     answering = f"""
-from callback.webhooks.http_sender import Reply
-handler.sender.post = lambda *_: Reply({status}, None)
+from callback.webhooks.http_sender import Response
+handler.sender.post = lambda *_: Response({status}, None)
 """
     assert world.invoke("NotifyClient", event, answering) == {"batchItemFailures": []}
     after = store.find("default", delivery(event).message_id)
@@ -1003,7 +1003,7 @@ def test_a_client_lists_and_replays_what_it_did_not_take(world: World) -> None:
     event = EVENTS / "webhook_api/replay.json"
     store, pending = deliveries_of(world), delivery(event)
     store.add(pending)
-    store.change(pending, failed(pending, "http_500", A_WHILE_AGO))
+    store.change(pending, mark_failed(pending, "http_500", A_WHILE_AGO))
     listed = world.invoke("WebhookApi", EVENTS / "webhook_api/failed.json")
     again = world.invoke("WebhookApi", event)
 

@@ -1,4 +1,7 @@
-"""template.yaml is ordered by feature: what belongs to a function stands directly after it."""
+"""template.yaml is ordered by feature, in the order of the layer's packages.
+
+What belongs to a function stands directly after it.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,20 +16,21 @@ from tests.template.document import of_type, references
 SECTIONS = (
     "parameters",
     "globals",
-    "api",
-    "call_control",
+    "storage",
     "carrier",
     "webhooks",
+    "call_control",
     "triggers",
     "privacy",
-    "storage",
+    "api",
     "operations",
     "outputs",
 )
 
 # What a section consists of: its functions, its state machine, and what belongs to no function.
 HEADS = {
-    "api": ("Authorizer", "CallbackApi", "ApiDocs"),
+    "carrier": ("CarrierWebhook",),
+    "webhooks": ("PublishEvents", "NotifyClient", "WebhookApi"),
     "call_control": (
         "CallbackWorkflow",
         "PlaceLeg",
@@ -34,10 +38,9 @@ HEADS = {
         "SettleCallback",
         "Reconcile",
     ),
-    "carrier": ("CarrierWebhook",),
-    "webhooks": ("PublishEvents", "NotifyClient", "WebhookApi"),
     "triggers": ("Trigger", "TriggerEvent", "AcceptTrigger"),
     "privacy": ("ErasureApi", "Erase"),
+    "api": ("Authorizer", "CallbackApi", "ApiDocs"),
 }
 FUNCTIONS = tuple(name for names in HEADS.values() for name in names if name != "CallbackWorkflow")
 OTHERS = {

@@ -1,4 +1,4 @@
-"""Money: exact, and the same text in both directions."""
+"""Money is exact, and its text is parsed back to the same amount."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from callback import amounts
 from callback.amounts import InvalidAmount, Money
 
 
-def test_of_money_every_millionth_counts():
+def test_money_is_exact_to_a_millionth():
     assert amounts.money("0.000001 USD").micros == 1
     assert amounts.money("999999999.999999 USD").micros == 999_999_999_999_999
     assert [amounts.decimal(micros) for micros in (0, 1, 50_000, 1_234_500, -20_000)] == [
@@ -19,12 +19,12 @@ def test_of_money_every_millionth_counts():
 
 
 @pytest.mark.parametrize("text", ["12.345 EUR", "0.00 USD", "999999999.999999 USD"])
-def test_money_is_read_as_it_is_written(text):
+def test_money_is_parsed_in_the_format_in_which_it_is_written(text):
     assert str(amounts.money(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 usd", "-5 USD", "5.0000001 USD", "1234567890 USD"])
-def test_what_is_no_amount_is_refused(text):
+def test_an_invalid_amount_is_refused(text):
     with pytest.raises(InvalidAmount, match="currency"):
         amounts.money(text)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from callback.carrier.twilio import client
-from tests.canary import Canaries, listening
 from tests.local import heard
+from tests.support.canary import Canaries, listening
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,8 @@ def test_a_test_during_which_one_is_heard_fails_and_says_where_but_not_which(tmp
     (tmp_path / "test_leak.py").write_text(LEAK, encoding="utf-8")
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "tests.canary", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest"),
+            *("-p", "tests.support.canary", "-p", "no:cacheprovider"),
             *("-q", "--tb=line", "--show-capture=no", "--rootdir", str(tmp_path), str(tmp_path)),
         ],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'shared'}"},

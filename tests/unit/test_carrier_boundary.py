@@ -1,4 +1,4 @@
-"""One carrier's words stay in its package. Handlers choose it; use cases know the port."""
+"""A carrier's terms stay in its package. Handlers choose the carrier; use cases know the port."""
 
 import ast
 from pathlib import Path
@@ -11,7 +11,7 @@ LAYER = Path(callback.__file__).parent
 ADAPTERS = LAYER / "carrier" / "twilio"
 CORE = [path for path in sorted(LAYER.rglob("*.py")) if not path.is_relative_to(ADAPTERS)]
 
-# Fields of Twilio's forms and words in them.
+# Names and values of fields in Twilio's forms.
 WORDS = {
     *("AccountSid", "CallSid", "CallStatus", "CallDuration", "SipResponseCode", "Timestamp"),
     *("StatusCallbackEvent", "ParticipantLabel", "StirVerstat", "OptOutType", "MessageSid"),
@@ -28,8 +28,8 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def of_twilio(path):
-    """What this module imports and says of Twilio's."""
+def twilio_terms(path):
+    """Twilio's modules that this module imports, and the WORDS that it uses."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & WORDS
     prefixes = ("twilio.", "callback.carrier.twilio.")
@@ -37,16 +37,16 @@ def of_twilio(path):
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(LAYER)))
-def test_a_module_of_the_core_neither_imports_nor_speaks_twilio(path):
-    assert of_twilio(path) == set()
+def test_a_module_of_the_core_neither_imports_twilio_nor_uses_its_terms(path):
+    assert twilio_terms(path) == set()
 
 
-def test_it_would_be_noticed():
-    assert {"twilio.rest.Client", "callback.carrier.twilio.twiml"} <= of_twilio(
+def test_the_terms_are_found_in_twilios_package():
+    assert {"twilio.rest.Client", "callback.carrier.twilio.twiml"} <= twilio_terms(
         ADAPTERS / "client.py"
     )
-    assert WORDS - of_twilio(ADAPTERS / "events.py") == {"AccountSid"}
-    assert "AccountSid" in of_twilio(ADAPTERS / "signature.py")
+    assert WORDS - twilio_terms(ADAPTERS / "events.py") == {"AccountSid"}
+    assert "AccountSid" in twilio_terms(ADAPTERS / "signature.py")
 
 
 def test_only_the_client_imports_twilios_api():

@@ -1,8 +1,7 @@
-"""A new field is everywhere it belongs: stored, asked for, shown.
+"""A new field is requested, stored and shown.
 
-See "How to change it" in the package's README.
-
-What is tried is made from the fields themselves, so a field that is added is tried by itself.
+See "How to change it" in the package's README. The tests read the fields of each class, so they
+cover a new field at once.
 """
 
 from dataclasses import MISSING, fields
@@ -24,28 +23,28 @@ from callback.requests import creation, views
 from callback.requests.schema import CallbackRequest
 from callback.storage import callbacks
 from callback.storage.table import to_item
-from tests.unit.fields import changes, full, news
+from tests.support.fields import changes, full, news
 
-# Of a request, what is not in the callback that is planned, and why.
-NOT_STORED = {"allow_parallel": "a condition of the write that stores it"}
+# Fields of a request that are not in the planned callback, with the reason.
+NOT_STORED = {"allow_parallel": "a condition of the write that stores the callback"}
 
-# Of the record, what clients are not shown, and why.
+# Fields of the record that clients do not see, with the reason.
 NOT_SHOWN = {
-    "tenant": "whoever asks is the tenant",
-    "room": "who knows its name could join it",
-    "expires_at": "kept for as long as the deployment keeps any",
-    "close_reason": "told as the outcome and its cause",
-    "waiting": "a secret of the workflow's",
-    "reservation": "what may be spent, not what was",
-    "webhook": "whoever is told there knows where",
-    "event_count": "told by each event, as its sequence",
-    "revision": "how the store sees who wrote first",
-    "leg.unrecognised_status": "a word of the carrier's, for who mends the table",
-    "leg.not_before": "when the workflow may ask the carrier again",
-    "leg.admitted_at": "ours; joined_at is the carrier's word of the same",
+    "tenant": "the client is the tenant",
+    "room": "its name admits calls to it",
+    "expires_at": "the same retention for every callback of the deployment",
+    "close_reason": "shown as the outcome and its cause",
+    "waiting": "a secret of the workflow",
+    "reservation": "an upper limit of the cost, not the cost",
+    "webhook": "the client chose it",
+    "event_count": "each event has its sequence",
+    "revision": "internal to conditional writes",
+    "leg.unrecognised_status": "for maintenance of the table of statuses",
+    "leg.not_before": "internal to the workflow's retries",
+    "leg.admitted_at": "joined_at is the carrier's report of the same",
 }
 
-# Which were in the very first row: no row is without them.
+# Fields that every row has had from the start.
 FROM_THE_START = {
     (Callback, "metadata"),
     (Callback, "status"),
@@ -57,7 +56,7 @@ FROM_THE_START = {
 
 
 def name_of(path):
-    """`leg.to` of either leg; of what else is made of parts, the whole."""
+    """`leg.to` for either leg; otherwise the name of the top-level field."""
     return f"leg.{path[1]}" if path[0] in ("leg_a", "leg_b") else path[0]
 
 
@@ -65,7 +64,7 @@ def plain(value):
     return to_text(value) if isinstance(value, datetime) else value
 
 
-def test_every_field_of_every_part_is_tried_here():
+def test_every_field_of_every_part_is_covered():
     paths = {path for path, _, _ in changes(full(Callback))}
     parts = {"leg_a": Leg, "leg_b": Leg, "waiting": Waiting, "reservation": Reservation}
     for name, kind in {**parts, "webhook": Webhook}.items():
@@ -78,14 +77,14 @@ def test_a_callback_is_read_as_it_was_stored():
 
 
 def test_a_callbacks_row_is_read_as_it_was_written():
-    """As DynamoDB has it, and tells it in the table's stream."""
+    """In DynamoDB's typed values, as in the table's stream."""
     written = full(Callback)
     assert callbacks.from_image(to_item(callbacks.row(written))) == written
 
 
 @pytest.mark.parametrize("kind", [Callback, Leg, Reservation, Waiting, Webhook])
-def test_a_row_from_before_there_was_a_field_has_its_default(kind):
-    """Callbacks that are under way while a new version is deployed have such rows."""
+def test_a_row_older_than_a_field_has_its_default(kind):
+    """Callbacks in progress during a deployment have such rows."""
     for field in fields(kind):
         default = field.default
         if default is MISSING or (kind, field.name) in FROM_THE_START:
@@ -100,25 +99,25 @@ def test_a_row_from_before_there_was_a_field_has_its_default(kind):
         }[kind]
         del part[field.name]
         read = from_record(record)
-        of = {Callback: read, Leg: read.leg_a, Reservation: read.reservation}
-        of |= {Waiting: read.waiting, Webhook: read.webhook}
-        assert getattr(of[kind], field.name) == default, field.name
+        parts = {Callback: read, Leg: read.leg_a, Reservation: read.reservation}
+        parts |= {Waiting: read.waiting, Webhook: read.webhook}
+        assert getattr(parts[kind], field.name) == default, field.name
 
 
-def test_everything_that_is_asked_for_is_in_the_callback_that_is_planned():
+def test_every_field_of_a_request_is_in_the_planned_callback():
     def planned(request):
         return to_record(creation.plan("acme", request, timedelta(days=30)))
 
-    asked = full(CallbackRequest)
+    complete = full(CallbackRequest)
     missing = {
         name_of(path)
-        for path, changed, value in changes(asked)
-        if plain(value) not in news(planned(asked), planned(changed))
+        for path, changed, value in changes(complete)
+        if plain(value) not in news(planned(complete), planned(changed))
     }
     assert missing == set(NOT_STORED)
 
 
-def test_everything_that_is_stored_is_shown_to_clients():
+def test_every_stored_field_is_shown_to_clients():
     stored = full(Callback)
     missing = {
         name_of(path)

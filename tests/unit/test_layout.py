@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LAYER, FUNCTIONS = ROOT / "layers/shared/callback", ROOT / "functions"
+UNIT_TESTS = ROOT / "tests/unit"
 MODULES = {path.relative_to(LAYER).as_posix(): path for path in LAYER.rglob("*.py")}
 
 
@@ -80,6 +81,18 @@ def test_a_package_is_loaded_for_what_is_imported_from_it_and_for_nothing_else()
     assert {path.read_text(encoding="utf-8") for path in initial} == {""}
 
 
+def test_a_module_and_its_tests_have_the_same_path():
+    """What is about several packages, or about the repository, lies beside the folders."""
+    folders = {path.parent for path in UNIT_TESTS.rglob("*.py")} - {UNIT_TESTS}
+    tests = {path for folder in folders for path in folder.glob("test_*.py")}
+    assert len(tests) > 20
+    tested = {
+        path.relative_to(UNIT_TESTS).with_name(path.name.removeprefix("test_")) for path in tests
+    }
+    assert {path.as_posix() for path in tested} - set(MODULES) == set()
+    assert {(folder / "__init__.py").read_text(encoding="utf-8") for folder in folders} == {""}
+
+
 def imported(path: Path) -> Iterator[str]:
     """Each name that is imported, with its module's."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -119,8 +132,8 @@ MOST_PARAMETERS = 4
 
 # Data of one fact or one query. None takes more than two collaborators.
 LONGER = {
-    "throttle.may": "who did what to whom, how often it is allowed, and the id of this one",
-    "throttle.may_so_often": "likewise",
+    "throttle.allow": "tenant, action, address, how often it is allowed, and the request's id",
+    "throttle.allow_once": "likewise",
     "signature.genuine_form": "a request, what verifies it, and the shapes of its fields",
     "listings.page": "a query: each is a filter or a bound",
     "transitions.answer": "the fence compares them all, and a pure function takes the time",

@@ -1,4 +1,4 @@
-"""What tests/quick_moto.py replaces does what moto itself does."""
+"""What tests/support/quick_moto.py replaces does what moto itself does."""
 
 import copy
 import inspect
@@ -15,7 +15,7 @@ from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.moto_api._internal import mock_random
 
-from tests.quick_moto import ORIGINALS, REPLACED, replaced
+from tests.support.quick_moto import ORIGINALS, REPLACED, replaced
 
 _texts = st.text(max_size=4)
 _numbers = st.one_of(st.integers(-3, 3), st.decimals(-2, 2, places=2)).map(str)
@@ -189,6 +189,13 @@ def _requests() -> list[list[tuple[str, dict[str, Any]]]]:
         transaction = {"TransactItems": [{"Update": plain}]}
         updates = [("update_item", update_item), ("transact_write_items", transaction)]
         found.append([*updates, get, ("scan", table)])
+    fails = {**table, "Key": {"pk": {"S": "new"}}, "ConditionExpression": "attribute_exists(pk)"}
+    writes = [{"Delete": {**table, "Key": key}}, {"Put": {**table, "Item": {"pk": {"S": "b"}}}}]
+    transactions = ([*writes, {"ConditionCheck": fails}], writes)  # the first changes nothing
+    found += [
+        [("transact_write_items", {"TransactItems": each}), ("scan", table)]
+        for each in transactions
+    ]
     return found
 
 

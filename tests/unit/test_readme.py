@@ -22,8 +22,8 @@ from callback.triggers.sms_grammar import Command
 from callback.webhooks import deliveries, http_sender
 from callback.webhooks.schema import WebhookRequest
 from tests.local import template
+from tests.support.fields import full
 from tests.template.document import TEMPLATE
-from tests.unit.fields import full
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("functions", "layers", "events", "tests")
@@ -54,18 +54,18 @@ def without_code(text):
 # What each rule says no with, in their order.
 REFUSED_BY = {
     rules.calling_is_not_stopped: [errors.CallingStopped],
-    rules.nobody_is_emergency: [errors.EmergencyNumber],
+    rules.no_emergency_number_is_called: [errors.EmergencyNumber],
     rules.sip_hosts_are_allowed: [errors.SipHostNotAllowed],
     rules.numbers_exist: [errors.NumberNotValid],
     rules.regions_are_allowed: [errors.RegionNotAllowed],
     rules.types_are_allowed: [errors.NumberTypeNotAllowed],
     rules.extensions_are_short: [errors.ExtensionTooLong],
-    rules.its_webhook_can_be_signed: [errors.InvalidRequest],
-    rules.nobody_is_us: [errors.OwnNumber],
-    rules.caller_ids_are_the_tenants: [errors.CallerIdNotAllowed],
-    rules.nobody_is_suppressed: [errors.Suppressed],
-    rules.it_is_within_hours: [errors.OutsideCallingWindow],
-    rules.limits_hold: [
+    rules.webhook_can_be_signed: [errors.InvalidRequest],
+    rules.no_own_number_is_called: [errors.OwnNumber],
+    rules.caller_ids_are_allowed: [errors.CallerIdNotAllowed],
+    rules.no_party_is_suppressed: [errors.Suppressed],
+    rules.time_is_inside_window: [errors.OutsideCallingWindow],
+    rules.limits_are_not_exceeded: [
         errors.TooManyAtOnce,
         errors.TooManyCallbacks,
         errors.TooManyCallsToNumber,
@@ -279,16 +279,18 @@ def test_the_defaults_of_each_rule_are_the_policys():
     told = [pair for row in rows("## The rules", "HTTP", ADMISSION) for pair in settings_in(row[3])]
     assert len(told) >= 10
     default = Policy()
-    assert [(f, v) for f, v in told if policy.parsed(f, v) != getattr(default, f)] == []
+    assert [(f, v) for f, v in told if policy.parse_field(f, v) != getattr(default, f)] == []
 
 
 def test_what_a_new_tenant_may_do_is_every_default_and_how_to_change_it():
     box = rows("## What a new tenant may do by default", "may", README)
-    assert dict(pair for row in box for pair in settings_in(row[1])) == policy.shown(Policy())
+    assert dict(pair for row in box for pair in settings_in(row[1])) == policy.format_policy(
+        Policy()
+    )
     for _, default, change in box:
         [(field, _)], [(changed, text)] = settings_in(default), settings_in(change)
         assert changed == field
-        assert policy.parsed(field, text) != getattr(Policy(), field)
+        assert policy.parse_field(field, text) != getattr(Policy(), field)
 
 
 def test_the_limits_are_those_of_the_code():

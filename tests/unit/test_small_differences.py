@@ -1,5 +1,4 @@
-"""Small things that a record must not get wrong, and that only broken code has shown to be
-untested: each of these kills a mutant (`make mutants`)."""
+"""Details of a record. Each test here kills a mutant (`make mutants`) that survived all others."""
 
 import re
 from dataclasses import replace
@@ -14,7 +13,7 @@ from callback.errors import Forbidden
 from callback.lifecycle import outcomes, transitions
 from callback.lifecycle.models import CallbackStatus, LegName, LegOutcome, LegStatus, Order
 from callback.lifecycle.transitions import LegEvent
-from tests.unit.build import (
+from tests.support.build import (
     SIDS,
     allowed,
     at,
@@ -26,7 +25,7 @@ from tests.unit.build import (
     joined,
     recorded,
 )
-from tests.unit.test_signature import FIELDS, URL, Stored, signed
+from tests.unit.carrier.twilio.test_signature import FIELDS, URL, Stored, signed
 
 A, B = LegName.A, LegName.B
 
@@ -39,17 +38,17 @@ def claimed(seconds=0):
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, 20429), (503, 20503)])
-def test_a_request_that_was_not_taken_keeps_the_carriers_own_code(status, code):
+def test_a_request_that_was_not_accepted_keeps_the_carriers_code(status, code):
     error = TwilioRestException(status, "/Calls.json", msg="no", code=code)
     assert classify(error).carrier_code == code
 
 
-def test_a_claim_given_back_was_never_dialed():
+def test_a_released_claim_has_no_dialing_time():
     leg = allowed(transitions.release(claimed(), A, 1)).leg_a
     assert (leg.status, leg.dialed_at) == (LegStatus.PLANNED, None)
 
 
-def test_a_claim_that_nobody_heard_of_is_given_up_at_that_moment_and_says_why():
+def test_a_claim_without_a_report_is_given_up_with_a_time_and_a_cause():
     leg = allowed(transitions.close(claimed(), None, at(100))).leg_a
     assert (leg.outcome, leg.cause, leg.ended_at) == (
         LegOutcome.DIAL_OUTCOME_UNKNOWN,
@@ -58,36 +57,36 @@ def test_a_claim_that_nobody_heard_of_is_given_up_at_that_moment_and_says_why():
     )
 
 
-def test_a_claim_whose_call_was_heard_of_is_not_given_up():
-    """Whatever the carrier's word meant, there is a call."""
+def test_a_claim_with_a_reported_call_is_not_given_up():
+    """A call exists, even if its status is unknown."""
     word = LegEvent(None, at=at(1), call_sid=SIDS[A], word="musing")
-    heard_of = recorded(claimed(), A, word)
-    assert heard_of.leg_a.status is LegStatus.DIALING
-    assert not allowed(transitions.close(heard_of, None, at(100))).leg_a.ended
+    reported = recorded(claimed(), A, word)
+    assert reported.leg_a.status is LegStatus.DIALING
+    assert not allowed(transitions.close(reported, None, at(100))).leg_a.ended
 
 
 # -- merging -------------------------------------------------------------------------------------
 
 
-def test_a_time_told_twice_is_the_earlier_one():
+def test_a_time_reported_twice_is_the_earlier_one():
     ringing = [event(LegStatus.RINGING, seconds) for seconds in (5, 8, 3, 4)]
     assert recorded(dialed(callback(), A), A, *ringing).leg_a.ringing_at == at(3)
 
 
-def test_the_start_of_the_conversation_told_twice_is_the_earlier_one():
+def test_a_start_of_the_conversation_reported_twice_is_the_earlier_one():
     both = joined(joined(callback(), A), B, 20)
     for seconds in (21, 20, 25):
         both = allowed(transitions.connect(both, at(seconds)))
     assert both.connected_at == at(20)
 
 
-def test_the_carriers_word_that_they_talk_may_come_before_the_word_that_b_joined():
+def test_the_report_of_the_conversation_may_precede_the_report_of_bs_joining():
     alone = recorded(dialed(joined(callback(), A), B, 6), B, event(LegStatus.ANSWERED, 9, B))
     talking = allowed(transitions.connect(alone, at(9)))
     assert talking.status is CallbackStatus.CONNECTED
 
 
-def test_an_end_tells_its_code_and_no_seconds_are_no_seconds():
+def test_an_end_keeps_its_code_and_zero_seconds():
     end = ended(LegOutcome.REJECTED, 5, A, carrier_code=21211, seconds=0)
     leg = recorded(dialed(callback(), A), A, end).leg_a
     assert (leg.carrier_code, leg.seconds) == (21211, 0)
@@ -97,7 +96,7 @@ def test_an_end_tells_its_code_and_no_seconds_are_no_seconds():
 
 
 @pytest.mark.parametrize("name", LegName)
-def test_who_was_let_in_was_let_in_at_that_moment_and_once(name):
+def test_the_fence_stores_the_first_time_of_admission(name):
     ringing = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
     for seconds in (7, 9):
         ringing = allowed(transitions.answer(ringing, name, 1, SIDS[name], at(seconds)))
@@ -106,22 +105,22 @@ def test_who_was_let_in_was_let_in_at_that_moment_and_once(name):
     assert ringing.leg(name.other).admitted_at is None
 
 
-# -- how it came out -----------------------------------------------------------------------------
+# -- the outcome ---------------------------------------------------------------------------------
 
 
-def test_how_long_they_talked_is_not_known_before_both_have_ended():
+def test_bridged_seconds_are_unknown_before_both_legs_have_ended():
     gone = recorded(dialed(joined(callback(), A), B, 6), A, ended(LegOutcome.COMPLETED, 8, A))
     assert outcomes.bridged_seconds(gone) is None
 
 
-def test_a_conversation_may_have_lasted_no_second():
+def test_a_conversation_may_last_zero_seconds():
     both = joined(joined(callback(), A), B, 20)
     both = allowed(transitions.connect(both, at(20)))
     over = recorded(both, B, ended(LegOutcome.COMPLETED, 20.2, B))
     assert outcomes.bridged_seconds(over) == 0
 
 
-def test_a_call_whose_length_nobody_told_is_not_taken_for_one_that_was_cut():
+def test_a_call_without_a_reported_duration_was_not_cut_off():
     short = connected()
     short = replace(short, max_duration_seconds=1)
     over = recorded(short, B, ended(LegOutcome.COMPLETED, 21, B))
@@ -129,7 +128,7 @@ def test_a_call_whose_length_nobody_told_is_not_taken_for_one_that_was_cut():
     assert (over.outcome, over.cause) == ("completed", "hung_up")
 
 
-def test_whose_telephone_only_rings_is_told_nothing():
+def test_a_party_whose_telephone_rings_hears_no_announcement():
     both = dialed(dialed(callback(Order.SIMULTANEOUS), A), B)
     busy = recorded(both, B, ended(LegOutcome.BUSY, 5, B))
     ringing = recorded(busy, A, event(LegStatus.RINGING, 4))
@@ -166,7 +165,7 @@ def test_a_refused_webhook_is_logged_by_one_constant_line_and_told_nothing_more(
         with pytest.raises(Forbidden) as refused:
             genuine_form(URL, urlencode(FIELDS).encode(), signature, Stored())
         assert refused.value.detail == "The carrier's signature is missing or wrong."
-    line = "a webhook did not carry the carrier's signature"
+    line = "a webhook lacks the carrier's signature"
     assert [record.getMessage() for record in caplog.records] == [line, line]
 
 

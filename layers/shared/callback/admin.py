@@ -1,6 +1,6 @@
-"""Tenants: keys, numbers, policies, and forgetting. From a shell: python -m callback.admin --help
+"""The operator's commands. From a shell: python -m callback.admin --help
 
-Talks to the AWS of your credentials and region, or to the one that AWS_ENDPOINT_URL names.
+They use the AWS account of your credentials and region, or the endpoint in AWS_ENDPOINT_URL.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from callback.tenancy.tenants import ApiKey, Pepper, TenantStore
 from callback.webhooks.endpoints import EndpointStore
 
 _Client = TypeVar("_Client")
-_Command = Callable[[str, str], argparse.ArgumentParser]  # its name, and what it is about
+_Command = Callable[[str, str], argparse.ArgumentParser]  # (name, description)
 
 
 class Refused(Exception):
-    """The command does nothing; the message says why."""
+    """The command does nothing. The message says why."""
 
 
 _REFUSALS = (
@@ -56,14 +56,16 @@ _REFUSALS = (
 )
 
 
-# What fits into the form of the field.
+# The largest number that the field's text form allows.
 _MOST_AT_ONCE = 999_999_999
 
+_DEFAULT_PEPPER = "/voice-callback/key-pepper"
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m callback.admin",
-        description="Tenants, API keys, numbers, policies, and forgetting.",
+        description="Manage tenants, API keys, numbers, policies, opt-outs and erasures.",
     )
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--table", required=True, help="the stack's output TableName")
@@ -72,127 +74,146 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     def command(name: str, about: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about, parents=[everywhere])
 
-    tenant = command("create-tenant", "A new tenant, without a key.")
-    tenant.add_argument("tenant", help="a-z, 0-9 and -")
-    command("list-tenants", "Every tenant there is.")
-    key = command("create-key", "A new key for a tenant; its secret is printed once.")
-    key.add_argument("tenant")
-    key.add_argument(
+    _add_tenants(command)
+    _add_privacy(command)
+    put_number, set_policy = _add_numbers(command), _add_policies(command)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "put-number" and arguments.verified and _has_trigger(arguments):
+        put_number.error("a number that is only verified accepts neither texts nor calls")
+    if arguments.command == "set-policy":
+        counts = Counter(field for field, _ in arguments.fields)
+        for field in (field for field, count in counts.items() if count > 1):
+            set_policy.error(f"{field} is given more than once")
+    return arguments
+
+
+def _add_tenants(command: _Command) -> None:
+    create_tenant = command("create-tenant", "Create a tenant, without a key.")
+    create_tenant.add_argument("tenant", help="a-z, 0-9 and -")
+    command("list-tenants", "List all tenants.")
+    create_key = command("create-key", "Create a key for a tenant. Its secret is printed once.")
+    create_key.add_argument("tenant")
+    create_key.add_argument(
         "--scope",
         action="append",
         type=Scope,
         choices=list(Scope),
-        help="what it may do, repeatable; everything without it",
+        help="a scope of the key; repeatable; default: all",
     )
-    key.add_argument(
-        "--pepper", default="/voice-callback/key-pepper", help="the stack's parameter KeyPepperName"
-    )
-    revoke = command("revoke-key", "Make a key worthless for good, within a minute.")
-    revoke.add_argument("key_id")
-    listed = command("list-keys", "A tenant's keys, revoked ones included.")
-    listed.add_argument("tenant")
+    _add_pepper(create_key)
+    revoke_key = command("revoke-key", "Revoke a key permanently. It is refused within a minute.")
+    revoke_key.add_argument("key_id")
+    list_keys = command("list-keys", "List a tenant's keys, with the revoked ones.")
+    list_keys.add_argument("tenant")
+
+
+def _add_privacy(command: _Command) -> None:
     for name, about in (
-        ("suppress", "Do not call a number for a tenant; read from stdin."),
-        ("unsuppress", "Call it again; read from stdin."),
+        ("suppress", "Stop a tenant's calls to a number. The number is read from stdin."),
+        ("unsuppress", "Reverse suppress. The number is read from stdin."),
+        ("erase-number", "Erase a number, here and at the carrier. The number is read from stdin."),
     ):
-        listed_party = command(name, about)
-        listed_party.add_argument("tenant")
-        listed_party.add_argument("--pepper", default="/voice-callback/key-pepper")
-    erase = command("erase-number", "Forget a number, here and at the carrier; read from stdin.")
-    erase.add_argument("tenant")
-    erase.add_argument("--pepper", default="/voice-callback/key-pepper")
-    everything = command(
+        with_number = command(name, about)
+        with_number.add_argument("tenant")
+        _add_pepper(with_number)
+    erase_tenant = command(
         "erase-tenant",
-        "Revoke a tenant's keys, let go of its numbers and endpoint, forget its callbacks; its name"
-        " is read from stdin once more.",
+        "Revoke a tenant's keys, release its numbers and endpoint, erase its callbacks."
+        " Its name is read from stdin as a confirmation.",
     )
-    everything.add_argument("tenant")
-    erased = command("list-erasures", "What was and is to be forgotten of a tenant, newest first.")
-    erased.add_argument("tenant")
-    put, allow = _add_numbers(command), _add_policies(command)
-    arguments = parser.parse_args(given)
-    if arguments.command == "put-number" and arguments.verified and _takes(arguments):
-        put.error("a number that is only verified takes neither texts nor calls")
-    if arguments.command == "set-policy":
-        counted = Counter(field for field, _ in arguments.fields)
-        for field in (field for field, count in counted.items() if count > 1):
-            allow.error(f"{field} is given more than once")
-    return arguments
+    erase_tenant.add_argument("tenant")
+    list_erasures = command("list-erasures", "List a tenant's erasures, newest first.")
+    list_erasures.add_argument("tenant")
+
+
+def _add_pepper(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pepper", default=_DEFAULT_PEPPER, help="the stack's parameter KeyPepperName"
+    )
 
 
 def _add_numbers(command: _Command) -> argparse.ArgumentParser:
-    """The parser of put-number."""
-    put = command(
+    """Returns the parser of put-number."""
+    put_number = command(
         "put-number",
-        "A number of a tenant's, and what it takes as a trigger, instead of what was said before.",
+        "Assign a number to a tenant, with the triggers that it accepts. This replaces all earlier"
+        " settings of the number.",
     )
-    put.add_argument("tenant")
-    put.add_argument("number", type=_number, help="E.164, such as +14155550100")
-    put.add_argument(
+    put_number.add_argument("tenant")
+    put_number.add_argument("number", type=_number, help="E.164, such as +14155550100")
+    put_number.add_argument(
         "--verified",
         action="store_true",
-        help="a caller ID that the carrier verified; without it, a number of your own there",
+        help="the carrier verified the number as a caller ID; default: you rent it there",
     )
-    put.add_argument("--sms-to", type=_address, help="whom CALL ME, texted to it, connects to")
-    put.add_argument(
+    put_number.add_argument("--sms-to", type=_address, help="the party that CALL ME connects to")
+    put_number.add_argument(
         "--sms-to-anyone",
         action="store_true",
-        help="take CALL <number>, too: whoever texts then chooses whom you pay to call",
+        help="accept CALL <number>, too: the sender then chooses whom you pay to call",
     )
-    put.add_argument("--missed-call-to", type=_address, help="whom a call to it connects to")
-    held = command("list-numbers", "A tenant's numbers.")
-    held.add_argument("tenant")
-    remove = command("remove-number", "The number is nobody's from now on.")
-    remove.add_argument("tenant")
-    remove.add_argument("number", type=_number)
-    return put
+    put_number.add_argument(
+        "--missed-call-to", type=_address, help="the party that a missed call connects to"
+    )
+    list_numbers = command("list-numbers", "List a tenant's numbers.")
+    list_numbers.add_argument("tenant")
+    remove_number = command("remove-number", "Release a tenant's number.")
+    remove_number.add_argument("tenant")
+    remove_number.add_argument("number", type=_number)
+    return put_number
 
 
 def _add_policies(command: _Command) -> argparse.ArgumentParser:
-    """The parser of set-policy."""
-    allow = command("set-policy", "What a tenant may do, field by field, within seconds.")
-    allow.add_argument("tenant")
-    allow.add_argument(
+    """Returns the parser of set-policy."""
+    set_policy = command(
+        "set-policy", "Set fields of a tenant's policy. They take effect within seconds."
+    )
+    set_policy.add_argument("tenant")
+    set_policy.add_argument(
         "fields",
         nargs="+",
         type=_field,
         metavar="field=value",
-        help="a field that show-policy shows; nothing after the =: its default",
+        help="a field that show-policy prints; an empty value restores the default",
     )
-    allowed = command("show-policy", "What a tenant may do.")
-    allowed.add_argument("tenant")
-    switch = command("kill-switch", "Stop all calling, or a tenant's, within seconds.")
-    switch.add_argument("state", choices=["on", "off", "show"], help="on: nothing is dialed")
-    switch.add_argument("tenant", nargs="?", help="everybody without it")
-    return allow
+    show_policy = command("show-policy", "Print a tenant's policy.")
+    show_policy.add_argument("tenant")
+    switch = command(
+        "kill-switch", "Stop or resume all calls, or those of a tenant, within seconds."
+    )
+    switch.add_argument(
+        "state", choices=["on", "off", "show"], help="on: stop; off: resume; show: print the state"
+    )
+    switch.add_argument("tenant", nargs="?", help="default: all tenants")
+    return set_policy
 
 
-def _takes(arguments: argparse.Namespace) -> bool:
+def _has_trigger(arguments: argparse.Namespace) -> bool:
     return bool(arguments.sms_to or arguments.sms_to_anyone or arguments.missed_call_to)
 
 
 def _field(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError("give it as field=value")
+        raise argparse.ArgumentTypeError("write it as field=value")
     return name, value
 
 
 def _number(text: str) -> str:
     if not phone_numbers.is_e164(text):
-        raise argparse.ArgumentTypeError("give it as E.164, such as +14155550100")
+        raise argparse.ArgumentTypeError("write it as E.164, such as +14155550100")
     return text
 
 
 def _address(text: str) -> str:
     try:
         return addresses.parse(text)
-    except addresses.InvalidAddress as refused:
-        raise argparse.ArgumentTypeError(refused.detail) from None
+    except addresses.InvalidAddress as refusal:
+        raise argparse.ArgumentTypeError(refusal.detail) from None
 
 
 def _client(make: Callable[[], _Client]) -> _Client:
-    """Raises Refused where AWS_ENDPOINT_URL is no URL, of which botocore says so."""
+    """Raises Refused if botocore finds that AWS_ENDPOINT_URL is not a URL."""
     try:
         return make()
     except ValueError as invalid:
@@ -233,7 +254,7 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
 
 
 def _run_numbers(arguments: argparse.Namespace) -> None:
-    held = NumberStore(_table(arguments))
+    store = NumberStore(_table(arguments))
     match arguments.command:
         case "put-number":
             number = TenantNumber(
@@ -244,27 +265,26 @@ def _run_numbers(arguments: argparse.Namespace) -> None:
                 sms_to_anyone=arguments.sms_to_anyone,
                 missed_call_to=arguments.missed_call_to,
             )
-            before = held.get(number.number)
-            held.put(number)
+            before = store.get(number.number)
+            store.put(number)
             if before and before != number:
-                print(f"instead of  {_told(before)}")
-            print(_told(number))
+                print(f"instead of  {_number_line(before)}")
+            print(_number_line(number))
         case "list-numbers":
-            for number in held.of(arguments.tenant):
-                print(_told(number))
+            for number in store.list_numbers(arguments.tenant):
+                print(_number_line(number))
         case "remove-number":
-            held.remove(arguments.tenant, arguments.number)
+            store.remove(arguments.tenant, arguments.number)
             print(f"removed  {arguments.number}")
 
 
 def _run_policy(arguments: argparse.Namespace) -> None:
     table = _table(arguments)
-    held = NumberStore(table)
     policies = PolicyStore(table)
     match arguments.command:
         case "set-policy":
             for field, text in arguments.fields:
-                _refuse_senseless(held, arguments.tenant, field, text)
+                _refuse_useless(NumberStore(table), arguments.tenant, field, text)
             for field, text in arguments.fields:
                 policies.set(arguments.tenant, field, text)
             _show_policy(policies, arguments.tenant)
@@ -273,42 +293,45 @@ def _run_policy(arguments: argparse.Namespace) -> None:
         case "kill-switch":
             if arguments.state != "show":
                 policies.switch(on=arguments.state == "on", tenant=arguments.tenant)
-            print(f"{arguments.tenant or 'everybody'}  {_calls(policies, arguments.tenant)}")
+            state = _switch_state(policies, arguments.tenant)
+            print(f"{arguments.tenant or 'all tenants'}  {state}")
 
 
-def _refuse_senseless(held: NumberStore, tenant: str, field: str, text: str) -> None:
-    """Raises InvalidValue for what has the right form and yet no sense, and UnknownField."""
+def _refuse_useless(store: NumberStore, tenant: str, field: str, text: str) -> None:
+    """Raises InvalidValue, also for valid values that can have no effect; and UnknownField."""
     if field.startswith("calls_per_") and re.search(r"(?:^|,)0+/", text):
-        raise policy.InvalidValue(f"{field}: 0 is no rate; enabled=false stops all calling.")
+        raise policy.InvalidValue(f"{field}: 0 is not a rate. enabled=false stops all calls.")
     if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
         raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
-    value = policy.parsed(field, text)
+    value = policy.parse_field(field, text)
     if field == "allowed_regions" and not value <= phone_numbers.REGIONS:
         raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
     if field == "daily_spend" and value.currency != prices.read().currency:
         raise policy.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
     if field == "fallback_caller_id" and value:
-        number = held.get(value)
+        number = store.get(value)
         if number is None or number.tenant != tenant:
-            raise policy.InvalidValue("fallback_caller_id: give a number of the tenant's.")
+            raise policy.InvalidValue(
+                "fallback_caller_id: give a number of the tenant. `put-number` assigns one."
+            )
 
 
 def _show_policy(policies: PolicyStore, tenant: str) -> None:
-    for field, text in policy.shown(policies.get(tenant)).items():
+    for field, text in policy.format_policy(policies.get(tenant)).items():
         print(f"{field}={text}")
 
 
-def _calls(policies: PolicyStore, tenant: str | None) -> str:
+def _switch_state(policies: PolicyStore, tenant: str | None) -> str:
     stopped = not policies.get(tenant).enabled if tenant else policies.switch_is_on()
     return "calling is stopped" if stopped else "calling is on"
 
 
-def _told(number: TenantNumber) -> str:
+def _number_line(number: TenantNumber) -> str:
     kind = "owned" if number.owned else "verified"
     me, missed = number.sms_to or "nobody", number.missed_call_to or "nobody"
-    given = "anyone" if number.sms_to_anyone else "nobody"
+    any_number = "anyone" if number.sms_to_anyone else "nobody"
     return (
-        f"{number.number}  {kind}  CALL ME to {me}  CALL <number> to {given}"
+        f"{number.number}  {kind}  CALL ME to {me}  CALL <number> to {any_number}"
         f"  missed call to {missed}"
     )
 
@@ -316,9 +339,10 @@ def _told(number: TenantNumber) -> str:
 def _run_suppression(arguments: argparse.Namespace) -> None:
     table = _table(arguments)
     TenantStore(table).require(arguments.tenant)
-    suppressed = SuppressionList(table, _pepper(arguments))
-    change = suppressed.add if arguments.command == "suppress" else suppressed.remove
-    change(arguments.tenant, _typed_number())
+    suppression_list = SuppressionList(table, _pepper(arguments))
+    is_new = arguments.command == "suppress"
+    change = suppression_list.add if is_new else suppression_list.remove
+    change(arguments.tenant, _read_number())
     print(f"{arguments.command}ed")
 
 
@@ -329,41 +353,41 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
     store.require(tenant)
     match arguments.command:
         case "erase-number":
-            address = _typed_number()
-            hashed = suppression.hashed(_pepper(arguments), address)
-            print(_progress(erasures.add(tenant, address, hashed)))
+            address = _read_number()
+            number_hash = suppression.hash_address(_pepper(arguments), address)
+            print(_progress(erasures.add(tenant, address, number_hash)))
         case "erase-tenant":
-            if _typed(f"Everything of {tenant} is to be forgotten. Type its name: ") != tenant:
-                raise Refused(f"That is not {tenant}: nothing is forgotten.")
+            if _read_line(f"This erases everything of {tenant}. Type its name: ") != tenant:
+                raise Refused(f"That is not {tenant}. Nothing is erased.")
             for key in store.keys(tenant):
                 store.revoke(key.key_id)
-            held = NumberStore(table)
-            for number in held.of(tenant):
-                held.remove(tenant, number.number)
+            number_store = NumberStore(table)
+            for number in number_store.list_numbers(tenant):
+                number_store.remove(tenant, number.number)
             EndpointStore(table).forget(tenant)
             print(_progress(erasures.add(tenant, None, None)))
         case "list-erasures":
-            for erasure in erasures.of(tenant):
+            for erasure in erasures.list_erasures(tenant):
                 print(_progress(erasure))
 
 
-def _typed_number() -> str:
-    """Not an argument: those stay in the shell's history. Raises InvalidAddress."""
-    return addresses.parse(_typed("The number: "))
+def _read_number() -> str:
+    """Reads stdin, because an argument would stay in the shell's history. Raises InvalidAddress."""
+    return addresses.parse(_read_line("The number: "))
 
 
-def _typed(prompt: str) -> str:
-    """A line of stdin; whoever sits there is asked for it."""
+def _read_line(prompt: str) -> str:
+    """A line of stdin. The prompt appears on a terminal only."""
     if sys.stdin.isatty():
         print(prompt, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()
 
 
 def _progress(erasure: Erasure) -> str:
-    whom = (erasure.number_hash or "everybody")[:16]
-    counted = f"{erasure.callbacks} callbacks here, {erasure.calls} calls at the carrier"
+    erased = (erasure.number_hash or "everything")[:16]
+    counts = f"{erasure.callbacks} callbacks here, {erasure.calls} calls at the carrier"
     done = f"done {to_text(erasure.finished_at)}" if erasure.finished_at else "not done"
-    return f"{erasure.erasure_id}  {to_text(erasure.requested_at)}  {whom}  {counted}  {done}"
+    return f"{erasure.erasure_id}  {to_text(erasure.requested_at)}  {erased}  {counts}  {done}"
 
 
 def _scopes(key: ApiKey) -> str:
@@ -390,8 +414,8 @@ _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    arguments = _arguments(given)
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
     try:
         _RUN[arguments.command](arguments)
     except _REFUSALS as refusal:
@@ -401,9 +425,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _reason(refusal: Exception, table: str) -> str:
-    """DynamoDB does not name the table that is not there."""
-    answer = refusal.response["Error"]["Code"] if isinstance(refusal, ClientError) else ""
-    if answer == "ResourceNotFoundException":
+    """The refusal as a sentence. DynamoDB does not name a missing table."""
+    code = refusal.response["Error"]["Code"] if isinstance(refusal, ClientError) else ""
+    if code == "ResourceNotFoundException":
         return f"There is no table {table} in this account and region."
     return str(refusal)
 

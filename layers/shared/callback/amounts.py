@@ -1,6 +1,6 @@
-"""Amounts that callbacks are limited by: calls in a span of time, and money.
+"""Amounts that limit callbacks: calls in a period of time, and money.
 
-Money is counted in millionths of its currency's unit: whole numbers, so sums are exact.
+Money is a whole number of millionths of its currency's unit, so sums are exact.
 """
 
 import re
@@ -13,13 +13,15 @@ _MONEY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ([A-Z]{3})", re.ASCII)
 
 
 class InvalidAmount(ValueError):
-    """Not an amount of money; the message says how to write one."""
+    """The text is not an amount of money. The message says how to write one."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """At most `count` in every window of `seconds`. Windows begin at multiples of `seconds`
-    since 1970."""
+    """At most `count` calls in each window of `seconds`.
+
+    Windows begin at multiples of `seconds` since 1970.
+    """
 
     count: int
     seconds: int
@@ -35,14 +37,14 @@ class Money:
 
 
 def decimal(micros: int) -> str:
-    """Money as a decimal string, with two places at least."""
+    """Money as a decimal string with at least two places."""
     whole, part = divmod(abs(micros), MICROS)
     places = f"{part:06}".rstrip("0").ljust(2, "0")
     return f"{'-' if micros < 0 else ''}{whole}.{places}"
 
 
 def money(text: str) -> Money:
-    """Read what `str(Money)` writes. Raises InvalidAmount."""
+    """Parse the format of `str(Money)`. Raises InvalidAmount."""
     match = _MONEY.fullmatch(text)
     if match is None:
         raise InvalidAmount("Give an amount and its currency, such as '50.00 USD'.")

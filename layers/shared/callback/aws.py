@@ -1,4 +1,4 @@
-"""AWS clients, made once per cold start, with bounds that fit inside a webhook's 15 seconds."""
+"""AWS clients, created once per cold start. All attempts fit into a webhook's 15 seconds."""
 
 from functools import cache
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Every refusal, with its HTTP status and a stable code.
 
-Only `http.answer` turns them into problem+json (RFC 9457).
+Only `http.dispatch` turns them into problem+json (RFC 9457).
 """
 
 from typing import Any, Self
@@ -46,6 +46,8 @@ class InvalidRequest(CallbackError):
             detail = (
                 f"See errors for the first {MOST_ERRORS} of {len(errors)} fields that are wrong."
             )
+        if len(errors) == 1 and not errors[0]["field"]:  # it concerns the request as a whole
+            detail = errors[0]["message"]
         super().__init__(detail, errors=listed)
 
     @classmethod

@@ -1,6 +1,6 @@
-"""HTTP API v2 events in, answers out. The only module that knows problem+json (RFC 9457).
+"""Reads HTTP API v2 events and builds responses. Only this module knows problem+json (RFC 9457).
 
-Only entry points import this: a use case returns a result or raises a refusal.
+Only entry points import this module. A use case returns a result or raises a refusal.
 """
 
 import base64
@@ -16,18 +16,19 @@ from callback.scopes import Scope
 logger = Logger(child=True)
 
 Event = dict[str, Any]
-Answer = dict[str, Any]
+Response = dict[str, Any]
 
 
-def answer(
-    routes: Mapping[str, Callable[[Event], Answer]],
+def dispatch(
+    routes: Mapping[str, Callable[[Event], Response]],
     event: Event,
     *,
     with_parameters: Collection[str] = (),
-) -> Answer:
-    """Call the route's function; a CallbackError becomes its problem+json.
+) -> Response:
+    """Call the route's function. Render a CallbackError as problem+json.
 
-    Of the routes of clients those in `with_parameters` take a query, and look at it themselves.
+    Client routes in `with_parameters` accept query parameters and validate them. Other client
+    routes refuse them.
     """
     route = event["routeKey"]
     try:
@@ -40,14 +41,17 @@ def answer(
 
 
 def _refuse_parameters(event: Event) -> None:
-    """A wish such as dry_run must not be passed over. What the carrier, whom no authorizer lets
-    in, has in its URLs is no wish of a client's. Raises InvalidRequest."""
+    """Refuse query parameters on a client's route: ignoring one, such as dry_run, would be wrong.
+
+    Carrier webhooks also have parameters in their URLs. Their routes have no authorizer.
+    Raises InvalidRequest.
+    """
     if "authorizer" in event["requestContext"] and (unknown := query(event)):
-        code, message = "extra_forbidden", "This takes no parameters."
+        code, message = "extra_forbidden", "This operation takes no query parameters."
         raise InvalidRequest([{"field": n, "code": code, "message": message} for n in unknown])
 
 
-def problem(error: CallbackError) -> Answer:
+def problem(error: CallbackError) -> Response:
     body = {
         "type": "about:blank",
         "title": error.title,
@@ -62,21 +66,21 @@ def problem(error: CallbackError) -> Answer:
     return _reply(error.status, json.dumps(body), "application/problem+json", headers)
 
 
-def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
+def json_reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
     return _reply(status, json.dumps(body), "application/json", headers)
 
 
 def location(callback_id: str) -> dict[str, str]:
-    """The header that says where the callback is read."""
+    """The Location header of a callback."""
     return {"Location": f"/voice/call/callback/{callback_id}"}
 
 
-def xml_reply(document: str) -> Answer:
+def xml_reply(document: str) -> Response:
     return _reply(200, document, "text/xml; charset=utf-8")
 
 
-def page_reply(document: str) -> Answer:
-    """An HTML page that may run nothing and fetch nothing."""
+def page_reply(document: str) -> Response:
+    """An HTML page that cannot run scripts or load anything."""
     return _reply(
         200,
         document,
@@ -88,7 +92,7 @@ def page_reply(document: str) -> Answer:
     )
 
 
-def wav_reply(audio: bytes) -> Answer:
+def wav_reply(audio: bytes) -> Response:
     reply = _reply(
         200,
         base64.b64encode(audio).decode(),
@@ -98,13 +102,13 @@ def wav_reply(audio: bytes) -> Answer:
     return reply | {"isBase64Encoded": True}
 
 
-def no_content() -> Answer:
+def no_content() -> Response:
     return {"statusCode": 204}
 
 
 def _reply(
     status: int, body: str, content_type: str, headers: dict[str, str] | None = None
-) -> Answer:
+) -> Response:
     return {
         "statusCode": status,
         "headers": {"Content-Type": content_type, **(headers or {})},
@@ -113,7 +117,7 @@ def _reply(
 
 
 def body(event: Event) -> bytes:
-    """The raw body; API Gateway base64-encodes what it does not take for text."""
+    """The raw body. API Gateway base64-encodes a body that it does not consider text."""
     raw = event.get("body") or ""
     return base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
 
@@ -126,33 +130,33 @@ def path(event: Event, name: str) -> str:
     return str(event["pathParameters"][name])
 
 
-def authorized(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str, str]:
-    """What the authorizer tells of a caller, for `tenant` to read behind the gateway."""
+def authorizer_context(tenant: str, key_id: str, scopes: Collection[Scope]) -> dict[str, str]:
+    """The context that the authorizer passes to the routes. `tenant` reads it."""
     return {"tenant": tenant, "key_id": key_id, "scopes": " ".join(sorted(scopes))}
 
 
 def tenant(event: Event, *scopes: Scope) -> str:
-    """Whose request this is, by the authorizer's word and nobody else's.
+    """The caller's tenant, from the authorizer's context alone.
 
-    Raises ScopeMissing for a key that may not do what the route does: it needs one of `scopes`, of
-    which the first is told; without them, to read or to write.
+    The key needs one of `scopes`. Without `scopes`, a GET needs READ and other methods need WRITE.
+    Raises ScopeMissing, whose member `scope` is the first of them.
     """
     caller = event["requestContext"]["authorizer"]["lambda"]
     method = event["routeKey"].partition(" ")[0]
-    needed = scopes or (Scope.READ if method == "GET" else Scope.WRITE,)
-    if not set(needed) & set(caller["scopes"].split()):
-        wanted = " or ".join(needed)
-        raise ScopeMissing(f"This needs a key with the scope {wanted}.", scope=needed[0])
+    sufficient = scopes or (Scope.READ if method == "GET" else Scope.WRITE,)
+    if not set(sufficient) & set(caller["scopes"].split()):
+        scope = " or ".join(sufficient)
+        raise ScopeMissing(f"Use a key with the scope {scope}.", scope=sufficient[0])
     return str(caller["tenant"])
 
 
 def header(event: Event, name: str) -> str | None:
-    """`name` in lower case, as HTTP API writes it."""
+    """A request header. `name` is in lower case, as in HTTP API events."""
     return event["headers"].get(name)  # type: ignore[no-any-return]
 
 
 def route_path(event: Event) -> str:
-    """The path of the route as it is configured, whatever stage or base path serves it."""
+    """Path and query of the request, without a stage or a base path."""
     _, _, path = event["routeKey"].partition(" ")
     for name, value in (event.get("pathParameters") or {}).items():
         path = path.replace(f"{{{name}}}", value)

@@ -1,8 +1,8 @@
-"""The environment of each function, read once at cold start. A missing variable fails by name.
+"""The environment variables of each function, read once at cold start.
 
-One class per function folder: the field `table_name` is the variable `TABLE_NAME`. A test
-holds these classes against template.yaml, so a variable is neither missing nor left over.
-An empty value is allowed where the comment says what it means.
+Each function folder has one class. The field `table_name` is the variable `TABLE_NAME`.
+A test compares these classes with template.yaml, so no variable is missing or unused.
+A value may be empty where a comment says what that means.
 """
 
 import os
@@ -15,8 +15,11 @@ from callback.errors import MissingSetting
 
 @dataclass_transform(frozen_default=True, eq_default=False, kw_only_default=True)
 class _FromEnvironment:
-    """Every subclass is a frozen dataclass. It has no `__init__`, `__eq__` or `__repr__` of its
-    own: `dataclass` compiles these for every class here, at the cold start of every function."""
+    """Makes every subclass a frozen dataclass without generated methods.
+
+    `dataclass` would compile `__init__`, `__eq__` and `__repr__` for every class here, at the cold
+    start of every function.
+    """
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, init=False, eq=False, repr=False)(cls)
@@ -26,7 +29,7 @@ class _FromEnvironment:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Raises MissingSetting naming every absent variable."""
+        """Raises MissingSetting, which names every absent variable."""
         names = {field.name: field.name.upper() for field in fields(cls)}  # type: ignore[arg-type]
         missing = sorted(name for name in names.values() if name not in environment)
         if missing:
@@ -35,7 +38,7 @@ class _FromEnvironment:
 
 
 class CarrierSettings(_FromEnvironment):
-    """What it takes to end a call."""
+    """The variables needed to end a call."""
 
     table_name: str
     carrier_secret_name: str
@@ -43,14 +46,14 @@ class CarrierSettings(_FromEnvironment):
 
 
 class DialSettings(CarrierSettings):
-    """What it takes to place a call."""
+    """The variables needed to place a call."""
 
     public_url: str
     sip_domain: str  # empty: extensions cannot be dialed
 
 
 class AcceptSettings(DialSettings):
-    """What it takes to accept a callback."""
+    """The variables needed to accept a callback."""
 
     state_machine_arn: str
     key_pepper_name: str

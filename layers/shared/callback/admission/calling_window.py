@@ -1,7 +1,7 @@
-"""Calling windows: is it a time to call somebody, and if not, when is it next?
+"""Calling windows: may a party be called now, and if not, when next?
 
-Moments are compared in the zone's own local time, so that a day with 23 or 25 hours needs no care:
-an hour that a clock skips is never inside, one that it shows twice is inside twice.
+Times are compared in the zone's local time, so days of 23 or 25 hours need no special case.
+An hour that the clock skips is never inside; an hour that it repeats is inside twice.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 from callback.tenancy.policy import CallingWindow
 
 _MINUTE = timedelta(minutes=1)
-# A window that opens once a week opens within this.
+# A window that opens once a week opens within this time.
 _LOOK_AHEAD = timedelta(days=8)
 
 
 def inside(window: CallingWindow, zones: Sequence[str], at: datetime) -> bool:
-    """Whether it is in every one of the zones. No zone known: never."""
+    """Whether the window is open in all zones at that time. Without zones: never."""
     return bool(zones) and all(_inside(window, at.astimezone(ZoneInfo(zone))) for zone in zones)
 
 
@@ -27,7 +27,7 @@ def _inside(window: CallingWindow, local: datetime) -> bool:
 
 
 def next_inside(window: CallingWindow, zones: Sequence[str], after: datetime) -> datetime | None:
-    """The next minute that is inside. None: there is none that anybody knows of."""
+    """The first minute after `after` that is inside. None if there is none within eight days."""
     if not zones:
         return None
     moment = after.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE

@@ -1,7 +1,7 @@
-"""What a minute costs at most, by region and type: the table in prices.json.
+"""The maximum price of a minute, by region and type: the table in prices.json.
 
-Put your carrier's prices there: what ships is a sample, rounded up. What it does not name costs
-the default, which should be dearer than anything you would want to pay by mistake.
+Put your carrier's prices there; the file in the repository is a sample, rounded up.
+A number without a price costs the default. Set it higher than any price you would pay by mistake.
 """
 
 import json
@@ -17,7 +17,10 @@ _ANY = "any"
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices per minute, in millionths of `currency`."""
+    """Prices per minute, in millionths of `currency`.
+
+    `default` is for numbers without a price, `pbx` for extensions and sip: addresses.
+    """
 
     currency: str
     default: int
@@ -25,7 +28,7 @@ class PriceTable:
     regions: dict[str, dict[str, int]]
 
     def per_minute(self, region: str | None, kind: NumberType | None) -> int:
-        """Of a number; `region` None: an extension or a sip: address."""
+        """The price for a number. `region` None: an extension or a sip: address."""
         if region is None:
             return self.pbx
         prices = self.regions.get(region, {})

@@ -1,8 +1,8 @@
-"""May this callback be? Decided before anything is stored or spent, whatever asked for it.
+"""Admission control: may this callback be placed? Every entry point asks before it stores anything.
 
-RULES says what is asked, in this order; the first that says no is the answer. What is counted is
-looked at here, so that a refusal costs one read, and decided by the transaction that stores the
-callback (see `counters`): it alone sees everybody's at once.
+RULES lists the checks in order. The first rule that refuses determines the response.
+Limits are read here, so that a refusal costs one read. The transaction that stores the callback
+decides them (see `counters`), because only it sees all concurrent requests.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,38 +28,48 @@ from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import Pepper
 from callback.webhooks import endpoints
 
-_LAST_DIGITS = 4  # of a number that its prefix leaves open
+_LAST_DIGITS = 4  # digits of a number that are not part of its prefix
 
-# Seconds after which it may be otherwise; nobody knows when a switch is set back, or who hangs up.
+# Seconds for Retry-After. Estimates: nobody can know when a kill switch is turned off, or when a
+# conversation ends.
 _SWITCH_RETRY, _AT_ONCE_RETRY = 60, 10
 
 
 @dataclass(frozen=True)
 class Party:
-    """Somebody who would be called; `leg.caller_id` empty: the client asked for none."""
+    """A party to call. `leg.caller_id` is empty if the client requested none.
+
+    `per_minute`: the maximum price, in millionths of the price table's currency.
+    `seconds`: how long the carrier lets the call last at most.
+    `hashes`: of its "number" and "prefix", because a counter's row must not contain them.
+    """
 
     name: LegName
     leg: Leg
     destination: Destination
     per_minute: int
-    seconds: int  # that the carrier lets the call last, at most
-    hashed: dict[str, str]  # what stands for its "number" and "prefix", which must not be named
+    seconds: int
+    hashes: dict[str, str]
 
     @property
     def numbers(self) -> list[str]:
-        """E.164 of each telephone that may ring; none: an extension or a word at a PBX."""
+        """E.164 of each telephone that may ring. Empty for an extension or a name at a PBX."""
         return [telephone.number for telephone in self.destination.telephones]
 
     @property
-    def most_it_costs(self) -> int:
+    def maximum_cost(self) -> int:
         return counters.cost(self.seconds, self.per_minute)
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """`callback` with its caller IDs and its reservation; `conditions` go into the transaction
-    that stores it. `headers` tell the client how much is left to it; `zones` in whose hours each
-    party may be called, None at any."""
+    """An admitted callback.
+
+    `callback` has its caller IDs and its reservation.
+    `conditions` belong into the transaction that stores it.
+    `headers` report the rest of the tenant's rates.
+    `zones`: for each party, the time zones whose calling window applies. None: any hour.
+    """
 
     callback: Callback
     conditions: tuple[Condition, ...]
@@ -69,7 +79,7 @@ class Admitted:
 
 
 class Admission:
-    """`dial_plan` is the deployment's."""
+    """Checks callbacks against the rules. `dial_plan` is the deployment's."""
 
     def __init__(self, table: Table, pepper: Pepper, dial_plan: DialPlan) -> None:
         self._table = table
@@ -79,9 +89,9 @@ class Admission:
         self.dial_plan = dial_plan
 
     def admit(self, planned: Callback) -> Admitted:
-        """What becomes of a callback that nobody has stored. Writes nothing.
+        """Check a callback that is not stored yet. Writes nothing.
 
-        Raises the refusal of the first of RULES that says no.
+        Raises the refusal of the first of RULES that refuses.
         """
         case = Case(
             planned=planned,
@@ -96,35 +106,35 @@ class Admission:
         for rule in RULES:
             try:
                 rule(case)
-            except CallbackError as refused:
-                refused.headers |= case.rates_known()
+            except CallbackError as refusal:
+                refusal.headers |= case.rate_headers_if_read()
                 raise
         return case.admitted()
 
     def may_ever_call(self, tenant: str, number: str) -> bool:
-        """Whether an E.164 number is of a region and a type that the tenant calls."""
+        """Whether the policy allows the region and the type of an E.164 number."""
         policy = self.policies.standing(tenant).policy
         telephone = destinations.telephone(number)
-        allowed = policy.regions(self.dial_plan.home_region)
-        return telephone.region in allowed and telephone.type in policy.allowed_types
+        regions = policy.regions(self.dial_plan.home_region)
+        return telephone.region in regions and telephone.type in policy.allowed_types
 
     def _party(self, planned: Callback, name: LegName) -> Party:
         leg = planned.leg(name)
-        destination = destinations.of(leg.to, self.dial_plan.home_region)
+        destination = destinations.find_destination(leg.to, self.dial_plan.home_region)
         return Party(
             name,
             leg,
             destination,
-            per_minute=self._dearest(destination),
+            per_minute=self._maximum_price(destination),
             seconds=int(timing.time_limit(planned, name).total_seconds()),
-            hashed={
-                "number": self._suppression.hashed(destination.number),
-                "prefix": self._suppression.hashed(destination.number[:-_LAST_DIGITS]),
+            hashes={
+                "number": self._suppression.hash_address(destination.number),
+                "prefix": self._suppression.hash_address(destination.number[:-_LAST_DIGITS]),
             },
         )
 
-    def _dearest(self, destination: Destination) -> int:
-        """What a minute costs at most."""
+    def _maximum_price(self, destination: Destination) -> int:
+        """The highest price per minute of the telephones that may ring."""
         telephones = destination.telephones
         return max(
             (self._prices.per_minute(each.region, each.type) for each in telephones),
@@ -134,7 +144,7 @@ class Admission:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A callback to be decided about, and what is known of it; read at the first rule that asks."""
+    """A callback to decide, with the rules' inputs. The first rule that needs `rows` reads them."""
 
     planned: Callback
     standing: Standing
@@ -158,17 +168,17 @@ class Case:
         return self.standing.policy
 
     @cached_property
-    def known(self) -> dict[Key, Row]:
-        """Every row that a rule may ask for."""
+    def rows(self) -> dict[Key, Row]:
+        """Every row that a rule may need, by its key. One batch of reads."""
         keys = [numbers.key(number) for number in self._numbers()]
-        keys += [key for party in self.parties for key in self.suppressed_as(party)]
+        keys += [key for party in self.parties for key in self.suppression_keys(party)]
         keys += [counter.key for counter in self._countable()]
         if self.planned.webhook:
             keys.append(endpoints.key(self.tenant))
         return self.read(keys)
 
     def telephones(self) -> Iterator[tuple[Party, Telephone]]:
-        """Each that may ring, and for whom."""
+        """Each telephone that may ring, with its party."""
         for party in self.parties:
             for telephone in party.destination.telephones:
                 yield party, telephone
@@ -181,16 +191,16 @@ class Case:
             yield self.policy.fallback_caller_id
 
     def owner(self, number: str) -> TenantNumber | None:
-        row = self.known.get(numbers.key(number))
+        row = self.rows.get(numbers.key(number))
         return numbers.from_row(row) if row else None
 
-    def is_tenants(self, number: str) -> bool:
-        """Its own at the carrier, or verified as its caller ID."""
+    def belongs_to_tenant(self, number: str) -> bool:
+        """Whether the tenant has it: its own at the carrier, or a verified caller ID."""
         owner = self.owner(number)
         return owner is not None and owner.tenant == self.tenant
 
-    def suppressed_as(self, party: Party) -> list[Key]:
-        """However it is written, and as each telephone that it may reach."""
+    def suppression_keys(self, party: Party) -> list[Key]:
+        """The row for each notation of the party, and for each telephone that it may reach."""
         to = party.leg.to
         return self.suppression.keys(
             self.tenant,
@@ -204,69 +214,71 @@ class Case:
 
     @cached_property
     def caller_ids(self) -> tuple[str, str]:
-        """What each party is shown. Raises CallerIdNotAllowed."""
+        """The caller IDs shown to A and to B. Raises CallerIdNotAllowed."""
         a, b = self.parties
         return self._caller_id(a, b), self._caller_id(b, a)
 
     def _caller_id(self, party: Party, other: Party) -> str:
-        asked, fallback = party.leg.caller_id, self.policy.fallback_caller_id
-        if asked:
-            if self._may_show(asked, party):
-                return asked
+        requested, fallback = party.leg.caller_id, self.policy.fallback_caller_id
+        if requested:
+            if self._may_show(requested, party):
+                return requested
             raise errors.CallerIdNotAllowed(
-                f"Give leg_{party.name} a `from` that is a number of yours, owned or verified"
-                " (put-number), or leave it out.",
+                f"leg_{party.name}.from must be a number of yours, owned or verified. Omit it, or"
+                f" ask your operator to run `put-number {self.tenant} <number>`.",
                 leg=party.name,
             )
         if self._may_show(other.leg.to, party):
             return other.leg.to
-        if fallback and self.is_tenants(fallback):
+        if fallback and self.belongs_to_tenant(fallback):
             return fallback
         raise errors.CallerIdNotAllowed(
-            f"Give leg_{party.name} a `from` that is a number of yours, owned or verified: the"
-            " other party's is not, and there is no fallback_caller_id.",
+            f"There is no caller ID for leg_{party.name}. Set leg_{party.name}.from to a number of"
+            f" yours, or ask your operator to run `put-number {self.tenant} <number>` and"
+            f" `set-policy {self.tenant} fallback_caller_id=<number>`.",
             leg=party.name,
         )
 
     def _may_show(self, address: str, party: Party) -> bool:
-        # A telephone is shown telephone numbers only (Twilio error 21212), a PBX knows its own.
+        # The carrier shows only telephone numbers to a telephone (Twilio error 21212).
+        # A PBX also shows its own extensions.
         if addresses.is_number(party.leg.to) and not addresses.is_number(
             addresses.user_part(address)
         ):
             return False
         numbers = phone_numbers.telephones(address, self.home_region)
         if numbers:
-            return all(map(self.is_tenants, numbers))
+            return all(map(self.belongs_to_tenant, numbers))
         return self.policy.any_caller_id_extension and not party.destination.is_telephone
 
-    # -- when --------------------------------------------------------------------------------------
+    # -- calling window ----------------------------------------------------------------------------
 
     def zones(self, party: Party) -> tuple[str, ...] | None:
-        """In whose hours the party may be called. None: at any hour."""
-        if self.policy.calling_window is None or self._is_tenants_own(party):
+        """The time zones whose calling window applies to the party. None: any hour."""
+        if self.policy.calling_window is None or self._is_own_person(party):
             return None
         if party.destination.is_telephone:
             return party.destination.zones
         return (self.policy.pbx_zone,) if self.policy.pbx_zone else None
 
-    def _is_tenants_own(self, party: Party) -> bool:
-        """Somebody who answers a number that is verified as the tenant's: of its own people."""
-        return party.destination.is_telephone and all(map(self.is_tenants, party.numbers))
+    def _is_own_person(self, party: Party) -> bool:
+        """Whether the tenant's own people answer: each telephone that may ring is the tenant's."""
+        return party.destination.is_telephone and all(map(self.belongs_to_tenant, party.numbers))
 
-    # -- how much ----------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------
 
     @cached_property
-    def most_it_costs(self) -> int:
-        return sum(party.most_it_costs for party in self.parties)
+    def maximum_cost(self) -> int:
+        return sum(party.maximum_cost for party in self.parties)
 
     @cached_property
     def counters(self) -> list["_Counter"]:
-        """What this callback counts towards."""
-        exempt = {party.name for party in self.parties if self._is_tenants_own(party)}
-        return counters.merged(c for c in self._countable() if c.leg not in exempt)
+        """The counters that this callback raises. The tenant's own people are not counted."""
+        exempt = {party.name for party in self.parties if self._is_own_person(party)}
+        return counters.merge_counters(c for c in self._countable() if c.leg not in exempt)
 
     def used(self, counter: Counter) -> int:
-        return int(self.known.get(counter.key, {}).get("used", 0))
+        return int(self.rows.get(counter.key, {}).get("used", 0))
 
     def _countable(self) -> Iterator["_Counter"]:
         yield _Counter(
@@ -274,7 +286,8 @@ class Case:
             amount=1,
             limit=self.policy.concurrent_callbacks,
             refusal=errors.TooManyAtOnce(
-                f"{self.policy.concurrent_callbacks} may go on at once: wait until one has ended.",
+                f"At most {self.policy.concurrent_callbacks} callbacks may be open at once. Wait"
+                " until one has ended.",
                 headers={"Retry-After": str(_AT_ONCE_RETRY)},
             ),
         )
@@ -293,19 +306,19 @@ class Case:
         refusal: type[CallbackError],
         party: Party | None = None,
     ) -> Iterator["_Counter"]:
-        whose = party.hashed[name] if party else ""
+        whose = party.hashes[name] if party else ""
         for rate in rates:
             _, ends = counters.window(rate, self.now)
             seconds = _seconds_until(ends, self.now)
-            told = {"leg": party.name} if party else {}
+            members = {"leg": party.name} if party else {}
             yield _Counter(
                 key=counters.calls(self.tenant, f"{name}#{whose}", rate, self.now),
                 amount=1,
                 limit=rate.count,
                 refusal=refusal(
-                    f"{rate.count} in {rate.seconds} s are allowed: wait {seconds} s.",
+                    f"At most {rate.count} are allowed in {rate.seconds} s. Wait {seconds} s.",
                     headers={"Retry-After": str(seconds)},
-                    **told,
+                    **members,
                 ),
                 until=ends + timedelta(days=1),
                 rate=(f"{name}-{rate.seconds}", rate, seconds),
@@ -316,35 +329,36 @@ class Case:
         cap, day = self.policy.daily_spend, self.now.date().isoformat()
         return _Counter(
             key=counters.spend(self.tenant, self.currency, day),
-            amount=self.most_it_costs,
-            # Of an amount in another currency than the prices' nothing may be spent.
+            amount=self.maximum_cost,
+            # A cap in another currency than the price table's allows nothing.
             limit=cap.micros if cap.currency == self.currency else 0,
             refusal=errors.SpendCapReached(
-                f"It may cost {decimal(self.most_it_costs)} {self.currency}, more than is left of"
-                f" the day's {cap}. Shorten max_duration_seconds, or wait for the next day (UTC)."
+                f"The callback may cost {decimal(self.maximum_cost)} {self.currency}, more than the"
+                f" rest of the daily budget of {cap}. Shorten max_duration_seconds, or wait for the"
+                " next day (UTC)."
             ),
-            until=counters.kept_until(day),
+            until=counters.spend_expires_at(day),
         )
 
-    # -- the answer --------------------------------------------------------------------------------
+    # -- the result --------------------------------------------------------------------------------
 
-    def rates_known(self) -> dict[str, str]:
-        """`rate_headers`, where a rule has asked for what they are made of."""
-        return self.rate_headers() if "known" in self.__dict__ else {}
+    def rate_headers_if_read(self) -> dict[str, str]:
+        """`rate_headers` if a rule has read `rows`; else empty, so that a refusal costs no read."""
+        return self.rate_headers() if "rows" in self.__dict__ else {}
 
     def rate_headers(self, *, taking: int = 0) -> dict[str, str]:
-        """How much of the tenant's rates is left, after `taking` so much of each
+        """The rest of the tenant's rates, after `taking` more of each
         (draft-ietf-httpapi-ratelimit-headers-10)."""
-        told = [(c, *c.rate) for c in self.counters if c.rate and c.leg is None]
-        if not told:
+        tenant_rates = [(c, *c.rate) for c in self.counters if c.rate and c.leg is None]
+        if not tenant_rates:
             return {}
         return {
             "RateLimit-Policy": ", ".join(
-                f'"{name}";q={rate.count};w={rate.seconds}' for _, name, rate, _ in told
+                f'"{name}";q={rate.count};w={rate.seconds}' for _, name, rate, _ in tenant_rates
             ),
             "RateLimit": ", ".join(
                 f'"{name}";r={max(0, counter.limit - self.used(counter) - taking)};t={seconds}'
-                for counter, name, _, seconds in told
+                for counter, name, _, seconds in tenant_rates
             ),
         }
 
@@ -353,15 +367,15 @@ class Case:
         headers = self.rate_headers(taking=1)
         for counter in self.counters:
             counter.refusal.headers |= self.rate_headers()
-        shown_to_a, shown_to_b = self.caller_ids
+        caller_id_a, caller_id_b = self.caller_ids
         callback = replace(
             self.planned,
-            leg_a=replace(self.planned.leg_a, caller_id=shown_to_a),
-            leg_b=replace(self.planned.leg_b, caller_id=shown_to_b),
+            leg_a=replace(self.planned.leg_a, caller_id=caller_id_a),
+            leg_b=replace(self.planned.leg_b, caller_id=caller_id_b),
             reservation=Reservation(
                 day=self.now.date().isoformat(),
                 currency=self.currency,
-                micros=self.most_it_costs,
+                micros=self.maximum_cost,
                 per_minute_a=a.per_minute,
                 per_minute_b=b.per_minute,
             ),
@@ -369,22 +383,27 @@ class Case:
         conditions = [counter.condition() for counter in self.counters]
         conditions += [
             Condition(check_row(key, ABSENT), _suppressed(party))
-            for key, party in self._must_not_be_suppressed().items()
+            for key, party in self._parties_by_suppression_key().items()
         ]
         return Admitted(
             callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
         )
 
-    def _must_not_be_suppressed(self) -> dict[Key, Party]:
-        """Each row once, as a transaction wants it: a number may be the user of the other party's
-        sip: address. Of the two the first is told."""
-        return {key: party for party in reversed(self.parties) for key in self.suppressed_as(party)}
+    def _parties_by_suppression_key(self) -> dict[Key, Party]:
+        """Each row once, because a transaction may check a row only once.
+
+        The parties share a row if one's number is the user of the other's sip: address. The
+        refusal then names A.
+        """
+        return {
+            key: party for party in reversed(self.parties) for key in self.suppression_keys(party)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Counter(Counter):
-    """`rate`: (name, rate, seconds until its window ends), where it is one. `leg`: whose number
-    is counted."""
+    """`rate`: (name, rate, seconds until its window ends) if the counter belongs to a rate.
+    `leg`: the leg whose number is counted; None if the tenant's callbacks are."""
 
     rate: tuple[str, Rate, int] | None = None
     leg: LegName | None = None
@@ -394,33 +413,37 @@ class _Counter(Counter):
 def calling_is_not_stopped(case: Case) -> None:
     if not case.standing.may_call:
         raise errors.CallingStopped(
-            "Nothing is dialed until your operator switches calling on again (kill-switch off).",
+            "Your operator has stopped all calls, and resumes them with `kill-switch off`.",
             headers={"Retry-After": str(_SWITCH_RETRY)},
         )
 
 
-def nobody_is_emergency(case: Case) -> None:
-    """Also not in another country than ours: carriers go by the caller ID's (Twilio docs,
-    emergency calling), a PBX by where it stands."""
-    told = [a for party in case.parties for a in (party.leg.to, party.leg.caller_id)]
+def no_emergency_number_is_called(case: Case) -> None:
+    """Refuse emergency numbers of each country involved, not only of ours.
+
+    A carrier routes an emergency call by the country of the caller ID (Twilio docs, emergency
+    calling); a PBX routes it by its own location.
+    """
+    involved = [a for party in case.parties for a in (party.leg.to, party.leg.caller_id)]
     regions = {
         telephone.region
-        for address in told
-        for telephone in destinations.of(address, case.home_region).telephones
+        for address in involved
+        for telephone in destinations.find_destination(address, case.home_region).telephones
     }
     for party in case.parties:
         for region in sorted({case.home_region, *filter(None, regions)}):
             if emergency.is_emergency(party.leg.to, region):
-                raise errors.EmergencyNumber("Dial it directly.", leg=party.name)
+                raise errors.EmergencyNumber("Dial this number directly.", leg=party.name)
 
 
 def sip_hosts_are_allowed(case: Case) -> None:
-    allowed = case.policy.allowed_sip_hosts | {case.sip_domain.partition(":")[0].lower()}
+    hosts = case.policy.allowed_sip_hosts | {case.sip_domain.partition(":")[0].lower()}
     for party in case.parties:
         host = addresses.sip_host(party.leg.to)
-        if host and host not in allowed:
+        if host and host not in hosts:
             raise errors.SipHostNotAllowed(
-                "Call them by number, or ask your operator for this host (allowed_sip_hosts).",
+                "Call the party by number, or ask your operator to allow this host"
+                " (allowed_sip_hosts).",
                 leg=party.name,
             )
 
@@ -429,19 +452,19 @@ def numbers_exist(case: Case) -> None:
     for party in case.parties:
         if not all(telephone.valid for telephone in party.destination.telephones):
             raise errors.NumberNotValid(
-                "Check its digits: no numbering plan has such a number.", leg=party.name
+                "Check the digits: no numbering plan contains this number.", leg=party.name
             )
 
 
 def regions_are_allowed(case: Case) -> None:
-    allowed = case.policy.regions(case.home_region)
+    regions = case.policy.regions(case.home_region)
     for party, telephone in case.telephones():
         region = telephone.region
-        if region == destinations.NO_COUNTRY or region not in allowed:
+        if region == destinations.NO_COUNTRY or region not in regions:
             raise errors.RegionNotAllowed(
-                "Call a number of another region, or ask your operator for this one"
-                " (allowed_regions; satellite and international networks are never allowed)."
-                f"{_as_dialed(party)}",
+                "Call a number of another region, or ask your operator to allow this one"
+                " (allowed_regions). Satellite and international networks are never allowed."
+                f"{_pbx_hint(party)}",
                 leg=party.name,
                 region=region,
             )
@@ -452,54 +475,55 @@ def types_are_allowed(case: Case) -> None:
         kind = telephone.type
         if kind not in case.policy.allowed_types:
             raise errors.NumberTypeNotAllowed(
-                "Call another number of theirs, or ask your operator for this type"
-                f" (allowed_types; premium and the like are never allowed).{_as_dialed(party)}",
+                "Call the party at another number, or ask your operator to allow this type"
+                f" (allowed_types). Premium and similar types are never allowed.{_pbx_hint(party)}",
                 leg=party.name,
                 number_type=kind,
             )
 
 
 def extensions_are_short(case: Case) -> None:
-    """No plan has such a telephone number; the PBX may know better, and dial it."""
+    """Refuse long digits that no numbering plan contains: a PBX may dial them all the same."""
     for party in case.parties:
-        digits = (addresses.dialed(party.leg.to) or "").removeprefix("+")
+        digits = (addresses.pbx_digits(party.leg.to) or "").removeprefix("+")
         longest = case.policy.longest_extension
         if len(digits) > longest and not party.destination.is_telephone:
             raise errors.ExtensionTooLong(
-                f"An extension has {longest} digits at most (longest_extension). Give a telephone"
-                " number as E.164.",
+                f"An extension may have {longest} digits at most (longest_extension). Write a"
+                " telephone number as E.164.",
                 leg=party.name,
             )
 
 
-def its_webhook_can_be_signed(case: Case) -> None:
-    """Whoever gives a callback a URL of its own needs the secret of an endpoint."""
-    if case.planned.webhook and endpoints.key(case.tenant) not in case.known:
+def webhook_can_be_signed(case: Case) -> None:
+    """A callback with a webhook URL of its own needs the secret of the tenant's endpoint."""
+    if case.planned.webhook and endpoints.key(case.tenant) not in case.rows:
         raise errors.InvalidRequest.of_field(
-            "webhook", "no_endpoint", "PUT /voice/webhook/endpoint first: its secret signs."
+            "webhook",
+            "no_endpoint",
+            "PUT /voice/webhook/endpoint first: its secret signs these events, too.",
         )
 
 
-def nobody_is_us(case: Case) -> None:
+def no_own_number_is_called(case: Case) -> None:
+    """Refuse a carrier number of any tenant: the call would return to this service."""
     for party, telephone in case.telephones():
         owner = case.owner(telephone.number)
         if owner and owner.owned:
-            raise errors.OwnNumber(
-                "Give the number of the person who is to answer.", leg=party.name
-            )
+            raise errors.OwnNumber("Give the number of the person to call.", leg=party.name)
 
 
-def caller_ids_are_the_tenants(case: Case) -> None:
+def caller_ids_are_allowed(case: Case) -> None:
     _ = case.caller_ids
 
 
-def nobody_is_suppressed(case: Case) -> None:
+def no_party_is_suppressed(case: Case) -> None:
     for party in case.parties:
-        if any(key in case.known for key in case.suppressed_as(party)):
+        if any(key in case.rows for key in case.suppression_keys(party)):
             raise _suppressed(party)
 
 
-def it_is_within_hours(case: Case) -> None:
+def time_is_inside_window(case: Case) -> None:
     window = case.policy.calling_window
     windowed = {
         party.name: zones for party in case.parties if (zones := case.zones(party)) is not None
@@ -509,16 +533,18 @@ def it_is_within_hours(case: Case) -> None:
     for name, zones in windowed.items():
         if not calling_window.inside(window, zones, case.now):
             everywhere = sorted({zone for each in windowed.values() for zone in each})
-            known = all(windowed.values())
-            at = calling_window.next_inside(window, everywhere, case.now) if known else None
+            all_have_zones = all(windowed.values())
+            at = (
+                calling_window.next_inside(window, everywhere, case.now) if all_have_zones else None
+            )
             raise errors.OutsideCallingWindow(
-                f"Try again at {to_text(at)}." if at else "Call them by another number.",
+                f"Try again at {to_text(at)}." if at else "Call the party at another number.",
                 leg=name,
                 next_allowed_at=maybe_text(at),
             )
 
 
-def limits_hold(case: Case) -> None:
+def limits_are_not_exceeded(case: Case) -> None:
     for counter in case.counters:
         if counter.refuses(case.used(counter)):
             raise counter.refusal
@@ -526,34 +552,33 @@ def limits_hold(case: Case) -> None:
 
 RULES: tuple[Callable[[Case], None], ...] = (
     calling_is_not_stopped,
-    nobody_is_emergency,
+    no_emergency_number_is_called,
     sip_hosts_are_allowed,
     numbers_exist,
     regions_are_allowed,
     types_are_allowed,
     extensions_are_short,
-    its_webhook_can_be_signed,
-    nobody_is_us,
-    caller_ids_are_the_tenants,
-    nobody_is_suppressed,
-    it_is_within_hours,
-    limits_hold,
+    webhook_can_be_signed,
+    no_own_number_is_called,
+    caller_ids_are_allowed,
+    no_party_is_suppressed,
+    time_is_inside_window,
+    limits_are_not_exceeded,
 )
 
 
 def _suppressed(party: Party) -> CallbackError:
     return errors.Suppressed(
-        "Do not call them until they ask for it: START, sent to your number, takes them off the"
-        " list.",
+        "Do not call this party again unless it opts in by texting START to your number.",
         leg=party.name,
     )
 
 
-def _as_dialed(party: Party) -> str:
-    """What to do where another number was read from the digits than was meant."""
+def _pbx_hint(party: Party) -> str:
+    """A hint for digits that a PBX may dial as another number than the client meant."""
     if addresses.is_number(party.leg.to):
         return ""
-    return " These digits may reach it through the PBX: write numbers with + and country code."
+    return " A PBX may dial these digits as that number: write numbers with + and country code."
 
 
 def _seconds_until(moment: datetime, now: datetime) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from callback import http
 from callback.errors import CallbackError
-from callback.http import Answer
+from callback.http import Response
 from callback.lifecycle.models import Callback
 from callback.requests import dry_run, views
 from callback.requests.dry_run import Rehearsal
@@ -19,48 +19,48 @@ from callback.storage.listings import Page
 _ACCEPTED = 202
 
 
-def accepted(callback: Callback) -> Answer:
+def accepted(callback: Callback) -> Response:
     return http.json_reply(
         _ACCEPTED, views.callback_view(callback), http.location(callback.callback_id)
     )
 
 
-def refused(refusal: CallbackError) -> Answer:
+def refused(refusal: CallbackError) -> Response:
     return http.problem(refusal)
 
 
-def is_refusal(response: Answer) -> bool:
+def is_refusal(response: Response) -> bool:
     """Whether `refused` rendered it, and not `accepted`."""
     return bool(response["statusCode"] != _ACCEPTED)
 
 
-def posted(result: Accepted | Repeated) -> Answer:
+def posted(result: Accepted | Repeated) -> Response:
     """The accepted callback. For a repetition: the first response, byte for byte."""
     if isinstance(result, Repeated):
         return _with_headers(result.response, _REPLAYED)
     return _with_headers(accepted(result.callback), result.rates)
 
 
-def posted_packet(result: Accepted | Repeated) -> Answer:
+def posted_packet(result: Accepted | Repeated) -> Response:
     """Only the id of the accepted callback. For a repeated refusal: the refusal, byte for byte."""
     if isinstance(result, Repeated) and result.is_refusal:
         return posted(result)
     return posted(result) | {"body": json.dumps({"callback_id": result.callback_id})}
 
 
-def rehearsed(result: Rehearsal) -> Answer:
+def rehearsed(result: Rehearsal) -> Response:
     return http.json_reply(200, dry_run.rehearsal_view(result), result.rates)
 
 
-def shown(callback: Callback) -> Answer:
+def shown(callback: Callback) -> Response:
     return http.json_reply(200, views.callback_view(callback))
 
 
-def canceled(callback: Callback) -> Answer:
+def canceled(callback: Callback) -> Response:
     return http.json_reply(_ACCEPTED, views.callback_view(callback))
 
 
-def listed(page: Page) -> Answer:
+def listed(page: Page) -> Response:
     callbacks = [views.callback_view(callback) for callback in page.callbacks]
     return http.json_reply(200, {"callbacks": callbacks, "next_cursor": page.cursor})
 
@@ -68,5 +68,5 @@ def listed(page: Page) -> Answer:
 _REPLAYED = {"Idempotent-Replayed": "true"}
 
 
-def _with_headers(response: Answer, headers: Mapping[str, str]) -> Answer:
+def _with_headers(response: Response, headers: Mapping[str, str]) -> Response:
     return response | {"headers": {**response["headers"], **headers}}

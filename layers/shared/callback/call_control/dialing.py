@@ -1,13 +1,13 @@
-"""The calls of callbacks: dial them, each once, and end them.
+"""Dial the calls of a callback, each exactly once, and end them.
 
-To dial a leg: claim, send, classify, record. Exactly one create request per claim.
+Dialing a leg takes four steps: claim, send, classify, record. One claim sends one create request.
 
-A claim is a conditional write, so of any number of processes that want to dial a leg one
-does. A request whose fate is unknown is not repeated: its call is adopted from its first
-webhook, and the fence (`transitions.answer`) lets one call of a leg into the room.
+A claim is a conditional write. Of any number of processes that try to dial a leg, one succeeds. A
+request with an unknown result is not sent again: its call is adopted from its first webhook, and
+the fence (`transitions.answer`) admits one call per leg to the room.
 
-To close a callback: nobody rings on, nobody is left alone, and the record ends. Safe to run again,
-at any moment, by the workflow, by its safety net, or by a refused create.
+Closing a callback stops every ringing call, leaves no party alone and ends the record. It is safe
+to repeat at any moment. The workflow, its safety net and a rejected create request all do it.
 """
 
 import random
@@ -39,44 +39,44 @@ logger = Logger(child=True)
 
 @dataclass(frozen=True)
 class Calls:
-    """What it takes to place and to end the calls of callbacks."""
+    """Place and end the calls of callbacks."""
 
     store: CallbackStore
     carrier: Carrier
 
     def place(self, callback: Callback, names: Iterable[LegName]) -> Callback:
-        """Claim and dial those of these legs that are planned. Where the carrier is not `ready`
-        none is claimed, and it is still to be dialed like one whose claim was given back."""
+        """Claim and dial those of these legs that are planned. Claims no leg while the carrier is
+        not `ready`: the leg stays planned, like one whose claim was released."""
         for name in names:
             if callback.leg(name).status is LegStatus.PLANNED and not self.carrier.ready():
                 continue
             claim = partial(transitions.claim, name=name, now=clock.now())
-            callback, claimed = self.store.change(callback.callback_id, claim)
-            if claimed:
+            callback, is_claimed = self.store.change(callback.callback_id, claim)
+            if is_claimed:
                 callback = self._dial(callback, name)
         return callback
 
     def _dial(self, callback: Callback, name: LegName) -> Callback:
         attempt = callback.leg(name).attempt
         if transitions.claim_expired(callback.leg(name), clock.now()):
-            return callback  # this sandbox was frozen since: the leg is others' to give up by now
+            return callback  # this sandbox was frozen: others may have given up the leg by now
         result = self.carrier.dial(callback, name)
         callback, _ = self.store.change(
             callback.callback_id, lambda c: _with_result(c, name, attempt, result)
         )
         if result.call_sid and transitions.over(callback):
-            # Closed while the request was under way: nobody else may know this call.
-            ended = self.carrier.end(result.call_sid)
+            # Closed during the request: perhaps no other process knows this call.
+            event = self.carrier.end(result.call_sid)
             callback, _ = self.store.change(
-                callback.callback_id, lambda c: transitions.record(c, name, attempt, ended)
+                callback.callback_id, lambda c: transitions.record(c, name, attempt, event)
             )
         return callback
 
     def close(self, callback_id: str, reason: CloseReason | None = None) -> Callback:
-        """End what is left of the callback and answer how it now stands.
+        """End the remaining calls of the callback. Returns the callback afterwards.
 
-        A live call is asked to end; where the carrier does not yet say that it did, its status
-        webhook completes the record. Raises CarrierUnavailable once both were tried.
+        The carrier is requested to end each live call. If it does not yet report the end, the
+        call's status webhook completes the record. Raises CarrierUnavailable, after trying both.
         """
         callback, _ = self.store.change(
             callback_id, lambda c: transitions.close(c, reason, clock.now())
@@ -89,29 +89,30 @@ class Calls:
             try:
                 sentence = outcomes.parting_sentence(callback, leg, other)
                 event = self.carrier.end(leg.call_sid, sentence)
-            except CarrierUnavailable as failure:  # the other party is to be released all the same
+            except CarrierUnavailable as failure:  # still release the other party
                 failures.append(failure)
                 continue
             change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
             callback, _ = self.store.change(callback_id, change)
-        self.store.release(callback)  # where others are in the way, `reconcile` does it
+        self.store.release(callback)  # if other writers win, `reconcile` releases it
         if failures:
             raise failures[0]
         return callback
 
-    def close_if_kept(self, callback_id: str, reason: CloseReason | None) -> None:
-        """The workflow's last step. Where the callback was erased meanwhile, it had ended."""
+    def close_unless_erased(self, callback_id: str, reason: CloseReason | None) -> None:
+        """The workflow's last step. A callback that was erased meanwhile had already ended."""
         try:
             self.close(callback_id, reason)
         except CallbackNotFound:
-            logger.info("there is nothing to close any more", callback_id=callback_id)
+            logger.info("the callback was erased before it was closed", callback_id=callback_id)
 
 
-def still_to_dial(callback: Callback, step: Step) -> list[Leg]:
-    """Whose claim was given back: the carrier took no request, and trying again is safe."""
+def legs_to_dial(callback: Callback, step: Step) -> list[Leg]:
+    """The planned legs of this step: the carrier accepted no request for them, so dialing again is
+    safe. Empty once the callback is over."""
     if transitions.over(callback):
         return []
-    legs = (callback.leg(name) for name in timing.of_step(callback, step))
+    legs = (callback.leg(name) for name in timing.legs_of_step(callback, step))
     return [leg for leg in legs if leg.status is LegStatus.PLANNED]
 
 

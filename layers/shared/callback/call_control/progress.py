@@ -1,8 +1,8 @@
-"""What the carrier tells us: verified before it gets here, recorded before we say 2xx.
+"""Record the carrier's events. They are verified by the caller, and written before we respond 2xx.
 
-The same event may come twice, late or out of order; `transitions` makes that harmless. After
-each write the workflow is settled if its step is decided, also on a repetition: the first
-delivery may have died between the write and the settling.
+An event may arrive twice, late or out of order; `transitions` makes that harmless. Every event,
+repeated ones too, settles the workflow's step if it is decided: the first delivery may have died
+between its write and its settlement.
 """
 
 from collections.abc import Callable
@@ -28,27 +28,27 @@ _SORRY = "We are sorry, something went wrong with this call. Goodbye."
 
 @dataclass(frozen=True)
 class DialedLeg:
-    """What the URL of an event names: the callback's leg, and which attempt to dial it."""
+    """The ids in an event's URL: a leg of a callback, and the attempt to dial it."""
 
     callback_id: str
     name: LegName
     attempt: int
 
 
-def answered(
+def admit_call(
     store: CallbackStore, leg: DialedLeg, call_sid: str, *, public_url: str
 ) -> tuple[Instruction, ...]:
-    """The fence. What joins this call to the room, or hangs it up."""
+    """The fence. Instructions for an answered call: join the room, or hang up."""
     callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     try:
-        callback, admitted = store.change(
+        callback, is_admitted = store.change(
             callback_id,
             lambda c: transitions.answer(c, name, attempt, call_sid, clock.now()),
         )
     except CallbackNotFound:
-        logger.error("a call was answered that no callback knows", callback_id=callback_id)
+        logger.error("an answered call belongs to no callback", callback_id=callback_id)
         return (HangUp(),)
-    if not admitted:
+    if not is_admitted:
         logger.warning(
             "call not admitted to the room", callback_id=callback_id, leg=name, attempt=attempt
         )
@@ -64,58 +64,58 @@ def answered(
 
 
 def play_ringback(*, public_url: str) -> tuple[Instruction, ...]:
-    """A party who is alone in the room hears the other one's phone ring."""
+    """Instructions for a party alone in the room: play the ringback tone."""
     return (Play(f"{public_url}/carrier/ringback.wav"),)
 
 
 def apologize() -> tuple[Instruction, ...]:
-    """For a call of which the carrier could not carry out what we asked for."""
+    """Instructions for a call whose instructions the carrier could not carry out."""
     return (Say(_SORRY), HangUp())
 
 
-def status_changed(
+def record_status(
     store: CallbackStore, workflow: Workflow, leg: DialedLeg, event: LegEvent
 ) -> None:
-    """The call of one leg has come further, or has ended."""
+    """Record the progress or the end of one leg's call."""
     callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     if event.status is None:
         logger.error(
             "carrier sent an unknown call status", callback_id=callback_id, word=event.word
         )
-    callback = _change(
+    callback = _change_and_settle(
         store,
         workflow,
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
     if callback and event.left_queue:
-        queueing.was_queued_until(callback.leg(name), event.at, callback_id)
+        queueing.alarm_if_queued(callback.leg(name), event.at, callback_id)
 
 
-def conference_changed(
+def record_room_event(
     store: CallbackStore,
     workflow: Workflow,
     callback_id: str,
-    happened: RoomEvent,
+    room_event: RoomEvent,
 ) -> None:
-    """A party entered the room, or both are in it."""
-    match happened:
+    """Record that a party entered the room, or that both are in it."""
+    match room_event:
         case PartyJoined(name, event):
-            _change(
+            _change_and_settle(
                 store,
                 workflow,
                 callback_id,
                 lambda c: transitions.record(c, name, c.leg(name).attempt, event),
             )
         case RoomOpened(at):
-            _change(store, workflow, callback_id, lambda c: transitions.connect(c, at))
+            _change_and_settle(store, workflow, callback_id, lambda c: transitions.connect(c, at))
         case UnknownRoomEvent(word):
             logger.error(
                 "carrier sent an unknown conference event", callback_id=callback_id, word=word
             )
 
 
-def _change(
+def _change_and_settle(
     store: CallbackStore,
     workflow: Workflow,
     callback_id: str,
@@ -124,8 +124,8 @@ def _change(
     try:
         callback, _ = store.change(callback_id, change)
     except CallbackNotFound:
-        logger.error("carrier told of a callback that is not ours", callback_id=callback_id)
+        logger.error("the carrier reported an unknown callback", callback_id=callback_id)
         return None
     workflow.settle(callback)
-    store.release(callback)  # where others are in the way, `reconcile` does it
+    store.release(callback)  # if other writers win, `reconcile` releases it
     return callback

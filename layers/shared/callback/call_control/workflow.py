@@ -1,4 +1,4 @@
-"""Step Functions: start the execution of a callback, and settle the step it waits in."""
+"""Step Functions: start a callback's execution, and settle the step in which it waits."""
 
 import json
 from collections.abc import Callable
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 logger = Logger(child=True)
 
-# The first step failed because the callback is over: closing it is all that is left to do.
+# The error of a first step whose callback is over. The state machine then closes the callback.
 CALLBACK_OVER = "CallbackOver"
 
-# A claim was given back: retried, as whatever is not named in the state machine.
+# The error of a task whose leg must be dialed again. The state machine retries it under States.ALL.
 DIAL_AGAIN = "DialAgain"
 
-# Why the callback is closed, by the error that ended a step or by the execution's own status.
+# Close reasons by the error that ended a step, or by the status of the execution.
 _CLOSE_REASON = {
     None: None,
     CALLBACK_OVER: None,
@@ -30,16 +30,16 @@ _CLOSE_REASON = {
     "TIMED_OUT": CloseReason.TIMED_OUT,
 }
 
-# AWS says the last two of a token that was settled or whose task is gone; moto says the first.
+# Errors for a token that was settled or whose task is gone: moto raises the first, AWS the others.
 _ALREADY_SETTLED = frozenset({"InvalidToken", "TaskTimedOut", "TaskDoesNotExist"})
 
 _QUEUE_DELAY_SECONDS = 1
 
 
 class SettleQueue:
-    """Where a settling waits that Step Functions would not take just now (throttling).
+    """Settlements to be repeated after Step Functions refused them, for example by throttling.
 
-    Its client is made at the first use: most cold starts never need it.
+    The client is created at first use: most cold starts never need it.
     """
 
     def __init__(self, client: "Callable[[], SQSClient]", url: str) -> None:
@@ -53,8 +53,8 @@ class SettleQueue:
 
 
 class Workflow:
-    """`state_machine_arn` is needed to start, `queue` where a failed settling must not fail
-    the one who settles: what it settles for is written already."""
+    """`start` needs `state_machine_arn`. With a `queue`, a failed settlement is queued and `settle`
+    raises nothing: the caller has already written the event that decided the step."""
 
     def __init__(
         self, client: "SFNClient", *, state_machine_arn: str = "", queue: SettleQueue | None = None
@@ -64,9 +64,9 @@ class Workflow:
         self._queue = queue
 
     def start(self, callback: Callback) -> None:
-        """Start the callback's execution, named by its id, so that it exists once at most.
+        """Start the callback's execution. It is named by the callback's id, so at most one exists.
 
-        The input holds ids and bounds only: no number, no token.
+        The input holds the id and time bounds: no number, no token.
         """
         bounds = {
             "callback_id": callback.callback_id,
@@ -83,7 +83,7 @@ class Workflow:
             logger.info("execution exists already", callback_id=callback.callback_id)
 
     def settle(self, callback: Callback) -> None:
-        """Wake the workflow if the step that it waits in is decided. Twice is fine."""
+        """Wake the workflow if the step in which it waits is decided. Safe to repeat."""
         try:
             self._settle(callback)
         except (ClientError, BotoCoreError) as error:
@@ -91,23 +91,22 @@ class Workflow:
                 return
             if self._queue is None:
                 raise
-            logger.warning(
-                "settling waits in the queue", callback_id=callback.callback_id, code=_code(error)
-            )
+            logger.warning("settlement queued", callback_id=callback.callback_id, code=_code(error))
             self._queue.put(callback.callback_id)
 
     def dial_again(self, callback: Callback) -> None:
-        """Let the task that waits for a leg which is still to be dialed be tried again, which dials
-        it. Whoever gives a claim back has to: the task found it taken, and waits for its call.
+        """Fail the workflow's open task, so that its retry dials the planned leg.
+
+        Call it after releasing a claim: the task found the leg claimed, and waits for its call.
         """
         if callback.waiting is None:
             return
         try:
             self._client.send_task_failure(taskToken=callback.waiting.token, error=DIAL_AGAIN)
-        except (ClientError, BotoCoreError) as error:  # if it still waits, `reconcile` comes by
+        except (ClientError, BotoCoreError) as error:  # `reconcile` repeats it while the task waits
             if _code(error) not in _ALREADY_SETTLED:
                 logger.warning(
-                    "a task was not told to dial again",
+                    "could not fail the task to dial again",
                     callback_id=callback.callback_id,
                     code=_code(error),
                 )
@@ -133,13 +132,13 @@ def _code(error: Exception) -> str:
 
 
 def close_reason(error: str | None) -> CloseReason | None:
-    """An error that nobody foresaw is a failure of ours."""
+    """Any error without an entry is a failure of ours."""
     return _CLOSE_REASON.get(error, CloseReason.FAILED)
 
 
-def closing_of(event: dict[str, Any]) -> tuple[str, CloseReason | None]:
-    """(callback id, why it is closed) from the execution's state, in which a caught error lies
-    under `error`, or from EventBridge's "Step Functions Execution Status Change"."""
+def parse_closing(event: dict[str, Any]) -> tuple[str, CloseReason | None]:
+    """(callback id, close reason) from one of two events: the execution's state, with a caught
+    error under `error`, or EventBridge's "Step Functions Execution Status Change"."""
     if "detail" in event:
         return event["detail"]["name"], close_reason(event["detail"]["status"])
     return event["callback_id"], close_reason(event.get("error", {}).get("Error"))

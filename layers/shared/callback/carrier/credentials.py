@@ -1,7 +1,7 @@
-"""The carrier account's credentials, by name from SSM Parameter Store.
+"""The carrier account's credentials, from a named parameter of SSM Parameter Store.
 
-The parameter is a SecureString holding JSON: {"account_sid", "auth_token"} and, while a token
-is being rotated, "previous_auth_token". Never in an environment value, never in a log.
+The parameter is a SecureString of JSON: {"account_sid", "auth_token"} and, during a token's
+rotation, "previous_auth_token". Its value is never in an environment variable and never in a log.
 """
 
 import time
@@ -30,12 +30,12 @@ class Credentials:
 
     @property
     def accepted_tokens(self) -> tuple[str, ...]:
-        """Tokens whose signatures count: webhooks sent around a rotation carry the old one."""
+        """Tokens whose signatures we accept. During a rotation some webhooks use the old one."""
         return tuple(t for t in (self.auth_token, self.previous_auth_token) if t)
 
 
 class CredentialStore:
-    """Every method raises CarrierUnavailable where the parameter cannot be had, or is none."""
+    """Every method raises CarrierUnavailable if the parameter cannot be read or is malformed."""
 
     def __init__(self, parameter_name: str, provider: SSMProvider) -> None:
         self._name = parameter_name
@@ -46,7 +46,8 @@ class CredentialStore:
         return self._fetch(force=False)
 
     def refetch(self) -> Credentials | None:
-        """A signature or a token failed: it may have changed. At most every 30 s, else None."""
+        """Read the parameter without the cache. For use after a signature or a token failed: the
+        token may have been rotated. Reads at most every 30 s and returns None in between."""
         if time.monotonic() - self._refetched_at < _REFETCH_SECONDS:
             return None
         self._refetched_at = time.monotonic()
@@ -54,17 +55,17 @@ class CredentialStore:
 
     def _fetch(self, *, force: bool) -> Credentials:
         try:
-            stored = self._provider.get(
+            parameter = self._provider.get(
                 self._name,
                 decrypt=True,
                 transform="json",
                 max_age=_CACHE_SECONDS,
                 force_fetch=force,
             )
-            if not isinstance(stored, dict):
+            if not isinstance(parameter, dict):
                 raise TypeError(f"{self._name} is not a JSON object")
-            return Credentials(**stored)
+            return Credentials(**parameter)
         except (GetParameterError, TransformParameterError, TypeError) as error:
-            # Its message may quote the parameter.
-            logger.error("the carrier's credentials cannot be had", error=type(error).__name__)
-            raise CarrierUnavailable("The carrier's credentials cannot be had.") from None
+            # The error's message may quote the parameter.
+            logger.error("the carrier's credentials cannot be read", error=type(error).__name__)
+            raise CarrierUnavailable("The carrier's credentials cannot be read.") from None

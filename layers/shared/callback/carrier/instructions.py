@@ -1,4 +1,4 @@
-"""What the carrier is to do with a call: a list of instructions, carried out in their order.
+"""Instructions to the carrier for a call. The carrier carries out a list of them in order.
 
 Each carrier's package renders them in that carrier's language.
 """
@@ -17,7 +17,7 @@ class Say:
 
 @dataclass(frozen=True)
 class Play:
-    """Play the sound at this URL again and again, until the call is told to do something else."""
+    """Play the sound at this URL in a loop, until the call gets other instructions."""
 
     url: str
 
@@ -27,8 +27,8 @@ class Join:
     """Put the call into a room of two at most. When either leaves, the room closes and the other
     call ends.
 
-    `events_url` is where the carrier reports that a party entered and that both are there.
-    `wait_url` is where it asks for the instructions for a party who is alone in the room.
+    The carrier reports to `events_url` that a party entered and that both are there. It requests
+    from `wait_url` the instructions for a party who is alone in the room.
     """
 
     room: str
@@ -44,7 +44,7 @@ class HangUp:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not answer an inbound call: its caller hears the busy tone, and nobody pays for it."""
+    """Do not answer an inbound call. The caller hears the busy tone. The call costs nothing."""
 
 
 Instruction = Say | Play | Join | HangUp | Reject

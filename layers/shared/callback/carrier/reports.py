@@ -1,7 +1,7 @@
-"""What a carrier reports, in our words. Each carrier's package makes these of its webhooks.
+"""A carrier's reports in our terms. Each carrier's package builds them from its webhooks.
 
-A report about the call of one leg is a `transitions.LegEvent`. NamedTuples, and not dataclasses,
-because a webhook's cold start pays for each: a frozen dataclass takes four times as long.
+A report about the call of one leg is a `transitions.LegEvent`. These are NamedTuples because a
+webhook's cold start pays for each class: a frozen dataclass takes four times as long.
 """
 
 from datetime import datetime
@@ -25,7 +25,7 @@ class RoomOpened(NamedTuple):
 
 
 class UnknownRoomEvent(NamedTuple):
-    """`word` is the carrier's own, if it sent one."""
+    """`word` is the carrier's name of the event, or None if it sent none."""
 
     word: str | None
 
@@ -34,10 +34,10 @@ RoomEvent = PartyJoined | RoomOpened | UnknownRoomEvent
 
 
 class InboundCall(NamedTuple):
-    """`caller` is as the carrier writes it, which is E.164 for a telephone, and empty where the
+    """`caller` is in the carrier's notation, which is E.164 for a telephone. It is empty if the
     caller's number is known to be withheld. `called` is the number that was dialed.
 
-    `is_spoofed`: the caller's network says that the caller's number is false.
+    `is_spoofed`: the caller's network reports that the caller's number is false.
     """
 
     call_sid: str
@@ -46,12 +46,12 @@ class InboundCall(NamedTuple):
     is_spoofed: bool
 
 
-# What the carrier has understood and answered on its own.
+# A keyword that the carrier has recognized and replied to on its own.
 OptOut = Literal["stop", "start", "help"]
 
 
 class InboundText(NamedTuple):
-    """`sender` and `recipient` are as the carrier writes them: E.164 for telephones."""
+    """`sender` and `recipient` are in the carrier's notation: E.164 for telephones."""
 
     message_sid: str
     sender: str

@@ -1,4 +1,4 @@
-"""The tone that the first party hears while the second one's phone rings."""
+"""The tone that the first party hears while the second party's phone rings."""
 
 import io
 import math
@@ -13,7 +13,7 @@ _MIDDLE, _LOUDNESS = 128, 30  # unsigned 8-bit samples
 
 @cache
 def wav() -> bytes:
-    """One ring and one pause, mono 8-bit WAV of about 48 kB, made to be looped."""
+    """One ring and one pause, to be played in a loop: a mono 8-bit WAV of about 48 kB."""
     tone = bytes(
         round(
             _MIDDLE + _LOUDNESS * sum(math.sin(2 * math.pi * f * n / _RATE) for f in _FREQUENCIES)

@@ -1,10 +1,10 @@
-"""What clients are told of a callback: events, told from how one write changed its row.
+"""Events for clients, derived from the difference that one write made to a callback's row.
 
-Nothing here reads a clock or a database, so an event that is derived again, after a crash, is the
-same to the byte. `sequence` counts a callback's events from 1 and has no gaps: the row itself
-keeps the count (`Callback.event_count`), written with the very change that makes the events.
+This module reads no clock and no database. An event derived again after a crash is therefore the
+same, byte for byte. `sequence` counts a callback's events from 1 without gaps: the row keeps the
+count (`Callback.event_count`), and the write that makes the events also raises it.
 
-Payloads are thin: ids, statuses, outcomes and times; whoever wants a number asks the API.
+Payloads are thin: ids, statuses, outcomes and times. Telephone numbers are only in the API.
 """
 
 import json
@@ -40,11 +40,11 @@ class EventType(StrEnum):
 
 EVERY_LEG_EVENT = "leg.*"
 
-# Only for trying out an endpoint; it is sent whatever the endpoint has selected.
+# Tests an endpoint. It is sent regardless of the events that the endpoint selects.
 TEST = "webhook.test"
 
-# A leg that skips a status has no event for it; `planned` and `unknown` are nobody's news.
-_OF_LEG: dict[LegStatus, EventType] = {
+# A leg that skips a status has no event for it. `planned` and `unknown` have no event at all.
+_LEG_EVENTS: dict[LegStatus, EventType] = {
     LegStatus.DIALING: EventType.LEG_DIALING,
     LegStatus.QUEUED: EventType.LEG_QUEUED,
     LegStatus.RINGING: EventType.LEG_RINGING,
@@ -53,7 +53,7 @@ _OF_LEG: dict[LegStatus, EventType] = {
     LegStatus.ENDED: EventType.LEG_ENDED,
 }
 
-_OF_CALLBACK: dict[CallbackStatus, EventType] = {
+_CALLBACK_EVENTS: dict[CallbackStatus, EventType] = {
     CallbackStatus.CONNECTED: EventType.CALLBACK_CONNECTED,
     CallbackStatus.ENDED: EventType.CALLBACK_ENDED,
 }
@@ -61,7 +61,7 @@ _OF_CALLBACK: dict[CallbackStatus, EventType] = {
 
 @dataclass(frozen=True)
 class Event:
-    """`message_id` is the same however often the event is sent; `payload` is JSON."""
+    """`message_id` is the same for every delivery of the event. `payload` is JSON."""
 
     message_id: str
     type: EventType
@@ -71,21 +71,21 @@ class Event:
     payload: str
 
 
-def of(old: Callback | None, new: Callback) -> list[Event]:
-    """The events of one write, oldest first; `old` None: the callback was just stored."""
+def derive_events(old: Callback | None, new: Callback) -> list[Event]:
+    """The events of one write, oldest first. `old` is None for a new callback."""
     kinds = _kinds(old, new)
     first = new.event_count - len(kinds) + 1
     return [_event(new, *kind, sequence) for sequence, kind in enumerate(kinds, first)]
 
 
-def counted(old: Callback, new: Callback) -> Callback:
-    """`new` with the count that is to be written with it."""
+def with_event_count(old: Callback, new: Callback) -> Callback:
+    """`new` with the event count to write."""
     return replace(new, event_count=old.event_count + len(_kinds(old, new)))
 
 
-def selected(kind: str, events: Iterable[str]) -> bool:
-    """Whether somebody who asked for `events` wants one of this type."""
-    return kind in events or (kind.startswith("leg.") and EVERY_LEG_EVENT in events)
+def is_selected(kind: str, selection: Iterable[str]) -> bool:
+    """Whether an endpoint's selection contains this type of event."""
+    return kind in selection or (kind.startswith("leg.") and EVERY_LEG_EVENT in selection)
 
 
 def _kinds(old: Callback | None, new: Callback) -> list[tuple[EventType, LegName | None]]:
@@ -94,10 +94,10 @@ def _kinds(old: Callback | None, new: Callback) -> list[tuple[EventType, LegName
     kinds: list[tuple[EventType, LegName | None]] = []
     for name in LegName:
         status = new.leg(name).status
-        if status is not old.leg(name).status and status in _OF_LEG:
-            kinds.append((_OF_LEG[status], name))
-    if new.status is not old.status and new.status in _OF_CALLBACK:
-        kinds.append((_OF_CALLBACK[new.status], None))
+        if status is not old.leg(name).status and status in _LEG_EVENTS:
+            kinds.append((_LEG_EVENTS[status], name))
+    if new.status is not old.status and new.status in _CALLBACK_EVENTS:
+        kinds.append((_CALLBACK_EVENTS[new.status], None))
     return kinds
 
 
@@ -144,20 +144,19 @@ def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
 
 
 def _time_of(callback: Callback, kind: EventType, name: LegName | None) -> datetime:
-    """When it happened, as far as the row tells: for what has no time of its own, the time of
-    what came last before it."""
-    known = [callback.created_at]
+    """The time of an event in the row. An event without one has the latest time before it."""
+    earlier = [callback.created_at]
     if name:
         leg = callback.leg(name)
-        told = {
+        own = {
             EventType.LEG_RINGING: leg.ringing_at,
             EventType.LEG_ANSWERED: leg.answered_at,
             EventType.LEG_JOINED: leg.joined_at,
             EventType.LEG_ENDED: leg.ended_at,
         }.get(kind, leg.dialed_at)
     elif kind is EventType.CALLBACK_CONNECTED:
-        told = callback.connected_at
-        known += [leg.joined_at for leg in callback.legs if leg.joined_at]
+        own = callback.connected_at
+        earlier += [leg.joined_at for leg in callback.legs if leg.joined_at]
     else:
-        told = callback.ended_at
-    return told or max(known)
+        own = callback.ended_at
+    return own or max(earlier)

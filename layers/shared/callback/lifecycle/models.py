@@ -1,7 +1,8 @@
 """The callback and its two legs, as they are stored.
 
-Plain frozen dataclasses: the webhook path must not pay for a validation library. A change is
-a new object (`dataclasses.replace`); which changes are allowed is said in `transitions`.
+These are plain frozen dataclasses: a validation library would slow the webhook path's cold start.
+A change makes a new object (`dataclasses.replace`). `transitions` decides which changes are
+allowed.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class Order(StrEnum):
 
 
 class Source(StrEnum):
-    """What asked for a callback: the API, or which trigger."""
+    """The origin of a callback: the API or a trigger."""
 
     API = "api"
     SMS = "sms"
@@ -39,7 +40,7 @@ class Source(StrEnum):
 
 
 class Step(StrEnum):
-    """A stretch of the workflow that waits for a task token."""
+    """A step of the workflow. It ends when its task token is settled."""
 
     FIRST = "first"
     SECOND = "second"
@@ -81,17 +82,18 @@ class CloseReason(StrEnum):
     CANCELED = "canceled"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
-    STOPPED = "stopped"  # by the switch for everybody, or the tenant's own
+    STOPPED = "stopped"  # calling is switched off, for everybody or for the tenant
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
     """One party's call.
 
-    `to` and `caller_id` are addresses as `addresses.parse` writes them. `call_sid` is the
-    carrier's id of the one call that may join. Times are the carrier's where it told one,
-    else ours; `admitted_at` is when we sent the call into the room. `seconds` is the carrier's
-    count of answered seconds. A planned leg is not dialed before `not_before`.
+    `to` and `caller_id` are addresses in the form that `addresses.parse` returns. `call_sid` is
+    the carrier's id of the one call that may join. Times come from the carrier if it reports
+    them, otherwise from our clock. `admitted_at` is the time when we sent the call into the room.
+    `seconds` is the carrier's count of answered seconds. A planned leg is not dialed before
+    `not_before`.
     """
 
     to: str
@@ -119,16 +121,16 @@ class Leg:
 
     @property
     def in_room_from(self) -> datetime | None:
-        """When it joined; or, that word lost, when it was sent there."""
+        """The time of joining the room; if that report was lost, the time of admission."""
         return self.joined_at or self.admitted_at
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The workflow's open task: settle `token` once `step` is decided. The token is a secret.
+    """The workflow's open task. Settle `token` once `step` is decided. The token is a secret.
 
-    `entered_at` is Step Functions' own time of entering the step, `retry` counts what it tried
-    since: a later task has later ones.
+    `entered_at` is Step Functions' time of entering the step. `retry` counts its attempts since
+    then. Together they order the tasks.
     """
 
     step: Step
@@ -139,10 +141,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a callback holds of its tenant's limits until it has ended: a place among those at
-    once, and money of the day (UTC, ISO 8601) on which it was accepted.
+    """A callback's share of its tenant's limits, until the callback ends.
 
-    Money is in millionths of the currency; the prices are those of a minute of each leg.
+    The share is one concurrent callback, and money of the day of acceptance (UTC, ISO 8601).
+    Money is in millionths of the currency's unit. `per_minute_a` and `per_minute_b` are prices of
+    one minute of each leg.
     """
 
     day: str
@@ -155,7 +158,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Who is told of one callback in place of its tenant's endpoint, and of which events."""
+    """An endpoint for one callback, in place of its tenant's, and the events it selects."""
 
     url: str
     events: list[str]
@@ -163,9 +166,11 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """The errand. `room` is unguessable and names nobody; `revision` counts the writes,
-    `event_count` what clients were told of them (see `events`); past `expires_at` it is
-    forgotten."""
+    """A request to connect two parties, and its state.
+
+    `room` is unguessable and identifies nobody. `revision` counts the writes, `event_count` the
+    events for clients (see `events`). The record is deleted after `expires_at`.
+    """
 
     callback_id: str
     tenant: str
@@ -187,7 +192,7 @@ class Callback:
     waiting: Waiting | None = None
     reservation: Reservation | None = None
     webhook: Webhook | None = None
-    event_count: int = 1  # that it was accepted
+    event_count: int = 1  # callback.accepted
     revision: int = 0
 
     def leg(self, name: LegName) -> Leg:
@@ -199,7 +204,7 @@ class Callback:
 
 
 def to_text(at: datetime) -> str:
-    """RFC 3339 UTC with milliseconds, so that text order is time order."""
+    """RFC 3339 UTC with milliseconds. The order of texts is the order of times."""
     text = at.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00") + "Z"
 
@@ -209,7 +214,7 @@ def maybe_text(at: datetime | None) -> str | None:
 
 
 def to_record(value: Any) -> dict[str, Any]:
-    """A dataclass as a dict of str, int and dict; absent values are left out."""
+    """A dataclass as a dict of str, int and dict, without fields that are None."""
     return {
         f.name: _plain(part) for f in fields(value) if (part := getattr(value, f.name)) is not None
     }
@@ -222,7 +227,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_record(record: dict[str, Any]) -> Callback:
-    """The inverse of `to_record`. Numbers may be of any type that `int` accepts.
+    """The inverse of `to_record`. Numbers may have any type that `int` accepts.
 
     A field that an older row lacks gets its default.
     """
@@ -262,7 +267,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def leg_times(leg: Leg) -> dict[str, str | None]:
-    """When what happened to a leg, as text; null where it has not."""
+    """The times of a leg's changes, as text. None for a change that has not happened."""
     return {
         "dialed_at": maybe_text(leg.dialed_at),
         "ringing_at": maybe_text(leg.ringing_at),

@@ -1,12 +1,12 @@
-"""How a callback came out, told from its two legs; and what the one left waiting hears."""
+"""A callback's outcome, decided from its two legs; the announcement for a waiting party."""
 
 from datetime import timedelta
 
 from callback.lifecycle import timing
 from callback.lifecycle.models import Callback, CloseReason, Leg, LegName, LegOutcome, LegStatus
 
-# The other party could not be reached. CANCELED and COMPLETED are not among them: those end
-# a leg because of something else, which is then the outcome.
+# A party could not be reached. CANCELED and COMPLETED are no failures: such a leg ended for
+# another reason, and that reason is the callback's outcome.
 FAILURES = (
     LegOutcome.BUSY,
     LegOutcome.NO_ANSWER,
@@ -31,9 +31,9 @@ SENTENCES: dict[LegOutcome, str] = {
 }
 
 
-def of(callback: Callback) -> tuple[str, str | None]:
-    """(outcome, cause) of a callback whose legs have both ended. First match wins."""
-    first, second = timing.by_order(callback)
+def decide_outcome(callback: Callback) -> tuple[str, str | None]:
+    """(outcome, cause) of a callback with two ended legs. The first match wins."""
+    first, second = timing.legs_by_order(callback)
     if callback.close_reason in _CANCELED_BY:
         return "canceled", _CANCELED_BY[callback.close_reason]
     if were_connected(callback):
@@ -50,13 +50,13 @@ def of(callback: Callback) -> tuple[str, str | None]:
 
 
 def _why_given_up(callback: Callback) -> str:
-    """A leg that was claimed and yet never dialed: the carrier took no request."""
+    """A leg that was claimed but not dialed means that the carrier accepted no request."""
     turned_away = any(leg.attempt and leg.cause == "not_dialed" for leg in callback.legs)
     return "carrier_unavailable" if turned_away else "workflow_gave_up"
 
 
 def _why_talk_ended(callback: Callback) -> str:
-    """The carrier does not say who hung up, but a call that lasted its whole limit was cut."""
+    """The carrier does not report who hung up. A call as long as its limit was cut off."""
     for name in LegName:
         talked = timedelta(seconds=callback.leg(name).seconds or 0)
         if talked >= timing.time_limit(callback, name):
@@ -65,9 +65,10 @@ def _why_talk_ended(callback: Callback) -> str:
 
 
 def were_connected(callback: Callback) -> bool:
-    """The carrier told that the room opened; or, that word lost, the two stays overlap.
+    """Whether the carrier reported a conversation, or both parties were in the room at once.
 
-    A stay begins when the call was sent into the room, where nobody told that it got there.
+    The second rule covers a lost report. If the report of a party's joining was lost, its stay in
+    the room begins at its admission.
     """
     if callback.connected_at:
         return True
@@ -79,7 +80,7 @@ def were_connected(callback: Callback) -> bool:
 
 
 def bridged_seconds(callback: Callback) -> int | None:
-    """Whole seconds both parties were in the room; None while that is not known."""
+    """Whole seconds with both parties in the room. None until that is certain."""
     a, b = callback.legs
     if not were_connected(callback) or not any(leg.ended_at for leg in callback.legs):
         return 0 if a.ended and b.ended else None
@@ -89,7 +90,7 @@ def bridged_seconds(callback: Callback) -> int | None:
 
 
 def parting_sentence(callback: Callback, leg: Leg, other: Leg) -> str | None:
-    """What a party still on the line hears before we hang up; None: nothing to explain."""
+    """The announcement for a party on the line before we hang up. None: no announcement."""
     if leg.status not in (LegStatus.ANSWERED, LegStatus.JOINED) or were_connected(callback):
         return None
     if other.outcome in SENTENCES:

@@ -1,64 +1,64 @@
-"""Who is called in which step, and how long each thing may last. Pure, from the request alone."""
+"""The legs of each step, and time limits. Pure functions of the request alone."""
 
 from datetime import timedelta
 
 from callback.lifecycle.models import Callback, Leg, LegName, Order, Step
 
-# Legs that each step of the workflow places. In `simultaneous` the second step places none.
+# The legs that each step of the workflow dials. In `simultaneous` the second step dials none.
 STEPS: dict[Order, dict[Step, tuple[LegName, ...]]] = {
     Order.SEQUENTIAL: {Step.FIRST: (LegName.A,), Step.SECOND: (LegName.B,)},
     Order.REVERSE: {Step.FIRST: (LegName.B,), Step.SECOND: (LegName.A,)},
     Order.SIMULTANEOUS: {Step.FIRST: (LegName.A, LegName.B), Step.SECOND: ()},
 }
 
-# What the carrier adds to a ring timeout (Twilio docs, call-resource, Timeout).
+# The carrier adds this to a ring timeout (Twilio docs, call-resource, Timeout).
 _RING_BUFFER = timedelta(seconds=5)
 
-# The carrier may hold a call in its queue for a while, but nobody wants it much later.
+# The longest wait in the carrier's queue. A later call is unwanted.
 _QUEUE_SLACK = timedelta(seconds=30)
 
-# A step may outlast its legs' own limits by this much before the workflow gives up on it: where
-# the carrier's webhooks are lost, reconcile finds out within a minute what became of a call.
+# A step may exceed its legs' own limits by this much before the workflow gives up on it.
+# If webhooks are lost, `reconcile` fetches the state of a call within a minute.
 _STEP_SLACK = timedelta(seconds=90)
 _TALK_SLACK = timedelta(seconds=60)
 
-# How long the carrier is left alone at most where it says when to ask again: a party may be
-# waiting for the other one. The workflow asks for a little longer than this and a quarter more.
+# The longest pause that we accept from the carrier's Retry-After: a party may be waiting for the
+# other one. The workflow retries for slightly longer than this plus a quarter.
 _LONGEST_PAUSE = timedelta(seconds=20)
 
 
-def of_step(callback: Callback, step: Step) -> tuple[LegName, ...]:
+def legs_of_step(callback: Callback, step: Step) -> tuple[LegName, ...]:
     return STEPS[callback.order][step]
 
 
-def by_order(callback: Callback) -> tuple[Leg, Leg]:
-    """First and second leg, by order and not by letter (simultaneous: A is first)."""
-    first = of_step(callback, Step.FIRST)[0]
+def legs_by_order(callback: Callback) -> tuple[Leg, Leg]:
+    """The first and the second leg in dialing order. In `simultaneous`, A is the first."""
+    first = legs_of_step(callback, Step.FIRST)[0]
     return callback.leg(first), callback.leg(first.other)
 
 
 def ring_deadline(leg: Leg) -> timedelta:
-    """From dialing to the moment at which a call that still rings, or waits, is stopped."""
+    """From dialing to the moment when we stop a call that still rings or is queued."""
     return timedelta(seconds=leg.ring_timeout_seconds) + _QUEUE_SLACK
 
 
 def ring_bound(leg: Leg) -> timedelta:
-    """From dialing to the moment at which the workflow gives up on a leg that nobody answered."""
+    """From dialing to the moment when the workflow gives up on an unanswered leg."""
     return timedelta(seconds=leg.ring_timeout_seconds) + _STEP_SLACK
 
 
-def pause(told: timedelta, chance: float) -> timedelta:
-    """How long to leave the carrier alone that said to ask again after `told`.
+def pause(retry_after: timedelta, chance: float) -> timedelta:
+    """The pause before the next request to a carrier that asked for `retry_after`.
 
-    `chance` (0 to 1) adds up to a quarter, so that those that were turned away together do not
-    come back together.
+    `chance` (0 to 1) adds up to a quarter, so that requests refused together are not repeated
+    together.
     """
-    return min(told, _LONGEST_PAUSE) * (1 + chance / 4)
+    return min(retry_after, _LONGEST_PAUSE) * (1 + chance / 4)
 
 
 def step_bound(callback: Callback, step: Step) -> timedelta:
-    """How long the workflow waits in a step."""
-    rings = [ring_bound(callback.leg(name)) for name in of_step(callback, step)]
+    """The longest time that the workflow waits in a step."""
+    rings = [ring_bound(callback.leg(name)) for name in legs_of_step(callback, step)]
     bound = max(rings, default=timedelta())
     if step is Step.SECOND:
         bound += timedelta(seconds=callback.max_duration_seconds) + _TALK_SLACK
@@ -66,13 +66,13 @@ def step_bound(callback: Callback, step: Step) -> timedelta:
 
 
 def time_limit(callback: Callback, name: LegName) -> timedelta:
-    """How long the carrier lets this leg's call last once answered.
+    """The carrier's limit for an answered call of this leg.
 
-    The leg called last is limited to the conversation itself, and takes the other one with it
-    when it ends; a leg that waits for another may also wait as long as that one may ring.
+    The leg dialed last may last as long as the conversation. Its end also ends the other call.
+    A leg dialed earlier may also wait as long as the other one may ring.
     """
     limit = timedelta(seconds=callback.max_duration_seconds)
-    if name in of_step(callback, Step.SECOND):
+    if name in legs_of_step(callback, Step.SECOND):
         return limit
     other = callback.leg(name.other)
     return limit + timedelta(seconds=other.ring_timeout_seconds) + _RING_BUFFER

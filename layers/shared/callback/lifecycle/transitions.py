@@ -1,13 +1,12 @@
-"""What may follow what: tables, and pure functions from one callback to the next.
+"""Allowed transitions: tables, and pure functions from one callback to the next.
 
-Nothing here reads a clock, a database or the carrier. Every function takes a Callback and
-answers the changed Callback, or None where the change is not allowed: losing is an answer.
-`CallbackStore.change` makes each of them atomic.
+This module reads no clock, no database and no carrier. A function takes a Callback and returns the
+changed Callback, or None if the change is not allowed. `CallbackStore.change` makes it atomic.
 
-Carrier events may come late, twice, shuffled or never, so `record` is a merge: whatever the
-order, the same set of events gives the same record. Statuses only move forward, times keep
-the earliest telling, durations the largest, and of two contradicting outcomes the one with
-precedence wins. What stands beside an outcome (its cause, the carrier's code) is kept once known.
+Carrier events may arrive late, twice, out of order or never. `record` is therefore a merge: the
+same set of events gives the same record in every order. A status only moves forward. A time keeps
+its earliest report, a duration its largest. Of two contradicting outcomes, the one with precedence
+wins. A reported cause or carrier code of that outcome is never dropped again.
 """
 
 from collections.abc import Iterable
@@ -39,8 +38,8 @@ _AFTER_THE_CARRIER_TOOK_IT = (
     LegStatus.ENDED,
 )
 
-# A leg may skip forward, never back. The one way back is dialing → planned, for a request
-# that certainly never reached the carrier.
+# A leg may skip statuses forward, and never moves back. The one exception is dialing → planned,
+# for a request that certainly did not reach the carrier.
 LEG_MAY_BECOME: dict[LegStatus, frozenset[LegStatus]] = {
     LegStatus.PLANNED: frozenset({LegStatus.DIALING, LegStatus.ENDED}),
     LegStatus.DIALING: frozenset(
@@ -65,8 +64,8 @@ CALLBACK_MAY_BECOME: dict[CallbackStatus, frozenset[CallbackStatus]] = {
     CallbackStatus.ENDED: frozenset(),
 }
 
-# Of two outcomes of one leg the one that stands earlier here wins. Our own verdicts come first:
-# what was told to the client as the end is not taken back.
+# Of two outcomes of one leg, the earlier one in this list wins. Our own verdicts come first: an
+# outcome that we reported to the client is final.
 _OUTCOME_PRECEDENCE = (
     LegOutcome.DIAL_OUTCOME_UNKNOWN,
     LegOutcome.REJECTED,
@@ -84,18 +83,17 @@ _TIME_OF: dict[LegStatus, str] = {
     LegStatus.ENDED: "ended_at",
 }
 
-# How long one create request may take, all in all. A claim older than this whose process
-# never reported back is nobody's: whoever closes the callback may say so.
+# The longest duration of one create request. A claim that is older and has no call has lost its
+# process: closing the callback may give it up.
 DIAL_DEADLINE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
 class LegEvent:
-    """Something that became known about one leg's call.
+    """One report about a leg's call.
 
-    `status` None is a word of the carrier's that we do not know (kept in `word`).
-    `seconds` counts answered seconds and comes with the end. `left_queue`: the carrier begins to
-    dial just now.
+    `status` is None for an unknown carrier status, which `word` holds. `seconds` counts answered
+    seconds and comes with the end. `left_queue`: the carrier starts dialing now.
     """
 
     status: LegStatus | None
@@ -110,19 +108,20 @@ class LegEvent:
 
 
 def over(callback: Callback) -> bool:
-    """Nothing more may be dialed or joined: one party is gone, or we are closing."""
+    """No leg may be dialed or joined any more: one leg has ended, or we are closing."""
     return callback.close_reason is not None or any(leg.ended for leg in callback.legs)
 
 
 def step_done(callback: Callback, step: Step) -> bool:
-    """The first step is done when its legs are in the room; the second lasts until the end."""
+    """The first step is done when its legs are in the room. The second lasts until the end."""
     return step is Step.FIRST and all(
-        callback.leg(name).status is LegStatus.JOINED for name in timing.of_step(callback, step)
+        callback.leg(name).status is LegStatus.JOINED
+        for name in timing.legs_of_step(callback, step)
     )
 
 
 def _may_call_second(callback: Callback, name: LegName) -> bool:
-    return name in timing.of_step(callback, Step.FIRST) or step_done(callback, Step.FIRST)
+    return name in timing.legs_of_step(callback, Step.FIRST) or step_done(callback, Step.FIRST)
 
 
 def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
@@ -145,7 +144,10 @@ def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
 def release(
     callback: Callback, name: LegName, attempt: int, not_before: datetime | None = None
 ) -> Callback | None:
-    """Give a claim back: the carrier did not take the request. Nobody claims it before then."""
+    """Give a claim back: the carrier did not accept the request.
+
+    Until `not_before`, the leg cannot be claimed again.
+    """
     leg = callback.leg(name)
     if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
         return None
@@ -157,13 +159,13 @@ def release(
 
 
 def record(callback: Callback, name: LegName, attempt: int, event: LegEvent) -> Callback | None:
-    """Merge one event. None where it tells of another attempt or of another call."""
+    """Merge one event. None for an event of another attempt or another call."""
     leg = callback.leg(name)
     if leg.attempt != attempt or _other_call(leg, event.call_sid):
         return None
     leg = replace(leg, call_sid=leg.call_sid or event.call_sid)
     if event.status is None:
-        word = _either(leg.unrecognised_status, event.word)
+        word = _merge_optional(leg.unrecognised_status, event.word)
         return _with_leg(callback, name, replace(leg, unrecognised_status=word))
     if event.status in LEG_MAY_BECOME[leg.status]:
         leg = replace(leg, status=event.status)
@@ -182,8 +184,8 @@ def _with_end(leg: Leg, event: LegEvent) -> Leg:
     if leg.outcome == event.outcome:
         return replace(
             leg,
-            cause=_either(leg.cause, event.cause),
-            carrier_code=_either(leg.carrier_code, event.carrier_code),
+            cause=_merge_optional(leg.cause, event.cause),
+            carrier_code=_merge_optional(leg.carrier_code, event.carrier_code),
         )
     if (
         leg.outcome
@@ -196,7 +198,7 @@ def _with_end(leg: Leg, event: LegEvent) -> Leg:
 def answer(
     callback: Callback, name: LegName, attempt: int, call_sid: str, now: datetime
 ) -> Callback | None:
-    """The fence: may this call join the room? At most one call of a leg ever may."""
+    """The fence: admit this call to the room. It admits at most one call per leg, ever."""
     leg = callback.leg(name)
     if leg.status is LegStatus.PLANNED or over(callback):
         return None
@@ -216,33 +218,35 @@ def connect(callback: Callback, at: datetime) -> Callback | None:
 
 
 def wait(callback: Callback, task: Waiting) -> Callback | None:
-    """Remember the workflow's open task. A later task replaces an earlier one, never a later one:
-    the invocation of a task that was given up may have been frozen, and come back."""
-    known = callback.waiting
-    if known and (known.entered_at, known.retry) > (task.entered_at, task.retry):
+    """Store the workflow's open task. An earlier task never replaces a later one.
+
+    The invocation of an abandoned task may have been frozen, and may continue later.
+    """
+    latest = callback.waiting
+    if latest and (latest.entered_at, latest.retry) > (task.entered_at, task.retry):
         return None
     return replace(callback, waiting=task)
 
 
 def cancel(callback: Callback) -> Callback | None:
-    """The client no longer wants it. Not allowed once it is over for another reason."""
+    """Cancel for the client. Not allowed if the callback is over for another reason."""
     if over(callback):
         return None
     return replace(callback, close_reason=CloseReason.CANCELED)
 
 
 def stop(callback: Callback, names: Iterable[LegName]) -> Callback | None:
-    """Calling is stopped: none of these legs is dialed. Not allowed where none waits for it."""
+    """Calling is switched off: dial none of these legs. Not allowed if none is planned."""
     if over(callback) or not any(callback.leg(n).status is LegStatus.PLANNED for n in names):
         return None
     return replace(callback, close_reason=CloseReason.STOPPED)
 
 
 def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Callback | None:
-    """Stop whatever has not begun, and give up on claims that nobody will report on.
+    """End planned legs, and give up expired claims without a call.
 
-    `reason` None means that a party's own end is the reason. Calls that are live are ended
-    through the carrier; their end is then recorded like any other event.
+    `reason` is None if a leg's own end is the reason. Live calls are ended through the carrier.
+    Their end is then recorded like any other event.
     """
     if callback.status is CallbackStatus.ENDED:
         return None
@@ -263,7 +267,7 @@ def close(callback: Callback, reason: CloseReason | None, now: datetime) -> Call
 
 
 def never_made(now: datetime) -> LegEvent:
-    """Nothing was ever heard of a create request, and nothing more is expected."""
+    """The end of a leg whose create request was never confirmed."""
     return LegEvent(
         LegStatus.ENDED,
         at=now,
@@ -273,7 +277,7 @@ def never_made(now: datetime) -> LegEvent:
 
 
 def claim_expired(leg: Leg, now: datetime) -> bool:
-    """Whoever claimed it has had more time than a create request may take."""
+    """Whether the claim is older than the longest create request."""
     return leg.dialed_at is not None and now - leg.dialed_at > DIAL_DEADLINE
 
 
@@ -286,13 +290,13 @@ def _other_call(leg: Leg, call_sid: str | None) -> bool:
     return bool(call_sid and leg.call_sid and call_sid != leg.call_sid)
 
 
-def _earliest(known: datetime | None, told: datetime) -> datetime:
-    return told if known is None else min(known, told)
+def _earliest(recorded: datetime | None, reported: datetime) -> datetime:
+    return reported if recorded is None else min(recorded, reported)
 
 
-def _either(known: _T | None, told: _T | None) -> _T | None:
-    """Whichever is known; of two the smaller, only because that is the same in any order."""
-    return min((value for value in (known, told) if value is not None), default=None)
+def _merge_optional(one: _T | None, other: _T | None) -> _T | None:
+    """The value that is not None; of two the smaller, so that their order does not matter."""
+    return min((value for value in (one, other) if value is not None), default=None)
 
 
 def _with_leg(callback: Callback, name: LegName, leg: Leg) -> Callback:
@@ -301,12 +305,12 @@ def _with_leg(callback: Callback, name: LegName, leg: Leg) -> Callback:
 
 
 def _derive(callback: Callback) -> Callback:
-    """The callback's own status and outcome follow from its legs."""
+    """Derive the callback's own status and outcome from its legs."""
     status = _status_of(callback)
     if status in CALLBACK_MAY_BECOME[callback.status]:
         callback = replace(callback, status=status)
     if callback.status is CallbackStatus.ENDED:
-        outcome, cause = outcomes.of(callback)
+        outcome, cause = outcomes.decide_outcome(callback)
         callback = replace(
             callback,
             outcome=outcome,
@@ -317,7 +321,7 @@ def _derive(callback: Callback) -> Callback:
 
 
 def _status_of(callback: Callback) -> CallbackStatus:
-    first, second = timing.by_order(callback)
+    first, second = timing.legs_by_order(callback)
     if first.ended and second.ended:
         return CallbackStatus.ENDED
     if callback.connected_at or all(leg.status is LegStatus.JOINED for leg in callback.legs):
@@ -326,6 +330,6 @@ def _status_of(callback: Callback) -> CallbackStatus:
         return CallbackStatus.ACCEPTED
     if callback.order is Order.SIMULTANEOUS:
         return CallbackStatus.CALLING_BOTH
-    if second.dialed_at is None:  # planned, or ended so: canceled while the first still rang
+    if second.dialed_at is None:  # planned, or ended undialed: canceled while the first rang
         return CallbackStatus.CALLING_FIRST
     return CallbackStatus.CALLING_SECOND

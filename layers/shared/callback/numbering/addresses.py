@@ -1,7 +1,7 @@
-"""What can be dialed: an E.164 number, a short extension, or a sip: address.
+"""Addresses that can be dialed: an E.164 number, a short extension, or a sip: address.
 
-ASCII only, and the whole text must match: a trailing newline or full-width digits are not a
-number, whatever `str.isdigit` says.
+The whole text must match, in ASCII only. A trailing newline or full-width digits are not accepted,
+although `str.isdigit` accepts the latter.
 """
 
 import re
@@ -17,23 +17,23 @@ _SIP = re.compile(
     rf"sip:(?P<user>[A-Za-z0-9._+-]{{1,64}})@(?P<host>{_LABEL}(\.{_LABEL})*)(:({_PORT}))?"
 )
 _LONGEST_HOST = 253  # bytes of a domain name, written with dots (RFC 1035, 2.3.4)
-# Digits with visual separators (RFC 3966, 5.1.1), perhaps followed by what a telephone dials once
-# somebody has answered (RFC 2806, 2.2).
+# Digits with visual separators (RFC 3966, 5.1.1), optionally followed by post-dial digits, which a
+# telephone dials after the answer (RFC 2806, 2.2).
 _DIALED = re.compile(r"(?P<dialed>[+.-]*[0-9][0-9+.-]*)(([pwx]|ext).*)?", re.IGNORECASE)
 _FORMS = (_NUMBER, _EXTENSION, _SIP)
 
-# The same for JSON Schema, whose regular expressions have no named groups.
+# The same for JSON Schema: its regular expressions have no named groups.
 PATTERN = f"^({'|'.join(re.sub(r'[?]P<[a-z]+>', '', form.pattern) for form in _FORMS)})$"
 
 
 class InvalidAddress(CallbackError):
     status = 400
     code = "invalid_address"
-    title = "Not an address that can be called"
+    title = "Invalid address"
 
 
 def parse(text: str) -> str:
-    """The address as stored, unchanged. Raises InvalidAddress saying what is accepted."""
+    """The address as stored, unchanged. Raises InvalidAddress, which lists the accepted forms."""
     host = text.partition("@")[2].partition(":")[0]
     if len(host) <= _LONGEST_HOST and any(form.fullmatch(text) for form in _FORMS):
         return text
@@ -52,34 +52,34 @@ def is_extension(address: str) -> bool:
 
 
 def user_part(address: str) -> str:
-    """What identifies the party: the number, the extension, or the user of a sip: address."""
+    """The part that identifies the party: number, extension, or the user of a sip: address."""
     sip = _SIP.fullmatch(address)
     return sip["user"] if sip else address
 
 
-def dialed(address: str) -> str | None:
-    """What a PBX would dial for a party: digits, after a + if they were written so.
+def pbx_digits(address: str) -> str | None:
+    """The digits that a PBX would dial for a party, after a + if the address has one.
 
-    None where the user of a sip: address is a word.
+    None if the user of a sip: address is a word.
     """
-    written = _DIALED.fullmatch(user_part(address))
-    if written is None:
+    match = _DIALED.fullmatch(user_part(address))
+    if match is None:
         return None
-    plus = "+" if written["dialed"].lstrip(".-").startswith("+") else ""
-    return plus + re.sub("[^0-9]", "", written["dialed"])
+    plus = "+" if match["dialed"].lstrip(".-").startswith("+") else ""
+    return plus + re.sub("[^0-9]", "", match["dialed"])
 
 
 def sip_host(address: str) -> str | None:
-    """The host of a sip: address, in lower case and without its port."""
+    """The host of a sip: address, in lower case and without a port. None for other addresses."""
     sip = _SIP.fullmatch(address)
     return sip["host"].lower() if sip else None
 
 
 def dial_target(address: str, sip_domain: str) -> str:
-    """What the carrier is asked to call, one text for one telephone.
+    """The address in the carrier's create request: one text per telephone.
 
-    An extension rings as sip:<extension>@<domain>. The host of a sip: address may be written in
-    any case, its user may not (RFC 3261, 19.1.4).
+    An extension becomes sip:<extension>@<domain>. The host of a sip: address is case-insensitive,
+    its user is not (RFC 3261, 19.1.4).
     """
     if is_extension(address):
         address = f"sip:{address}@{sip_domain}"

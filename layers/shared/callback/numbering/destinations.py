@@ -1,7 +1,7 @@
-"""Where an address leads: a country and a type of line, as `phonenumbers` knows them.
+"""The destination of an address: its country and its type of line, from `phonenumbers`.
 
-Never by prefix: +44 7911 is Guernsey's and +1 809 the Dominican Republic's, whatever they look
-like, and the plans change every month.
+A prefix does not determine the country: +44 7911 is Guernsey, +1 809 the Dominican Republic.
+Numbering plans also change every month.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,11 @@ _UNKNOWN_ZONE = "Etc/Unknown"
 
 @dataclass(frozen=True)
 class DialPlan:
-    """How the deployment reads and dials what is written: `home_region` (ISO 3166) is the country
-    of national numbers, `sip_domain` the PBX's; empty: extensions cannot be dialed."""
+    """How the deployment interprets and dials an address.
+
+    `home_region` (ISO 3166) is the country of national numbers. `sip_domain` is the PBX's domain;
+    if it is empty, extensions cannot be dialed.
+    """
 
     home_region: str
     sip_domain: str
@@ -29,7 +32,7 @@ class DialPlan:
 
 @dataclass(frozen=True)
 class Telephone:
-    """`number`: E.164. `region` and `type` None: no country has this code."""
+    """`number` is E.164. `region` and `type` are None if no country has this code."""
 
     number: str
     region: str | None = None
@@ -38,17 +41,20 @@ class Telephone:
 
     @cached_property
     def zones(self) -> tuple[str, ...]:
-        """Every time zone that it may be in (tz database names); none: nobody knows."""
-        from phonenumbers import timezone  # noqa: PLC0415  (a large table, needed by few)
+        """Every possible time zone (tz database names). Empty: unknown."""
+        from phonenumbers import timezone  # noqa: PLC0415  (a large table, rarely needed)
 
-        found = timezone.time_zones_for_number(phonenumbers.parse(self.number))
-        return tuple(zone for zone in found if zone != _UNKNOWN_ZONE)
+        zones = timezone.time_zones_for_number(phonenumbers.parse(self.number))
+        return tuple(zone for zone in zones if zone != _UNKNOWN_ZONE)
 
 
 @dataclass(frozen=True)
 class Destination:
-    """`telephones`: all that may ring (`phone_numbers.telephones`), each to be judged; none: an
-    extension or a sip: address, whose lines are a PBX's affair."""
+    """An address and every telephone that may ring for it (see `phone_numbers.telephones`).
+
+    The admission rules check each telephone. An extension or a sip: address may have none: its PBX
+    decides which lines ring.
+    """
 
     address: str
     telephones: tuple[Telephone, ...] = ()
@@ -59,7 +65,7 @@ class Destination:
 
     @property
     def number(self) -> str:
-        """What is counted: the telephone's number, else the address."""
+        """The subject of counters: the telephone's number, otherwise the address."""
         return self.telephones[0].number if self.telephones else self.address
 
     @property
@@ -68,25 +74,25 @@ class Destination:
 
     @property
     def kind(self) -> str:
-        """For people: the type of line, or what else it is."""
+        """The type of line, "extension" or "sip"; for people to read."""
         if self.telephones and self.telephones[0].type:
             return str(self.telephones[0].type)
         return "extension" if addresses.is_extension(self.address) else "sip"
 
     @property
     def zones(self) -> tuple[str, ...]:
-        """Every time zone that whoever is called may be in; none: nobody knows."""
+        """Every possible time zone of the party. Empty: unknown."""
         return tuple(sorted({zone for telephone in self.telephones for zone in telephone.zones}))
 
 
-def of(address: str, home_region: str) -> Destination:
-    """`address` as `addresses.parse` writes it, or empty."""
+def find_destination(address: str, home_region: str) -> Destination:
+    """`address` has the form that `addresses.parse` returns, or is empty."""
     numbers = phone_numbers.telephones(address, home_region)
     return Destination(address, tuple(telephone(number) for number in numbers))
 
 
 def telephone(number: str) -> Telephone:
-    """`number`: E.164."""
+    """The telephone of an E.164 number."""
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:  # no country has this code

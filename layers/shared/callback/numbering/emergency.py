@@ -1,25 +1,25 @@
-"""What must never be dialed, decided before anything is stored or spent."""
+"""Emergency numbers. They are never dialed; the check precedes all storage and cost."""
 
 import phonenumbers
 from phonenumbers import shortnumberinfo
 
 from callback.numbering import addresses, phone_numbers
 
-# Reach emergency services, or their test lines, in most networks whatever the region.
+# These reach emergency services or their test lines in most networks of all regions.
 _EVERYWHERE = frozenset({"112", "911", "999", "000", "933"})
-# The same behind a digit for an outside line. The others are as likely extensions, such as 9000.
+# The same behind a digit for an outside line. The others may be extensions there, such as 9000.
 _OUTSIDE = frozenset({"112", "911"})
 
 
 def is_emergency(address: str, home_region: str) -> bool:
-    """Whether dialing this could reach emergency services.
+    """Whether dialing this address could reach emergency services.
 
-    Twilio does place emergency calls through its API (Twilio docs, emergency calling), and a
-    PBX behind an extension may too, so extensions and sip: users are judged as if dialed on a
-    phone in `home_region` (ISO 3166 code, e.g. "US"), also behind a digit for an outside line.
+    Twilio's API places emergency calls (Twilio docs, emergency calling). A PBX behind an extension
+    may place them, too. Extensions and sip: users are therefore checked as if dialed on a telephone
+    in `home_region` (ISO 3166, such as "US"), also behind a digit for an outside line.
     """
-    number = addresses.dialed(address) or addresses.user_part(address)
-    digits = number.lstrip("+")  # which a PBX may not mind
+    number = addresses.pbx_digits(address) or addresses.user_part(address)
+    digits = number.lstrip("+")  # a PBX may ignore the +
     if digits in _EVERYWHERE or shortnumberinfo.is_emergency_number(digits, home_region):
         return True
     if digits.startswith(phone_numbers.OUTSIDE_LINE):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class NumberType(StrEnum):
-    """What `phonenumbers` tells numbers apart by (PhoneNumberType)."""
+    """The types that `phonenumbers` distinguishes (PhoneNumberType)."""
 
     FIXED_LINE = "fixed_line"
     MOBILE = "mobile"

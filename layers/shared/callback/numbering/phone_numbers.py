@@ -1,4 +1,4 @@
-"""Telephone numbers: which country's, of which kind, and how people write them."""
+"""Telephone numbers: their country, their type, and the ways in which people write them."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from callback.numbering import addresses
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
-# The telephone of somebody: no premium, shared-cost, personal, satellite or freephone number.
+# Ordinary telephones: no premium, shared-cost, personal, satellite or freephone numbers.
 _PLAIN = frozenset(
     {
         PhoneNumberType.FIXED_LINE,
@@ -20,14 +20,14 @@ _PLAIN = frozenset(
 )
 
 
-# Dialed at a PBX to get a line to the outside, or as a trunk prefix.
+# Digits that a PBX needs for an outside line, or a trunk prefix.
 OUTSIDE_LINE = ("0", "8", "9")
 
-# Before a country code: of nearly every country, and of North America. A PBX may stand elsewhere
-# than at home; what else is dialed at home, `phonenumbers` knows.
+# International prefixes: of nearly every country, and of North America. A PBX may be in another
+# region than home. `phonenumbers` knows the other prefixes of the home region.
 _INTERNATIONAL = ("00", "011")
 
-# So many digits are an extension, where no telephone number is as short at home.
+# Up to this many digits are an extension, unless the home region has telephone numbers as short.
 _SHORT = 7
 
 REGIONS = frozenset(phonenumbers.SUPPORTED_REGIONS)  # countries that have numbers, ISO 3166
@@ -38,24 +38,24 @@ def is_e164(text: str) -> bool:
 
 
 def region(number: str) -> str | None:
-    """ISO 3166 code of an E.164 number's country, "001" if it is no country's; None: not valid."""
+    """ISO 3166 code of an E.164 number's country. "001": no country. None: an invalid number."""
     parsed = _parsed(number, None)
     return phonenumbers.region_code_for_number(parsed) if parsed else None
 
 
 def is_plain(number: str) -> bool:
-    """Whether an E.164 number is valid and a fixed line or a mobile."""
+    """Whether an E.164 number is a valid fixed line or mobile."""
     parsed = _parsed(number, None)
-    # By the kind alone, a satellite telephone is a mobile.
+    # By its type alone, a satellite telephone is a mobile.
     if parsed is None or region(number) in (None, "001"):
         return False
     return phonenumbers.number_type(parsed) in _PLAIN
 
 
 def read(text: str, home: str | None) -> str | None:
-    """E.164 of a number as a person in the region `home` writes it; None if it is none.
+    """Parse a number as a person in the region `home` writes it. Returns E.164, or None.
 
-    Spaces, dashes, dots, parentheses, national and international form are all taken; letters and
+    Spaces, dashes, dots, parentheses, national and international forms are accepted. Letters and
     extensions are not.
     """
     parsed = _parsed(text, home)
@@ -68,17 +68,17 @@ def read(text: str, home: str | None) -> str | None:
 
 
 def telephones(address: str, home: str | None) -> tuple[str, ...]:
-    """E.164 of every telephone that may ring if `address` is called: one as a rule, none where it
-    is an extension or a word.
+    """E.164 of every telephone that may ring for `address`: usually one; none for an extension or
+    a word.
 
-    What a PBX is asked to dial is judged as if it stood in the region `home` and led outward:
-    international, with a + or a prefix or neither, or as at home; each also after a digit for an
-    outside line. Digits may have several such readings, and nobody knows which holds: those at
-    home come first. Only a number itself, and what can be nothing else (after a + or an
-    international prefix), may be one that does not exist. `home` None: what is read alike
-    everywhere.
+    Digits for a PBX are interpreted as if the PBX were in the region `home` and dialed outward.
+    They may be international (with a +, with a prefix, or with neither) or national, each also
+    after a digit for an outside line. If several readings are possible, all are returned, the
+    national ones first. A reading must be a valid number, except for an E.164 address and for
+    digits that can only be a number (after a + or an international prefix). If `home` is None, only
+    readings that are the same in every region are returned.
     """
-    dialed = addresses.dialed(address)
+    dialed = addresses.pbx_digits(address)
     if dialed is None:
         return ()
     if is_e164(dialed) and (number := _valid(_parsed(dialed, None))):
@@ -86,16 +86,16 @@ def telephones(address: str, home: str | None) -> tuple[str, ...]:
     if addresses.is_number(address):
         return (address,)
     digits = dialed.removeprefix("+")
-    found = tuple(dict.fromkeys(filter(None, map(_valid, _readings(digits, home)))))
-    if found or is_e164(dialed):
-        return found or (dialed,)
+    valid = tuple(dict.fromkeys(filter(None, map(_valid, _readings(digits, home)))))
+    if valid or is_e164(dialed):
+        return valid or (dialed,)
     return tuple(dict.fromkeys(filter(_is_possible, _prefixed(digits))))
 
 
 def _readings(digits: str, home: str | None) -> Iterator[PhoneNumber | None]:
-    """What they may mean, whether it exists or not; None: nothing."""
+    """The possible meanings of the digits, valid or not. None: no meaning."""
     if len(digits) <= _SHORT:
-        # Where numbers are dialed without a trunk prefix, one as short is dialed as it stands.
+        # In regions without a trunk prefix, such a short number is dialed without any prefix.
         trunk = phonenumbers.ndd_prefix_for_region(home, strip_non_digits=True) if home else ""
         if trunk is None and len(digits) == _SHORT:
             yield _parsed(digits, home)
@@ -109,7 +109,7 @@ def _readings(digits: str, home: str | None) -> Iterator[PhoneNumber | None]:
 
 
 def _outward(digits: str) -> Iterator[str]:
-    """What leaves the PBX: all of it, or what follows the digit for an outside line."""
+    """The digits that leave the PBX: all, or those after the digit for an outside line."""
     yield digits
     if digits.startswith(OUTSIDE_LINE):
         yield digits[1:]
@@ -124,15 +124,17 @@ def _prefixed(digits: str) -> Iterator[str]:
 
 
 def _valid(number: PhoneNumber | None) -> str | None:
-    """E.164 of a number that exists: without a trunk prefix after the country code, as in +44 020,
-    which carriers leave out."""
+    """E.164 of a valid number, otherwise None.
+
+    It omits a trunk prefix after the country code, as in +44 020, because carriers omit it.
+    """
     if number is None or not phonenumbers.is_valid_number(number):
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _is_possible(number: str) -> bool:
-    """By how long it is."""
+    """Whether the number's length is possible."""
     parsed = _parsed(number, None)
     reason = parsed and phonenumbers.is_possible_number_with_reason(parsed)
     return reason == phonenumbers.ValidationResult.IS_POSSIBLE

@@ -1,9 +1,9 @@
-"""What an exception may tell: its kind and its place, never what it was about.
+"""Redacts uncaught exceptions: the class and the traceback remain, the message does not.
 
-Lambda writes the message of an exception that a function did not catch to the log and into the
-trace, and answers with it, so that it is in the history of the execution and in the dead letter
-of the event (Lambda Developer Guide, "Python handler", "Exceptions"). And the message of
-somebody else's exception may quote the number, or the token, that it could not take.
+Lambda writes the message of an uncaught exception to the log and to the trace. It also returns the
+message as the result, so the message reaches the execution history and the dead-letter queue
+(Lambda Developer Guide, "Python handler", "Exceptions").
+The message of a library's exception may quote a telephone number or a token.
 """
 
 import functools
@@ -13,23 +13,28 @@ from typing import Any, TypeVar
 from callback.errors import CallbackError
 
 _Event = TypeVar("_Event")
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
-UNSAID = "the message is not told: it may quote a number"
+REDACTED_MESSAGE = "message redacted: it may quote a number"
 
 
-def discreet(handler: Callable[[_Event, Any], _Answer]) -> Callable[[_Event, Any], _Answer]:
-    """The same handler, outermost. What it raises keeps the name of its class, which Step
-    Functions goes by, and its traceback; its message only where it is a sentence of ours."""
+def redact_exceptions(
+    handler: Callable[[_Event, Any], _Result],
+) -> Callable[[_Event, Any], _Result]:
+    """Decorate a function's handler, outermost.
+
+    An exception keeps its traceback and the name of its class; Step Functions matches that name.
+    Only a CallbackError keeps its message, because we wrote it.
+    """
 
     @functools.wraps(handler)
-    def careful(event: _Event, context: Any) -> _Answer:
+    def redacting(event: _Event, context: Any) -> _Result:
         try:
             return handler(event, context)
         except CallbackError as refusal:
             raise refusal from None
         except Exception as error:  # noqa: BLE001  (raised again, under the same name)
             same_name = type(type(error).__name__, (Exception,), {})
-            raise same_name(UNSAID).with_traceback(error.__traceback__) from None
+            raise same_name(REDACTED_MESSAGE).with_traceback(error.__traceback__) from None
 
-    return careful
+    return redacting

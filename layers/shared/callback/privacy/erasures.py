@@ -1,12 +1,12 @@
-"""What is to be forgotten, how far that has come, and the evidence that is left.
+"""Erasure requests: what to erase, the progress, and the evidence that remains.
 
 Rows, in the table of the callbacks:
 
-* `ERASURE#<id>`, `EVIDENCE`: whose, when, how many; and for whom, as the hash of the number under
-  the pepper: it tells whether a number that you have was erased, and nobody's number. It is kept;
-* `ERASURE#<id>`, `ADDRESS`: the number that is looked for, as long as there may be rows with it;
+* `ERASURE#<id>`, `EVIDENCE`: tenant, times, counts, and the hash of the number under the pepper.
+  The hash answers whether a given number was erased, but reveals no number. This row is kept;
+* `ERASURE#<id>`, `ADDRESS`: the number to search for, as long as rows with it may exist;
 * `ERASURE#<id>`, `CALL#<sid>`: a call of which the carrier still has a record;
-* `ERASURES#<tenant>` lists the evidence, `ERASURES-OPEN` what is not done.
+* `ERASURES#<tenant>` lists all erasures of a tenant, `ERASURES-OPEN` the unfinished ones.
 """
 
 import uuid
@@ -34,15 +34,18 @@ from callback.storage.table import (
 _OPEN = "ERASURES-OPEN"
 _CALL = "CALL#"
 
-# The carrier may take up to 14 days before a record can be deleted (Twilio error 20009), so it is
-# asked less and less often.
+# The carrier may take up to 14 days until a record can be deleted (Twilio error 20009). The time
+# between two attempts therefore doubles, from the first wait to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """`number_hash` None: everything of the tenant's. `callbacks` and `calls` count what is gone
-    already, here and at the carrier; all of ours is gone at `erased_at`."""
+    """`number_hash` None: all callbacks of the tenant.
+
+    `callbacks` counts those deleted here, `calls` the records deleted at the carrier.
+    `erased_at`: nothing is left here. `finished_at`: nothing is left at the carrier.
+    """
 
     erasure_id: str
     tenant: str
@@ -55,11 +58,11 @@ class Erasure:
 
 
 @dataclass(frozen=True)
-class RecordedCall:
-    """A call that the carrier has a record of, and how often it would not delete it."""
+class CarrierRecord:
+    """The carrier's record of a call. `refusals`: how often the carrier did not delete it."""
 
     call_sid: str
-    refused: int
+    refusals: int
     next_try_at: datetime
 
 
@@ -68,7 +71,10 @@ class ErasureStore:
         self._table = table
 
     def add(self, tenant: str, address: str | None, number_hash: str | None) -> Erasure:
-        """A new one: of a number, as it was given when it was called, or of the whole tenant."""
+        """A new erasure: of a number, as it was written when it was called, or of a tenant.
+
+        `address` and `number_hash` None: all callbacks of the tenant.
+        """
         erasure = Erasure(str(uuid.uuid4()), tenant, number_hash, clock.now())
         facts = {
             "erasure_id": erasure.erasure_id,
@@ -80,8 +86,8 @@ class ErasureStore:
         }
         rows: list[Row] = [
             {**key_row(_key(erasure, "EVIDENCE")), **facts},
-            key_row(_listed(f"ERASURES#{tenant}", erasure)),
-            key_row(_listed(_OPEN, erasure)),
+            key_row(_list_key(f"ERASURES#{tenant}", erasure)),
+            key_row(_list_key(_OPEN, erasure)),
         ]
         if address:
             rows.append({**key_row(_key(erasure, "ADDRESS")), "address": address})
@@ -89,66 +95,68 @@ class ErasureStore:
         return erasure
 
     def get(self, tenant: str, erasure_id: str) -> Erasure:
-        """Raises ErasureNotFound, also for another tenant's."""
+        """Raises ErasureNotFound, also for an erasure of another tenant."""
         erasure = self._get(erasure_id)
         if erasure is None or erasure.tenant != tenant:
             raise ErasureNotFound("No erasure has this id.")
         return erasure
 
-    def of(self, tenant: str) -> list[Erasure]:
-        """Every one that the tenant ever asked for, newest first."""
-        return list(self._of(f"ERASURES#{tenant}"))[::-1]
+    def list_erasures(self, tenant: str) -> list[Erasure]:
+        """All erasures of the tenant, newest first."""
+        return list(self._read_list(f"ERASURES#{tenant}"))[::-1]
 
     def open(self) -> Iterator[Erasure]:
-        """Those that are not done, oldest first."""
-        return self._of(_OPEN)
+        """The unfinished erasures of all tenants, oldest first."""
+        return self._read_list(_OPEN)
 
     def address(self, erasure: Erasure) -> str | None:
-        """What to look for. None: everything of the tenant's."""
+        """The number to search for. None: all callbacks of the tenant."""
         row = self._table.get(_key(erasure, "ADDRESS"))
         return str(row["address"]) if row else None
 
-    def calls(self, erasure: Erasure) -> Iterator[RecordedCall]:
-        """Those that the carrier still has a record of."""
+    def carrier_records(self, erasure: Erasure) -> Iterator[CarrierRecord]:
+        """The records that the carrier still has."""
         for row in self._table.under(*_place(erasure.erasure_id, _CALL)):
-            yield RecordedCall(
+            yield CarrierRecord(
                 row["sk"].removeprefix(_CALL),
                 int(row["refused"]),
                 datetime.fromisoformat(row["next_try_at"]),
             )
 
-    def counting(self, erasure: Erasure, call_sids: list[str]) -> list[Write]:
-        """What to write with the deletion of a callback that had these calls."""
-        calls = [RecordedCall(call_sid, 0, clock.now()) for call_sid in call_sids]
-        return [*(_put_call(erasure, call) for call in calls), _count(erasure, "callbacks")]
+    def erased_callback(self, erasure: Erasure, call_sids: list[str]) -> list[Write]:
+        """The writes that belong to the deletion of a callback with these calls: the carrier's
+        records to delete, and the count."""
+        records = [CarrierRecord(call_sid, 0, clock.now()) for call_sid in call_sids]
+        return [*(_put_record(erasure, record) for record in records), _count(erasure, "callbacks")]
 
-    def ours_are_gone(self, erasure: Erasure) -> None:
-        """Nothing of ours is left: from here on nobody knows the number."""
+    def mark_erased(self, erasure: Erasure) -> None:
+        """Record that nothing is left here, and forget the number."""
         self._table.transact_or_raise(
             delete_row(_key(erasure, "ADDRESS")), _set_time(erasure, "erased_at")
         )
 
-    def call_is_gone(self, erasure: Erasure, call: RecordedCall) -> None:
-        """The carrier has no record of it any more. Counts once."""
+    def mark_record_deleted(self, erasure: Erasure, record: CarrierRecord) -> None:
+        """Record that the carrier has deleted the record. Counts once."""
         reasons = self._table.transact(
-            delete_row(_key(erasure, f"{_CALL}{call.call_sid}"), PRESENT),
+            delete_row(_key(erasure, f"{_CALL}{record.call_sid}"), PRESENT),
             _count(erasure, "calls"),
         )
-        if reasons is not None and call in self.calls(erasure):
+        if reasons is not None and record in self.carrier_records(erasure):
             raise TransactionCanceled(reasons)
 
-    def put_off(self, erasure: Erasure, call: RecordedCall) -> None:
-        """The carrier would not delete it yet."""
-        wait = min(_FIRST_WAIT * 2**call.refused, _LONGEST_WAIT)
-        again = RecordedCall(call.call_sid, call.refused + 1, clock.now() + wait)
-        self._table.transact_or_raise(_put_call(erasure, again))
+    def postpone_record(self, erasure: Erasure, record: CarrierRecord) -> None:
+        """Schedule the next attempt: the carrier has not deleted the record yet."""
+        wait = min(_FIRST_WAIT * 2**record.refusals, _LONGEST_WAIT)
+        again = CarrierRecord(record.call_sid, record.refusals + 1, clock.now() + wait)
+        self._table.transact_or_raise(_put_record(erasure, again))
 
     def finish(self, erasure: Erasure) -> None:
+        """Record that nothing is left at the carrier either."""
         self._table.transact_or_raise(
-            delete_row(_listed(_OPEN, erasure)), _set_time(erasure, "finished_at")
+            delete_row(_list_key(_OPEN, erasure)), _set_time(erasure, "finished_at")
         )
 
-    def _of(self, listing: str) -> Iterator[Erasure]:
+    def _read_list(self, listing: str) -> Iterator[Erasure]:
         for row in self._table.under(listing):
             erasure = self._get(row["sk"].rpartition("#")[2])
             if erasure:
@@ -159,12 +167,12 @@ class ErasureStore:
         return _erasure(row) if row else None
 
 
-def _put_call(erasure: Erasure, call: RecordedCall) -> Write:
+def _put_record(erasure: Erasure, record: CarrierRecord) -> Write:
     return put_row(
         {
-            **key_row(_key(erasure, f"{_CALL}{call.call_sid}")),
-            "refused": call.refused,
-            "next_try_at": to_text(call.next_try_at),
+            **key_row(_key(erasure, f"{_CALL}{record.call_sid}")),
+            "refused": record.refusals,
+            "next_try_at": to_text(record.next_try_at),
         }
     )
 
@@ -188,7 +196,7 @@ def _key(erasure: Erasure, what: str) -> Key:
     return _place(erasure.erasure_id, what)
 
 
-def _listed(listing: str, erasure: Erasure) -> Key:
+def _list_key(listing: str, erasure: Erasure) -> Key:
     return listing, f"{to_text(erasure.requested_at)}#{erasure.erasure_id}"
 
 

@@ -9,7 +9,7 @@ from callback.lifecycle import timing
 from callback.lifecycle.models import Callback, Leg, LegName, Step
 from callback.requests import creation
 from callback.requests.intake import Intake, Requested
-from callback.tenancy.policy import shown
+from callback.tenancy.policy import format_policy
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
         intake.store.pairs.refuse_taken(admitted.callback)
     policy = intake.admission.policies.standing(requested.tenant).policy
     return Rehearsal(
-        admitted.callback, _calls(admitted), shown(policy)["calling_window"], admitted.headers
+        admitted.callback,
+        _calls(admitted),
+        format_policy(policy)["calling_window"],
+        admitted.headers,
     )
 
 
@@ -53,7 +56,7 @@ def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
     return tuple(
         Rehearsed(step, callback.leg(name), *by_name[name])
         for step in Step
-        for name in timing.of_step(callback, step)
+        for name in timing.legs_of_step(callback, step)
     )
 
 

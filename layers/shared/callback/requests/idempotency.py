@@ -18,7 +18,7 @@ from callback.errors import (
     InvalidIdempotencyKey,
     RequestInProgress,
 )
-from callback.storage.idempotency_keys import Answer, Key, Used
+from callback.storage.idempotency_keys import Key, Response, Used
 
 if TYPE_CHECKING:  # the webhook path must not load the validation library
     from pydantic import BaseModel
@@ -41,11 +41,11 @@ class Responses(Protocol):
     The API promises the same response byte for byte, so it renders the response and reads it back.
     """
 
-    def accepted(self, callback: "Callback") -> Answer: ...
+    def accepted(self, callback: "Callback") -> Response: ...
 
-    def refused(self, refusal: "CallbackError") -> Answer: ...
+    def refused(self, refusal: "CallbackError") -> Response: ...
 
-    def is_refusal(self, answer: Answer) -> bool: ...
+    def is_refusal(self, answer: Response) -> bool: ...
 
 
 def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key | None:
@@ -64,13 +64,13 @@ def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key |
     return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 
 
-def first_response(key: Key, used: Used, now: datetime) -> Answer | None:
+def first_response(key: Key, used: Used, now: datetime) -> Response | None:
     """The response to the first request with this key. None: its process died before responding.
 
     Raises IdempotencyKeyReused, and RequestInProgress while that process may still respond.
     """
     if used.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused("Send another key. This one belongs to a different request.")
-    if used.answer is None and now - used.stored_at < _STILL_RUNNING:
+    if used.response is None and now - used.stored_at < _STILL_RUNNING:
         raise RequestInProgress("Send the request again in a second.", headers={"Retry-After": "1"})
-    return used.answer
+    return used.response

@@ -8,7 +8,7 @@ from callback.errors import CarrierRejected
 from callback.lifecycle.models import Callback
 from callback.requests import creation, idempotency
 from callback.requests.intake import Intake, Requested
-from callback.storage.idempotency_keys import Answer, Key, KeyUsed
+from callback.storage.idempotency_keys import Key, KeyUsed, Response
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Repeated:
     """The key was used before. `response` is the stored response to the first request."""
 
     callback_id: str
-    response: Answer
+    response: Response
     is_refusal: bool
 
 
@@ -98,5 +98,5 @@ class _Keeper:
         self._remember(self.intake.responses.accepted(callback))
         return Accepted(callback, self.rates)
 
-    def _remember(self, response: Answer) -> None:
-        self.intake.store.keys.remember_answer(self.tenant, self.key, response)
+    def _remember(self, response: Response) -> None:
+        self.intake.store.keys.remember_response(self.tenant, self.key, response)

@@ -29,7 +29,7 @@ def page(listings: Listings, tenant: str, request: ListRequest) -> Page:
 
     return listings.page(
         tenant,
-        wanted=wanted,
+        matches=wanted,
         number=request.number,
         after=request.created_after,
         before=request.created_before,

@@ -158,7 +158,7 @@ class CallbackRequest(BaseModel):
         a, b = (addresses.dial_target(leg.to, sip_domain) for leg in (self.leg_a, self.leg_b))
         if a == b:
             raise PydanticCustomError(
-                "same_party", "leg_A.to and leg_B.to are the same party. A callback joins two."
+                "same_party", "leg_A.to and leg_B.to reach the same party. Give two different ones."
             )
         return self
 

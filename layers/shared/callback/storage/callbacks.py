@@ -1,8 +1,8 @@
-"""The callbacks' own rows: one item for each, `CALLBACK#<id>` / `CALLBACK`, both legs in it.
+"""The callbacks' own rows: one item each, `CALLBACK#<id>` / `CALLBACK`, with both legs.
 
-So one conditional write decides whatever is decided about a callback: `change` reads the row,
-applies a pure function from `transitions`, and writes the row back on condition that nobody else
-wrote in between. Other rows are written together with a new callback's: see `intake`.
+One conditional write makes every decision about a callback. `change` reads the row, applies a pure
+function from `transitions`, and writes the row back if nobody has written it in between.
+`intake` writes a new callback together with its other rows.
 """
 
 import random
@@ -30,7 +30,7 @@ from callback.storage.table import (
 
 ATTEMPTS = 12
 _RELEASE_ATTEMPTS = 4
-# Seconds; all of a request's waits together stay under a second or two.
+# Seconds. All waits of one request together take at most a second or two.
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
 
 RECORD = "CALLBACK"
@@ -49,68 +49,73 @@ class CallbackStore:
         return callback
 
     def find(self, callback_ids: Iterable[str]) -> dict[str, Callback]:
-        """Those that exist of at most 100, by id. Strongly consistent."""
-        found = self.table.read([key(callback_id) for callback_id in callback_ids])
-        callbacks = map(from_record, found.values())
+        """The existing ones among at most 100 ids, by id. Strongly consistent."""
+        rows = self.table.read([key(callback_id) for callback_id in callback_ids])
+        callbacks = map(from_record, rows.values())
         return {each.callback_id: each for each in callbacks if not _expired(each)}
 
     def change(
         self, callback_id: str, change: Callable[[Callback], Callback | None]
     ) -> tuple[Callback, bool]:
-        """Apply a transition atomically: (the callback as it now stands, was it allowed).
+        """Apply a transition atomically. Returns (the current callback, whether it was allowed).
 
-        Raises CallbackNotFound, and StoreContended if others kept winning the race.
+        Raises CallbackNotFound, and StoreContended if other writes won every attempt.
         """
         for _ in range(ATTEMPTS):
             before = self.get(callback_id)
             after = change(before)
             if after is None:
                 return before, False
-            if after == before:  # heard already: durable, nothing to write
+            if after == before:  # a repeated report: it is stored already
                 return before, True
-            after = events.counted(before, replace(after, revision=before.revision + 1))
+            after = events.with_event_count(before, replace(after, revision=before.revision + 1))
             if self._replaced(after):
                 return after, True
-        raise StoreContended("Too many changes at once; nothing was lost, send it again.")
+        raise StoreContended(
+            "Too many concurrent changes. Nothing was lost. Send the request again."
+        )
 
     def release(self, callback: Callback) -> bool:
-        """Give back what an ended callback held of its tenant's limits, once.
+        """Release an ended callback's reservation of its tenant's limits, once.
 
-        False: others were writing the same rows; whoever asks again loses nothing.
+        False: other writes won every attempt. The call can be repeated safely.
         """
         for attempt in range(_RELEASE_ATTEMPTS):
-            held = callback.reservation
-            if callback.status is not CallbackStatus.ENDED or held is None or held.released:
+            reservation = callback.reservation
+            if callback.status is not CallbackStatus.ENDED or reservation is None:
+                return True
+            if reservation.released:
                 return True
             after = replace(
                 callback,
-                reservation=replace(held, released=True),
+                reservation=replace(reservation, released=True),
                 revision=callback.revision + 1,
             )
             marked = put_row(row(after), _unless_changed(after))
-            if self.table.transact(marked, *counters.given_back(callback)) is None:
+            if self.table.transact(marked, *counters.release_writes(callback)) is None:
                 return True
             wait_a_little(attempt)
             try:
                 callback = self.get(callback.callback_id)
-            except CallbackNotFound:  # erased, which waits until all is given back
+            except CallbackNotFound:  # erased; an erasure waits for the release
                 return True
         return False
 
     def _replaced(self, callback: Callback) -> bool:
         mark = secrets.token_hex(8)
         stored = self.table.put_or_read({**row(callback), "mark": mark}, _unless_changed(callback))
-        # boto3 sends a write again whose answer was lost, and is refused for its own write.
+        # If a response is lost, boto3 repeats the write. The repetition fails its condition because
+        # of the first write, which has the same mark.
         return stored is None or stored.get("mark") == mark
 
 
 def from_image(image: Item) -> Callback:
-    """The callback whose row is an image in the table's stream."""
+    """The callback from an image of its row in the table's stream."""
     return from_record(to_row(image))
 
 
 def partition(callback_id: str) -> str:
-    """Its row lies there, and one for each thing that belongs to it."""
+    """The partition of a callback's own row and of the rows that belong to it."""
     return f"CALLBACK#{callback_id}"
 
 
@@ -119,12 +124,12 @@ def key(callback_id: str) -> Key:
 
 
 def row(callback: Callback) -> Row:
-    named = key_row(key(callback.callback_id))
-    return named | to_record(callback) | expiry(callback.expires_at)
+    keys = key_row(key(callback.callback_id))
+    return keys | to_record(callback) | expiry(callback.expires_at)
 
 
 def wait_a_little(attempt: int) -> None:
-    """Longer each time and never the same, so that those who met do not meet again at once."""
+    """Wait for a random time, longer with each attempt: contending requests spread out."""
     time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))  # noqa: S311
 
 
@@ -133,5 +138,5 @@ def _unless_changed(callback: Callback) -> Expression:
 
 
 def _expired(callback: Callback) -> bool:
-    """DynamoDB may take days to delete what has expired; nobody should see it meanwhile."""
+    """Hides an expired callback: DynamoDB may take days to delete it."""
     return callback.expires_at <= clock.now()

@@ -1,9 +1,9 @@
-"""Counters that never pass their limit: callbacks at once, calls in a while, money of a day.
+"""Counters that never exceed their limit: concurrent callbacks, calls per window, money per day.
 
-Each is a row of its own with a number in it, `used`. It is raised in the transaction that stores
-a callback, on condition that the limit holds: a callback is stored and counted, or neither, however
-many come at once and whenever a process dies. What it holds while it lasts (a place among those at
-once, and its money) is given back in the transaction that marks it as given back.
+Each counter is a row with a number, `used`. The transaction that stores a callback raises it, on
+condition that the limit holds. A callback is therefore stored and counted, or neither, under any
+concurrency and after any crash. The callback's reservation (one concurrent callback, and its
+money) is released in the transaction that marks it as released.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,13 @@ from callback.errors import CallbackError
 from callback.lifecycle.models import Callback, Leg, LegOutcome
 from callback.storage.table import Expression, Key, Write, update_row
 
-# A day's money is given back when its last callbacks have ended, long before this.
-_KEPT = timedelta(days=7)
+# The last callbacks of a day release their money long before this.
+_SPEND_RETENTION = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A write of the transaction that stores a callback, and the refusal if it is what the
-    transaction fails for."""
+    """A write of the transaction that stores a callback, and the refusal if that write fails."""
 
     write: Write
     refusal: CallbackError
@@ -31,7 +30,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Counter:
-    """`amount` is what one callback takes of `limit`; `until`: when the row is forgotten."""
+    """`amount` is one callback's share of `limit`. The row expires at `until`."""
 
     key: Key
     amount: int
@@ -43,7 +42,7 @@ class Counter:
         return used + self.amount > self.limit
 
     def condition(self) -> Condition:
-        """For a counter that does not refuse even at nothing used."""
+        """The write that counts. `amount` must not exceed `limit`."""
         change = _add(self.amount)
         if self.until:
             change = Expression(
@@ -60,14 +59,14 @@ class Counter:
 _Each = TypeVar("_Each", bound=Counter)
 
 
-def merged(counters: Iterable[_Each]) -> list[_Each]:
-    """One for each row: a transaction may write a row only once."""
-    found: dict[Key, _Each] = {}
+def merge_counters(counters: Iterable[_Each]) -> list[_Each]:
+    """One counter per row: a transaction may write a row only once."""
+    by_row: dict[Key, _Each] = {}
     for counter in counters:
-        before = found.get(counter.key)
+        before = by_row.get(counter.key)
         amount = counter.amount + (before.amount if before else 0)
-        found[counter.key] = replace(counter, amount=amount)
-    return list(found.values())
+        by_row[counter.key] = replace(counter, amount=amount)
+    return list(by_row.values())
 
 
 def at_once(tenant: str) -> Key:
@@ -78,40 +77,41 @@ def spend(tenant: str, currency: str, day: str) -> Key:
     return f"LIMIT#{tenant}", f"SPEND#{currency}#{day}"
 
 
-def kept_until(day: str) -> datetime:
-    """When the money of a day is forgotten."""
-    return datetime.fromisoformat(day).replace(tzinfo=UTC) + _KEPT
+def spend_expires_at(day: str) -> datetime:
+    """The expiry of the row that counts the money of a day."""
+    return datetime.fromisoformat(day).replace(tzinfo=UTC) + _SPEND_RETENTION
 
 
 def window(rate: Rate, now: datetime) -> tuple[int, datetime]:
-    """Of a rate: (where in time its window began, in seconds since 1970; when it ends)."""
+    """The current window of a rate: (its start in seconds since 1970, its end)."""
     began = int(now.timestamp()) // rate.seconds * rate.seconds
     return began, datetime.fromtimestamp(began + rate.seconds, UTC)
 
 
-def calls(tenant: str, whose: str, rate: Rate, now: datetime) -> Key:
-    """`whose`: what is counted. It must not name anybody."""
+def calls(tenant: str, subject: str, rate: Rate, now: datetime) -> Key:
+    """`subject` names what is counted. It must not identify a person."""
     began, _ = window(rate, now)
-    return f"LIMIT#{tenant}#{whose}", f"CALLS#{rate.seconds}#{began}"
+    return f"LIMIT#{tenant}#{subject}", f"CALLS#{rate.seconds}#{began}"
 
 
 def cost(seconds: int, per_minute: int) -> int:
-    """Carriers bill every minute that was begun."""
+    """Carriers bill every started minute."""
     return -(-seconds // 60) * per_minute
 
 
-def given_back(callback: Callback) -> list[Write]:
-    """The writes that give back what an ended callback held and did not use."""
-    held = callback.reservation
-    if held is None:
+def release_writes(callback: Callback) -> list[Write]:
+    """The writes that release the unused part of an ended callback's reservation."""
+    reservation = callback.reservation
+    if reservation is None:
         return []
+    prices = reservation.per_minute_a, reservation.per_minute_b
     used = sum(
-        cost(_billed_seconds(leg), price)
-        for leg, price in zip(callback.legs, (held.per_minute_a, held.per_minute_b), strict=True)
+        cost(_billed_seconds(leg), price) for leg, price in zip(callback.legs, prices, strict=True)
     )
+    day = spend(callback.tenant, reservation.currency, reservation.day)
     return [
         update_row(at_once(callback.tenant), _add(-1)),
-        update_row(spend(callback.tenant, held.currency, held.day), _add(used - held.micros)),
+        update_row(day, _add(used - reservation.micros)),
     ]
 
 
@@ -120,8 +120,10 @@ def _add(amount: int) -> Expression:
 
 
 def _billed_seconds(leg: Leg) -> int:
-    """What the carrier counted; before it told, what its events say. A call of which nobody ever
-    heard may have been answered, and was hung up at once then."""
+    """The carrier's count; without one, the seconds between its events.
+
+    A call without any report may have been answered. It was then hung up at once.
+    """
     if leg.outcome is LegOutcome.DIAL_OUTCOME_UNKNOWN:
         return max(1, leg.seconds or 0)
     if leg.answered_at is None or leg.ended_at is None:

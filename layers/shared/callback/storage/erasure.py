@@ -1,4 +1,4 @@
-"""All that the table holds of one callback, to be deleted together."""
+"""Finds and deletes all rows of one callback together."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from callback.storage.intake import IntakeStore
 from callback.storage.listings import listed_id
 from callback.storage.table import Expression, Key, Write, delete_row
 
-_ERASED_TOGETHER = 80  # rows; a transaction takes 100 items
+_ERASED_TOGETHER = 80  # rows; a transaction has at most 100 items
 
 
 @dataclass(frozen=True)
 class Holding:
-    """The record, None where it has expired and is gone, and the keys of every other row."""
+    """The record, and the keys of all other rows. The record is None once DynamoDB deleted it."""
 
     callback: Callback | None
     keys: list[Key]
@@ -26,33 +26,33 @@ class Holdings:
         self._table = store.table
 
     def find(self, tenant: str, position: str, address: str | None = None) -> Holding:
-        """Everything there is of the callback that `Listings.positions` found, under that
-        address."""
+        """All rows of the callback at a position that `Listings.positions` gave for `address`."""
         callback_id = listed_id(position)
         rows = list(self._table.under(callbacks.partition(callback_id)))
         record = next((row for row in rows if row["sk"] == callbacks.RECORD), None)
         callback = from_record(record) if record else None
         keys = [(row["pk"], row["sk"]) for row in rows if row is not record]
-        shared = idempotency_keys.named(tenant, rows)
+        shared = idempotency_keys.find_keys(tenant, rows)
         if callback:
             keys += self.listings.keys(callback)
             shared.append(self._pairs.key(callback))
         else:
             keys += self.listings.keys_at(tenant, position, address)
-        for key in shared:  # a later callback may have taken these over
-            taken = self._table.get(key)
-            if taken and taken["callback_id"] == callback_id:
+        for key in shared:  # a later callback may own these rows by now
+            row = self._table.get(key)
+            if row and row["callback_id"] == callback_id:
                 keys.append(key)
         return Holding(callback, keys)
 
     def erase(self, holding: Holding, writes: list[Write]) -> bool:
-        """Delete all of it and do `writes`, ten at most, all or nothing. False: somebody wrote
-        meanwhile.
+        """Delete all rows and do `writes` (at most ten), all or nothing.
+
+        False: the callback was written in between.
         """
         for key in holding.keys[:-_ERASED_TOGETHER]:
             self._table.delete(key)
         deletions = [delete_row(key) for key in holding.keys[-_ERASED_TOGETHER:]]
         if holding.callback:
-            unchanged = Expression("revision = :seen", {":seen": holding.callback.revision})
+            unchanged = Expression("revision = :before", {":before": holding.callback.revision})
             deletions.append(delete_row(callbacks.key(holding.callback.callback_id), unchanged))
         return self._table.transact(*deletions, *writes) is None

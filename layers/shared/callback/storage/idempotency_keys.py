@@ -1,5 +1,7 @@
-"""Idempotency keys (see `idempotency`): a row for each, and one beside the callback that names it,
-by which the key is found when the callback is erased.
+"""Idempotency keys (see `idempotency`). Each key has two rows.
+
+One row holds the key's request and response. The other lies in the callback's partition and names
+the key, so that an erasure of the callback finds it.
 """
 
 import json
@@ -13,17 +15,17 @@ from callback.storage import callbacks
 from callback.storage.table import ABSENT, Expression, Row, Table, Write, expiry, key_row, put_row
 from callback.storage.table import Key as RowKey
 
-_NAMED = "KEY#"
+_PREFIX = "KEY#"
 
 LIFETIME = timedelta(hours=24)
 
-# A response of the API, which alone reads it (see `idempotency.Responses`).
-Answer = dict[str, Any]
+# A response of the API. Only the API reads it (see `idempotency.Responses`).
+Response = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Key:
-    """`fingerprint` tells whether a request is the same: SHA-256 of it, validated and sorted."""
+    """`fingerprint` identifies the request: SHA-256 of its validated and sorted form."""
 
     text: str
     fingerprint: str
@@ -31,16 +33,16 @@ class Key:
 
 @dataclass(frozen=True)
 class Used:
-    """What is stored of a key; `answer` None while the first request is being answered."""
+    """A stored key. `response` is None while the first request is in progress."""
 
     fingerprint: str
     callback_id: str
     stored_at: datetime
-    answer: Answer | None
+    response: Response | None
 
 
 class KeyUsed(Exception):
-    """The key is stored already: a repetition, or another request with the same key."""
+    """The key is stored already, by the same request or by another one."""
 
     def __init__(self, used: Used) -> None:
         super().__init__(used.callback_id)
@@ -52,7 +54,7 @@ class IdempotencyStore:
         self._table = table
 
     def refuse_used(self, callback: Callback, key: Key) -> None:
-        """Raises KeyUsed for a key that is stored already and not too old."""
+        """Raises KeyUsed for a stored key that has not expired."""
         row = self._table.get(_key(callback.tenant, key.text))
         if row and datetime.fromisoformat(row["stored_at"]) > callback.created_at - LIFETIME:
             raise KeyUsed(
@@ -60,24 +62,24 @@ class IdempotencyStore:
                     fingerprint=row["fingerprint"],
                     callback_id=row["callback_id"],
                     stored_at=datetime.fromisoformat(row["stored_at"]),
-                    answer=json.loads(row["answer"]) if "answer" in row else None,
+                    response=json.loads(row["answer"]) if "answer" in row else None,
                 )
             )
 
-    def remember_answer(self, tenant: str, key: Key, answer: Answer) -> None:
-        """What the first request with this key was answered, for every repetition.
+    def remember_response(self, tenant: str, key: Key, response: Response) -> None:
+        """Store the response to the first request with this key, for every repetition.
 
-        Not where the callback was erased meanwhile: its answer names the parties.
+        Nothing is stored if the callback was erased in between: the response names the parties.
         """
         self._table.update(
             _key(tenant, key.text),
-            Expression("SET answer = :answer", {":answer": json.dumps(answer)}),
+            Expression("SET answer = :answer", {":answer": json.dumps(response)}),
             Expression("fingerprint = :fingerprint", {":fingerprint": key.fingerprint}),
         )
 
 
 def writes(callback: Callback, key: Key) -> list[Write]:
-    """To store the key with its new callback."""
+    """The writes that store the key with its new callback."""
     row = {
         **key_row(_key(callback.tenant, key.text)),
         "fingerprint": key.fingerprint,
@@ -85,17 +87,17 @@ def writes(callback: Callback, key: Key) -> list[Write]:
         "stored_at": to_text(callback.created_at),
         **expiry(callback.created_at + LIFETIME),
     }
-    beside = callbacks.partition(callback.callback_id), f"{_NAMED}{key.text}"
+    beside = callbacks.partition(callback.callback_id), f"{_PREFIX}{key.text}"
     return [
         put_row(row, _unless_fresh(callback.created_at)),
         put_row(key_row(beside) | expiry(callback.expires_at), ABSENT),
     ]
 
 
-def named(tenant: str, rows: Iterable[Row]) -> list[RowKey]:
-    """The keys' rows that are named by those beside a callback."""
-    places = (row["sk"] for row in rows)
-    return [_key(tenant, sk.removeprefix(_NAMED)) for sk in places if sk.startswith(_NAMED)]
+def find_keys(tenant: str, rows: Iterable[Row]) -> list[RowKey]:
+    """The row keys of the idempotency keys that `rows` of a callback's partition name."""
+    sort_keys = (row["sk"] for row in rows)
+    return [_key(tenant, sk.removeprefix(_PREFIX)) for sk in sort_keys if sk.startswith(_PREFIX)]
 
 
 def _key(tenant: str, text: str) -> RowKey:
@@ -103,7 +105,7 @@ def _key(tenant: str, text: str) -> RowKey:
 
 
 def _unless_fresh(now: datetime) -> Expression:
-    """A key that has outlived its 24 hours is as good as none, whether it is gone or not."""
+    """A key older than 24 hours is overwritten, even if DynamoDB has not deleted it yet."""
     return Expression(
         "attribute_not_exists(pk) OR stored_at <= :too_old", {":too_old": to_text(now - LIFETIME)}
     )

@@ -1,9 +1,9 @@
-"""A new callback, and every row that is written in the same transaction, all or nothing:
+"""Stores a new callback. One transaction writes all its rows, all or nothing:
 
-* the callback's own (see `callbacks`), and those that list it (see `listings`);
+* the callback's own row (see `callbacks`), and the rows that list it (see `listings`);
 * the pair row, unless the request allows parallel callbacks (see `pairs`);
-* the idempotency key's two (see `idempotency_keys`);
-* the tenant's counters (see `counters`), each on condition that it stays within its limit.
+* the two rows of the idempotency key (see `idempotency_keys`);
+* the tenant's counters (see `counters`), on condition that each stays within its limit.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from callback.storage.table import ABSENT, CONDITION_FAILED, Table, put_row
 
 
 class IntakeStore(CallbackStore):
-    """Also adds callbacks and lists them. `sip_domain` is the deployment's."""
+    """A CallbackStore that also adds and lists callbacks. `sip_domain` is the deployment's."""
 
     def __init__(self, table: Table, *, sip_domain: str = "") -> None:
         super().__init__(table)
@@ -36,37 +36,41 @@ class IntakeStore(CallbackStore):
         allow_parallel: bool = True,
         conditions: Sequence[Condition] = (),
     ) -> None:
-        """Store a new callback with the rows that go with it, all or nothing.
+        """Store a new callback with its other rows, all or nothing.
 
-        Raises KeyUsed for a key that is stored already and not too old, CallbackInProgress
-        where the same two parties have a live callback, the refusal of a condition that does not
-        hold, and StoreContended.
+        Raises KeyUsed for a stored key that has not expired, CallbackInProgress if the same two
+        parties have a live callback, the refusal of a condition that does not hold, and
+        StoreContended.
         """
         for attempt in range(callbacks.ATTEMPTS):
             writes = [put_row(callbacks.row(callback), ABSENT), *self.listings.writes(callback)]
             holder = None if allow_parallel else self.pairs.holder(callback)
             if key:
-                # After the pair was read: whoever took the pair with this very key is the first
-                # request of a repetition, not another callback in the way.
+                # Check the key after reading the pair. If the same request took the pair before,
+                # this is a repetition (KeyUsed) and not a conflict (CallbackInProgress).
                 self.keys.refuse_used(callback, key)
                 writes += idempotency_keys.writes(callback, key)
             if not allow_parallel:
                 writes.append(self.pairs.take(callback, holder))
-            failed = self.table.transact(*writes, *(each.write for each in conditions))
-            if failed is None:
+            reasons = self.table.transact(*writes, *(each.write for each in conditions))
+            if reasons is None:
                 return
-            refusal = _refusal(failed[len(writes) :], conditions)
-            if refusal and CONDITION_FAILED not in failed[: len(writes)]:
-                # Were one of the others taken as well, it might be by this very request, repeated.
+            refusal = _refusal(reasons[len(writes) :], conditions)
+            if refusal and CONDITION_FAILED not in reasons[: len(writes)]:
+                # If another write failed as well, an earlier send of this request may have won.
                 raise refusal
-            if refusal is None and CONDITION_FAILED not in failed:
+            if refusal is None and CONDITION_FAILED not in reasons:
                 callbacks.wait_a_little(attempt)
-        raise StoreContended("Too many requests at once; nothing was done, send it again.")
+        raise StoreContended(
+            "Too many concurrent requests. Nothing was stored. Send the request again."
+        )
 
 
-def _refusal(failed: list[str], conditions: Sequence[Condition]) -> CallbackError | None:
-    """Of the first condition that did not hold."""
+def _refusal(reasons: list[str], conditions: Sequence[Condition]) -> CallbackError | None:
+    """The refusal of the first condition that did not hold."""
     refusals = (
-        c.refusal for why, c in zip(failed, conditions, strict=True) if why == CONDITION_FAILED
+        c.refusal
+        for reason, c in zip(reasons, conditions, strict=True)
+        if reason == CONDITION_FAILED
     )
     return next(refusals, None)

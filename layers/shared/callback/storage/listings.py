@@ -1,9 +1,8 @@
-"""Rows that list callbacks: written with the callback, never changed, with no facts but the key.
+"""Rows that list callbacks. They are written with the callback, never change, and hold only a key.
 
-One lies under the tenant, one under each party's number, and one under each number that was only
-shown, so that whoever must be forgotten can be found. A list costs one query and a batch of reads,
-and shows at once what was just accepted. One more, under OPEN, stays until `reconcile` needs it no
-more.
+One row lies under the tenant, and one under each party's number. One lies under each number that
+was only a caller ID, so that an erasure finds it. A list costs one query and a batch of reads, and
+contains a new callback at once. One more row lies under OPEN, until `reconcile` no longer needs it.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from callback.storage.callbacks import CallbackStore
 from callback.storage.table import ABSENT, Expression, Key, Table, Write, expiry, key_row, put_row
 
 _PAGE = 100  # keys per query and per batch of reads: BatchGetItem takes 100
-_EXAMINED_AT_MOST = 500  # rows one list request may look at before it answers with a cursor
+_EXAMINED_AT_MOST = 500  # rows that one list request reads before it returns a cursor
 _LONGEST_SORT_KEY = 1024  # bytes (DynamoDB Developer Guide, "Constraints")
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -26,15 +25,17 @@ _OPEN = "OPEN"
 
 @dataclass(frozen=True)
 class Page:
-    """`cursor` None: nothing is left. A page may be short and still have a cursor."""
+    """`cursor` is None on the last page. A short page may have a cursor."""
 
     callbacks: list[Callback]
     cursor: str | None
 
 
 class Listings:
-    """A number is known by what is dialed, because one telephone may be spelled in several ways:
-    so it takes the deployment's `sip_domain`."""
+    """Lists by dial target, because one telephone may have several spellings.
+
+    The dial target of an extension contains the deployment's `sip_domain`.
+    """
 
     def __init__(self, store: CallbackStore, sip_domain: str) -> None:
         self._store = store
@@ -44,47 +45,50 @@ class Listings:
         self,
         tenant: str,
         *,
-        wanted: Callable[[Callback], bool],
+        matches: Callable[[Callback], bool],
         number: str | None,
         after: datetime | None,
         before: datetime | None,
         limit: int,
         cursor: str | None,
     ) -> Page:
-        """Newest first. Raises InvalidRequest for a cursor that no page of this list gave."""
-        found: list[Callback] = []
+        """Newest first. Raises InvalidRequest for a cursor of no page of this list."""
+        listed: list[Callback] = []
         examined = 0
         position = _position(cursor)
         first, last = to_text(after or _FIRST), to_text(before or _LAST)
-        # DynamoDB refuses both of these as invalid queries.
+        # DynamoDB rejects both cases as invalid queries.
         if first > last:
             return Page([], None)
         if position and not first <= position <= last:
-            raise cursors.invalid()
+            raise cursors.invalid_cursor()
         listing = self._listing(tenant, number)
         for positions, more in _pages(self._store.table, listing, (first, last), position):
             callbacks = self._store.find(map(listed_id, positions))
             for place, here in enumerate(positions, 1):
                 examined += 1
                 callback = callbacks.get(listed_id(here))
-                if callback and wanted(callback):
-                    found.append(callback)
-                if len(found) == limit or examined == _EXAMINED_AT_MOST:
-                    return Page(found, cursors.of(here) if more or place < len(positions) else None)
-        return Page(found, None)
+                if callback and matches(callback):
+                    listed.append(callback)
+                if len(listed) == limit or examined == _EXAMINED_AT_MOST:
+                    is_last = not more and place == len(positions)
+                    return Page(listed, None if is_last else cursors.encode_cursor(here))
+        return Page(listed, None)
 
     def positions(self, tenant: str, address: str | None, until: datetime) -> Iterator[str]:
-        """Where each callback that was created by then stands in the tenant's list: all of them,
-        or those in which the address was called or shown. Expired ones too, as long as they last.
+        """The positions in the tenant's list of all callbacks created at or before `until`.
+
+        With an `address`, only callbacks in which it was a party or a caller ID. Expired callbacks
+        are included while their rows exist.
         """
-        # The character after "#": with it, whatever was created in that very moment.
+        # "$" follows "#", so the bound includes callbacks created exactly at `until`.
         bounds = to_text(_FIRST), f"{to_text(until)}$"
         for listing in self._listings(tenant, address):
             for positions, _ in _pages(self._store.table, listing, bounds):
                 yield from positions
 
     def keys(self, callback: Callback) -> list[Key]:
-        """Of every row that lists it."""
+        """The keys of all rows that list the callback."""
         numbers = (None, *(leg.to for leg in callback.legs))
         listings = [
             _OPEN,
@@ -94,18 +98,18 @@ class Listings:
         return [(listing, _listed_as(callback)) for listing in listings]
 
     def keys_at(self, tenant: str, position: str, address: str | None) -> list[Key]:
-        """Of the rows by which a callback that is gone may still be found: as far as they are
-        known from its position and one address."""
+        """The keys of rows that list a deleted callback, as far as its position and one address
+        determine them."""
         listings = {_OPEN, self._listing(tenant), *self._listings(tenant, address)}
         return [(listing, position) for listing in sorted(listings)]
 
     def writes(self, callback: Callback) -> list[Write]:
-        """To list a new callback."""
+        """The writes that list a new callback."""
         until = expiry(callback.expires_at)
         return [put_row(key_row(key) | until, ABSENT) for key in self.keys(callback)]
 
     def _listings(self, tenant: str, address: str | None) -> list[str]:
-        """The tenant's one; or of an address two, where it was called and where it was shown."""
+        """The tenant's listing; for an address two: as a party, and as a caller ID only."""
         listing = self._listing(tenant, address)
         return [listing, self._shown(tenant, address)] if address else [listing]
 
@@ -127,18 +131,18 @@ class Listings:
 
 
 def read_open(store: CallbackStore) -> Iterator[Callback]:
-    """Every callback that has not ended, or not long enough ago for `reconcile`."""
+    """Every callback that `reconcile` still watches: open ones, and recently ended ones."""
     for positions, _ in _pages(store.table, _OPEN, (to_text(_FIRST), to_text(_LAST))):
         yield from store.find(map(listed_id, positions)).values()
 
 
 def forget_open(store: CallbackStore, callback: Callback) -> None:
-    """`read_open` gives it no more."""
+    """Remove the callback from `read_open`."""
     store.table.delete((_OPEN, _listed_as(callback)))
 
 
 def listed_id(position: str) -> str:
-    """The id of the callback that stands there in a list."""
+    """The id of the callback at a position in a list."""
     return position.rpartition("#")[2]
 
 
@@ -149,8 +153,10 @@ def _listed_as(callback: Callback) -> str:
 def _pages(
     table: Table, listing: str, bounds: tuple[str, str], position: str | None = None
 ) -> Iterator[tuple[list[str], bool]]:
-    """Pages of positions, newest first, and whether more follow. `bounds`: the first and the last
-    sort key; `position`: the one before which to begin."""
+    """Pages of positions, newest first, and whether more follow.
+
+    `bounds` are the first and the last sort key. The pages start after `position`.
+    """
     between = Expression(
         "pk = :listing AND sk BETWEEN :first AND :last",
         {":listing": listing, ":first": bounds[0], ":last": bounds[1]},
@@ -164,11 +170,11 @@ def _pages(
 
 
 def _position(cursor: str | None) -> str | None:
-    """A cursor is a place within the caller's own listing, so it cannot lead elsewhere."""
+    """The position of a cursor. It only applies to the caller's own listing."""
     if cursor is None:
         return None
-    position = cursors.position_in(cursor)
+    position = cursors.decode_cursor(cursor)
     created_at, _, callback_id = position.partition("#")
     if not (created_at and callback_id) or len(position.encode()) > _LONGEST_SORT_KEY:
-        raise cursors.invalid()
+        raise cursors.invalid_cursor()
     return position

@@ -1,6 +1,6 @@
-"""The pair row: it names the one callback that may be live between two parties.
+"""The pair row names the one callback that may be live between two parties.
 
-Nobody removes it: whoever finds it taken looks whether that callback has ended, and takes it over.
+The row stays when that callback ends. The next callback of the pair checks this and takes it over.
 """
 
 from callback.errors import CallbackInProgress, CallbackNotFound
@@ -11,7 +11,7 @@ from callback.storage.table import ABSENT, Expression, Key, Row, Write, expiry, 
 
 
 class Pairs:
-    """A party is known by what is dialed, so it takes the deployment's `sip_domain`."""
+    """Identifies a party by its dial target, which may contain the deployment's `sip_domain`."""
 
     def __init__(self, store: CallbackStore, sip_domain: str) -> None:
         self._store = store
@@ -24,17 +24,18 @@ class Pairs:
         return f"PAIR#{callback.tenant}#{one}#{other}", "PAIR"
 
     def refuse_taken(self, callback: Callback) -> None:
-        """Raises CallbackInProgress where the same two parties have a live callback."""
+        """Raises CallbackInProgress if the same two parties have a live callback."""
         self.take(callback, self.holder(callback))
 
     def holder(self, callback: Callback) -> Row | None:
-        """The row of whoever had the pair last."""
+        """The pair's row, which names its last callback."""
         return self._store.table.get(self.key(callback))
 
     def take(self, callback: Callback, holder: Row | None) -> Write:
-        """The write that takes the pair, where `holder` still has it.
+        """The write that takes the pair, on condition that `holder` is still its row.
 
-        Raises CallbackInProgress while the holder's callback is live."""
+        Raises CallbackInProgress while the holder's callback is live.
+        """
         row = {
             **key_row(self.key(callback)),
             "callback_id": callback.callback_id,
@@ -44,12 +45,12 @@ class Pairs:
             return put_row(row, ABSENT)
         try:
             live = self._store.get(holder["callback_id"])
-        except CallbackNotFound:  # its retention is over
+        except CallbackNotFound:  # it has expired
             live = None
         if live and live.status is not CallbackStatus.ENDED:
             raise CallbackInProgress(
-                "Wait until it has ended, or cancel it; POST /voice/call/callback may also be sent"
-                " allow_parallel.",
+                "Wait until the other callback ends, or cancel it. POST /voice/call/callback also"
+                " accepts allow_parallel.",
                 callback_id=live.callback_id,
             )
         return put_row(row, Expression("callback_id = :holder", {":holder": holder["callback_id"]}))

@@ -1,9 +1,9 @@
-"""The one table: every request to DynamoDB is made here, and nowhere else.
+"""The one table. Only this module sends requests to DynamoDB.
 
-Stores give and get rows: plain values by name, `pk` and `sk` among them. How DynamoDB spells them
-does not leave this module. All reads are strongly consistent.
+Stores pass and receive rows: plain values by name, including `pk` and `sk`. DynamoDB's typed
+values stay inside this module. All reads are strongly consistent.
 
-A condition that does not hold is an answer, not an exception: somebody else was first.
+A failed condition is a return value, not an exception: another write was first.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]  # (pk, sk)
 Row = dict[str, Any]
-Item = dict[str, Any]  # a row as DynamoDB has it
+Item = dict[str, Any]  # a row with DynamoDB's typed values
 Write = dict[str, dict[str, Any]]  # one of a transaction's writes, without its table
 
 # The reason of a write whose condition did not hold (DynamoDB API reference, TransactWriteItems).
-# A write that would have been possible has "None", one that met another transaction
+# A write that did not fail has "None". A write that met another transaction has
 # "TransactionConflict".
 CONDITION_FAILED = "ConditionalCheckFailed"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
-# Bytes; DynamoDB refuses to look for a longer one (Developer Guide, "Constraints").
+# Bytes. DynamoDB rejects a request with a longer key (Developer Guide, "Constraints").
 _LONGEST = (2048, 1024)
 
 
 class Expression(NamedTuple):
-    """A condition or an update. `values` are plain, by `:name`; `names` are by `#name`."""
+    """A condition or an update. `values` are plain, by `:name`. `names` are by `#name`."""
 
     text: str
     values: Mapping[str, Any] = {}
@@ -45,7 +45,7 @@ PRESENT = Expression("attribute_exists(pk)")
 
 
 class TransactionCanceled(Exception):
-    """Nothing of a transaction was written. `reasons`: why, by each write's place."""
+    """Nothing of a transaction was written. `reasons` has one entry for each write, in order."""
 
     def __init__(self, reasons: list[str]) -> None:
         super().__init__(f"The transaction was canceled: {', '.join(reasons)}.")
@@ -65,7 +65,7 @@ def delete_row(key: Key, if_: Expression | None = None) -> Write:
 
 
 def check_row(key: Key, if_: Expression) -> Write:
-    """Writes nothing: a condition of the transaction."""
+    """A condition of the transaction. It writes nothing."""
     return {"ConditionCheck": {"Key": _key_item(key), **_expressions(None, if_)}}
 
 
@@ -77,34 +77,36 @@ class Table:
     # -- reading -----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Row | None:
-        """None also for what is too long to be a key: clients name things by ids of any length."""
+        """None also for a key longer than DynamoDB allows: ids from clients have any length."""
         if any(len(part.encode()) > most for part, most in zip(key, _LONGEST, strict=True)):
             return None
-        answer = self._client.get_item(
+        response = self._client.get_item(
             TableName=self._name, Key=_key_item(key), ConsistentRead=True
         )
-        return to_row(answer["Item"]) if "Item" in answer else None
+        return to_row(response["Item"]) if "Item" in response else None
 
     def read(self, keys: Collection[Key]) -> dict[Key, Row]:
-        """The rows that exist of at most 100 keys. One request, as a rule: what DynamoDB leaves
-        unprocessed is requested again."""
+        """The existing rows of at most 100 keys, usually in one request.
+
+        Keys that DynamoDB leaves unprocessed are requested again.
+        """
         requested: Any = {
             self._name: {
                 "Keys": [_key_item(key) for key in dict.fromkeys(keys)],
                 "ConsistentRead": True,
             }
         }
-        found: dict[Key, Row] = {}
+        rows: dict[Key, Row] = {}
         while keys and requested:
-            answer = self._client.batch_get_item(RequestItems=requested)
-            for item in answer["Responses"].get(self._name, []):
+            response = self._client.batch_get_item(RequestItems=requested)
+            for item in response["Responses"].get(self._name, []):
                 row = to_row(item)
-                found[row["pk"], row["sk"]] = row
-            requested = answer.get("UnprocessedKeys")
-        return found
+                rows[row["pk"], row["sk"]] = row
+            requested = response.get("UnprocessedKeys")
+        return rows
 
     def under(self, pk: str, prefix: str = "") -> Iterator[Row]:
-        """The rows of a partition, in the order of their sort keys; `prefix` is of those."""
+        """The rows of a partition in sort-key order. `prefix` selects sort keys."""
         condition, values = "pk = :pk", {":pk": pk}
         if prefix:
             condition += " AND begins_with(sk, :prefix)"
@@ -120,10 +122,13 @@ class Table:
     def last(
         self, condition: Expression, *, limit: int, before: Key | None
     ) -> tuple[list[Row], Key | None]:
-        """One page of a query, the last sort keys first: at most `limit` rows that come before
-        the row `before`, and the `before` of the next page. None: there is no next page."""
+        """One page of a query in descending sort-key order, and the `before` of the next page.
+
+        The page has at most `limit` rows that precede the row `before`. There is no next page if
+        the returned key is None.
+        """
         start: Any = {"ExclusiveStartKey": _key_item(before)} if before else {}
-        answer = self._client.query(
+        response = self._client.query(
             TableName=self._name,
             KeyConditionExpression=condition.text,
             ExpressionAttributeValues=to_item(condition.values),
@@ -132,35 +137,39 @@ class Table:
             Limit=limit,
             **start,
         )
-        last = answer.get("LastEvaluatedKey")
-        return [to_row(item) for item in answer["Items"]], _key(last) if last else None
+        last = response.get("LastEvaluatedKey")
+        return [to_row(item) for item in response["Items"]], _key(last) if last else None
 
     # -- writing -----------------------------------------------------------------------------------
 
     def put(self, row: Row, if_: Expression | None = None) -> bool:
-        """Whether the condition held, and the row is written."""
+        """Write the row. False: the condition did not hold."""
         return self._write(self._client.put_item, put_row(row, if_)["Put"]) is None
 
     def put_or_read(self, row: Row, if_: Expression) -> Row | None:
-        """None: the row is written. Else the row that did not meet the condition; empty where
-        there is none."""
+        """Write the row and return None, or return the row that did not meet the condition.
+
+        That row is empty if it does not exist.
+        """
         write = put_row(row, if_)["Put"]
         return self._write(
             self._client.put_item, {**write, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         )
 
     def update(self, key: Key, change: Expression, if_: Expression | None = None) -> bool:
-        """Whether the condition held, and the row is changed."""
+        """Change the row. False: the condition did not hold."""
         write = update_row(key, change, if_)["Update"]
         return self._write(self._client.update_item, write) is None
 
     def delete(self, key: Key, if_: Expression | None = None) -> bool:
-        """Whether the condition held, and there is no such row now."""
+        """Delete the row, if it exists. False: the condition did not hold."""
         return self._write(self._client.delete_item, delete_row(key, if_)["Delete"]) is None
 
     def transact(self, *writes: Write) -> list[str] | None:
-        """All or nothing; at most 100. None: all is written. Else nothing is, and the list says
-        why, by each write's place (see CONDITION_FAILED)."""
+        """Do at most 100 writes, all or nothing. None: all are done.
+
+        Otherwise the list has one reason for each write, in order (see CONDITION_FAILED).
+        """
         items: Any = [
             {kind: {"TableName": self._name, **write}}
             for each in writes
@@ -173,18 +182,21 @@ class Table:
         return None
 
     def transact_or_raise(self, *writes: Write) -> None:
-        """As `transact`. Raises TransactionCanceled."""
+        """Like `transact`, but raises TransactionCanceled."""
         reasons = self.transact(*writes)
         if reasons is not None:
             raise TransactionCanceled(reasons)
 
     def _write(self, send: Any, write: dict[str, Any]) -> Row | None:
-        """None: it is done. Else the row that did not meet the condition, if it was asked for."""
+        """Send a write. None: it is done.
+
+        Otherwise the row that did not meet the condition; empty unless the write requests it.
+        """
         try:
             send(TableName=self._name, **write)
         except self._client.exceptions.ConditionalCheckFailedException as refused:
-            stands: Any = refused.response.get("Item", {})
-            return to_row(stands)
+            item: Any = refused.response.get("Item", {})
+            return to_row(item)
         return None
 
 
@@ -202,7 +214,7 @@ def expiry(moment: datetime) -> Row:
 
 
 def key_row(key: Key) -> Row:
-    """A row that holds nothing but its key."""
+    """A row with only its key."""
     return dict(zip(("pk", "sk"), key, strict=True))
 
 

@@ -1,9 +1,9 @@
-"""Whose number is it? The numbers that a tenant may show, and what each takes as a trigger.
+"""The numbers that a tenant may show as caller IDs, and the triggers that each accepts.
 
 Rows, in the table of the callbacks:
 
-* `NUMBER-OWNER#<E.164>`: whose it is and what it takes. A number has one tenant at most;
-* `TENANT-SETTINGS#<tenant>`: one row naming each of the tenant's numbers.
+* `NUMBER-OWNER#<E.164>`: the number's tenant and its triggers. A number has one tenant at most;
+* `TENANT-SETTINGS#<tenant>`: one row for each of the tenant's numbers.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from callback.storage.table import (
     key_row,
     put_row,
 )
-from callback.tenancy.tenants import TenantStore, settings_of
+from callback.tenancy.tenants import TenantStore, settings_key
 
 
 class NumberTaken(Exception):
@@ -33,12 +33,14 @@ class NoSuchNumber(LookupError):
 
 @dataclass(frozen=True)
 class TenantNumber:
-    """`number` is E.164; the others are addresses as `addresses.parse` writes them.
+    """`number` is E.164; the other addresses are as `addresses.parse` writes them.
 
-    `owned`: it is the tenant's own at the carrier; else a caller ID that the carrier verified.
-    `sms_to` is who B is for a text `CALL ME` to this number, `missed_call_to` for a call that it
-    turned away; None: not taken. `sms_to_anyone`: `CALL <number>` is taken, so that whoever texts
-    chooses whom the tenant pays to call.
+    `owned`: the tenant rents the number at the carrier. False: the carrier verified it as a
+    caller ID.
+    `sms_to`: party B for a text `CALL ME` to this number. None: not accepted.
+    `missed_call_to`: party B for a call that this number rejected. None: not accepted.
+    `sms_to_anyone`: `CALL <number>` is accepted. The sender then chooses whom the tenant pays to
+    call.
     """
 
     number: str
@@ -55,46 +57,46 @@ class NumberStore:
         self._tenants = TenantStore(table)
 
     def put(self, number: TenantNumber) -> None:
-        """New, or instead of what the tenant had said of it. Raises NumberTaken, NoSuchTenant."""
+        """Add the number, or replace all its settings. Raises NumberTaken, NoSuchTenant."""
         facts = {name: value for name, value in asdict(number).items() if value is not None}
         unless_taken = Expression(
             "attribute_not_exists(pk) OR tenant = :tenant", {":tenant": number.tenant}
         )
         reasons = self._table.transact(
-            check_row(settings_of(number.tenant), PRESENT),
+            check_row(settings_key(number.tenant), PRESENT),
             put_row({**key_row(key(number.number)), **facts}, unless_taken),
-            put_row(key_row(_listed_number(number.tenant, number.number))),
+            put_row(key_row(_list_key(number.tenant, number.number))),
         )
         if reasons is None:
             return
         self._tenants.require(number.tenant)
-        held = self.get(number.number)
-        if held and held.tenant != number.tenant:
+        existing = self.get(number.number)
+        if existing and existing.tenant != number.tenant:
             raise NumberTaken("Another tenant has this number.")
         raise TransactionCanceled(reasons)
 
     def get(self, number: str) -> TenantNumber | None:
-        """Strongly consistent: what `put` said last."""
+        """Strongly consistent: the last `put` is visible."""
         row = self._table.get(key(number))
         return from_row(row) if row else None
 
-    def of(self, tenant: str) -> list[TenantNumber]:
+    def list_numbers(self, tenant: str) -> list[TenantNumber]:
         """The tenant's numbers, by number. Raises NoSuchTenant."""
         self._tenants.require(tenant)
-        listed = self._table.under(*settings_of(tenant, _LISTED_NUMBER))
-        held = (self.get(row["sk"].removeprefix(_LISTED_NUMBER)) for row in listed)
-        return [number for number in held if number and number.tenant == tenant]
+        rows = self._table.under(*settings_key(tenant, _LISTED_NUMBER))
+        numbers = (self.get(row["sk"].removeprefix(_LISTED_NUMBER)) for row in rows)
+        return [number for number in numbers if number and number.tenant == tenant]
 
     def remove(self, tenant: str, number: str) -> None:
-        """Nobody has it any more. Raises NoSuchNumber where this tenant has it not."""
+        """Release the number. Raises NoSuchNumber if it is not this tenant's."""
         reasons = self._table.transact(
             delete_row(key(number), Expression("tenant = :tenant", {":tenant": tenant})),
-            delete_row(_listed_number(tenant, number)),
+            delete_row(_list_key(tenant, number)),
         )
         if reasons is None:
             return
-        found = self.get(number)
-        if found is None or found.tenant != tenant:
+        existing = self.get(number)
+        if existing is None or existing.tenant != tenant:
             raise NoSuchNumber("The tenant does not have this number.")
         raise TransactionCanceled(reasons)
 
@@ -103,12 +105,12 @@ _LISTED_NUMBER = "NUMBER#"
 
 
 def key(number: str) -> Key:
-    """The row that tells whose a number is; `from_row` reads it."""
+    """The row with a number's tenant and triggers; `from_row` reads it."""
     return f"NUMBER-OWNER#{number}", "NUMBER"
 
 
-def _listed_number(tenant: str, number: str) -> Key:
-    return settings_of(tenant, f"{_LISTED_NUMBER}{number}")
+def _list_key(tenant: str, number: str) -> Key:
+    return settings_key(tenant, f"{_LISTED_NUMBER}{number}")
 
 
 def from_row(row: Row) -> TenantNumber:

@@ -1,8 +1,8 @@
-"""What a tenant may do, and the two switches that stop all calling.
+"""A tenant's policy, and the kill switches for one tenant and for all.
 
-A tenant's policy is a set of fields on its row (TENANT-SETTINGS#<tenant> / SETTINGS), each in the
-text that `set-policy` takes; a field that is not there has the default below, with which a
-stranger can do little harm. The row SWITCH / CALLING, while it exists, stops everybody.
+A policy is a set of fields on the tenant's row (TENANT-SETTINGS#<tenant> / SETTINGS), each in the
+text form that `set-policy` takes. A missing field has the default below, with which a stranger can
+do little harm. The row SWITCH / CALLING, while it exists, stops all calls of all tenants.
 """
 
 import re
@@ -18,15 +18,15 @@ from callback.lifecycle.models import to_text
 from callback.numbering import addresses
 from callback.numbering.number_types import NumberType
 from callback.storage.table import PRESENT, Expression, Key, Row, Table, key_row
-from callback.tenancy.tenants import NoSuchTenant, settings_of
+from callback.tenancy.tenants import NoSuchTenant, settings_key
 
-# A switch that is thrown is felt by every call that begins so much later. The promise is 10 s:
-# the rest is for the request that had just looked.
-_CACHE = timedelta(seconds=5)
+# How long a policy or a kill switch is cached. The promise is that a change takes effect within
+# 10 s; the rest is for a request that read the cache just before.
+_CACHE_AGE = timedelta(seconds=5)
 
 
-# The most that a policy can allow. Whoever owns a number of another type earns by being called, or
-# the number leads nobody knows where.
+# All that a policy can allow. The owners of other types earn money with each call, or the
+# destination is unknown.
 ALLOWABLE_TYPES = frozenset(
     {
         NumberType.FIXED_LINE,
@@ -39,16 +39,16 @@ ALLOWABLE_TYPES = frozenset(
 
 
 class UnknownField(LookupError):
-    """A policy has no such field."""
+    """The policy has no such field."""
 
 
 class InvalidValue(ValueError):
-    """Not a value that the field can have; the message says what it takes."""
+    """The value is not valid for the field. The message states the valid ones."""
 
 
 @dataclass(frozen=True)
 class CallingWindow:
-    """From `start` until before `end`, local time, on `days` (0 is Monday)."""
+    """From `start` to just before `end`, local time, on `days` (0 is Monday)."""
 
     start: time
     end: time | None  # None: midnight
@@ -60,23 +60,23 @@ _DAILY_SPEND = Money(50 * MICROS, "USD")
 
 @dataclass(frozen=True)
 class Policy:
-    """Each field's default is what a tenant may do of whom nothing was said.
+    """Defaults apply to tenants without an explicit policy.
 
-    allowed_regions: ISO 3166 codes; none: the deployment's home region.
-    allowed_types: VOIP is not among them because anybody can rent such numbers by the thousand
-        without a name, which is what pumped traffic is made of; TOLL_FREE because its owner pays
-        for, and its carrier earns by, each call.
-    longest_extension: digits. What has more and is no telephone number that anybody knows is not
-        called: a PBX may know it, and dial it.
-    allowed_sip_hosts: besides the deployment's own SIP domain.
-    fallback_caller_id: a number of the tenant's, shown where the client gives none and the other
-        party's is not the tenant's to show.
-    any_caller_id_extension: whether to a party at a PBX any extension may be shown.
-    calls_per_number, calls_per_prefix: to one number, and to the 10,000 that differ in its last
-        four digits; not counted for numbers that are verified as the tenant's.
-    calling_window: in the zone of whoever is called; a number with several zones must be inside
-        in all of them. None: at any hour.
-    pbx_zone: the zone of extensions and sip: addresses. None: they are called at any hour.
+    allowed_regions: ISO 3166 codes. Empty: the deployment's home region.
+    allowed_types: VOIP is off by default because anybody can rent such numbers anonymously by the
+        thousand, as traffic pumping does. TOLL_FREE is off by default because the number's owner
+        pays for each call and its carrier earns money with it.
+    longest_extension: digits. Longer digits that are no valid telephone number are not called,
+        because a PBX may dial them as one.
+    allowed_sip_hosts: in addition to the deployment's own SIP domain.
+    fallback_caller_id: a number of the tenant. It is shown if the client gives no caller ID and
+        the other party's number is not the tenant's.
+    any_caller_id_extension: whether a party at a PBX may be shown any extension.
+    calls_per_number, calls_per_prefix: to one number, and to the 10,000 numbers that differ in the
+        last four digits. The tenant's own and verified numbers are not counted.
+    calling_window: in the called party's time zone. A number with several zones must be inside in
+        all of them. None: any hour.
+    pbx_zone: the time zone of extensions and sip: addresses. None: they are called at any hour.
     """
 
     enabled: bool = True
@@ -99,13 +99,13 @@ class Policy:
     require_idempotency_key: bool = False
 
     def regions(self, home_region: str) -> Collection[str]:
-        """Those that may be called."""
+        """ISO 3166 codes of the regions that the tenant may call."""
         return self.allowed_regions or {home_region}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """`stopped`: the switch for everybody is thrown."""
+    """A tenant's policy and the switch for all tenants. `stopped`: that switch is on."""
 
     policy: Policy
     stopped: bool = False
@@ -118,45 +118,45 @@ class Standing:
 class PolicyStore:
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._seen: dict[str, tuple[datetime, Standing]] = {}
+        self._cache: dict[str, tuple[datetime, Standing]] = {}
 
     def standing(self, tenant: str) -> Standing:
-        """What holds for the tenant, as it was a few seconds ago at most (`_CACHE`).
+        """The tenant's standing, a few seconds old at most (`_CACHE_AGE`).
 
         A tenant without a row, or without a policy, has the defaults.
         """
         now = clock.now()
-        read_at, standing = self._seen.get(tenant, (None, Standing(Policy())))
-        if read_at is None or not timedelta() <= now - read_at < _CACHE:
-            found = self._table.read([settings_of(tenant), _SWITCH])
-            standing = Standing(_policy(found.get(settings_of(tenant), {})), _SWITCH in found)
-            self._seen[tenant] = (now, standing)
+        read_at, standing = self._cache.get(tenant, (None, Standing(Policy())))
+        if read_at is None or not timedelta() <= now - read_at < _CACHE_AGE:
+            rows = self._table.read([settings_key(tenant), _SWITCH])
+            standing = Standing(_policy(rows.get(settings_key(tenant), {})), _SWITCH in rows)
+            self._cache[tenant] = (now, standing)
         return standing
 
     def get(self, tenant: str) -> Policy:
-        """As it is now. Raises NoSuchTenant."""
-        found = self._table.read([settings_of(tenant)])
-        if not found:
+        """The policy at this moment, not cached. Raises NoSuchTenant."""
+        rows = self._table.read([settings_key(tenant)])
+        if not rows:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
-        return _policy(found[settings_of(tenant)])
+        return _policy(rows[settings_key(tenant)])
 
     def set(self, tenant: str, field: str, text: str) -> None:
-        """Empty text brings the default back.
+        """Set a field. Empty text restores its default.
 
-        Raises UnknownField, InvalidValue, NoSuchTenant; nothing is written then.
+        Raises UnknownField, InvalidValue, NoSuchTenant. Nothing is written then.
         """
-        parsed(field, text)
+        parse_field(field, text)
         names = {"#field": field}
         change = (
             Expression("SET #field = :text", {":text": text}, names)
             if text
             else Expression("REMOVE #field", names=names)
         )
-        if not self._table.update(settings_of(tenant), change, PRESENT):
+        if not self._table.update(settings_key(tenant), change, PRESENT):
             raise NoSuchTenant(f"There is no tenant {tenant}.")
 
     def switch(self, *, on: bool, tenant: str | None = None) -> None:
-        """Stop all calling of a tenant, or of everybody; or let it go on. Raises NoSuchTenant."""
+        """Stop (`on`) or resume all calls of a tenant, or of all tenants. Raises NoSuchTenant."""
         if tenant is not None:
             self.set(tenant, "enabled", "false" if on else "")
         elif on:
@@ -165,7 +165,7 @@ class PolicyStore:
             self._table.delete(_SWITCH)
 
     def switch_is_on(self) -> bool:
-        """Whether everybody is stopped, as it is now."""
+        """Whether the switch for all tenants is on at this moment."""
         return bool(self._table.read([_SWITCH]))
 
 
@@ -176,8 +176,8 @@ def _policy(row: Row) -> Policy:
     return Policy(**{name: form.parse(row[name]) for name, form in _FORMS.items() if name in row})
 
 
-def parsed(field: str, text: str) -> Any:
-    """A field's value; the default for empty text. Raises UnknownField, InvalidValue."""
+def parse_field(field: str, text: str) -> Any:
+    """A field's value. Empty text: its default. Raises UnknownField, InvalidValue."""
     if field not in _FORMS:
         raise UnknownField(f"A policy has no field {field}. It has: {', '.join(_FORMS)}.")
     try:
@@ -186,22 +186,22 @@ def parsed(field: str, text: str) -> Any:
         raise InvalidValue(f"{field}: {invalid}") from None
 
 
-def shown(policy: Policy) -> dict[str, str]:
-    """Each field in the text that `set` takes; empty: none."""
+def format_policy(policy: Policy) -> dict[str, str]:
+    """Each field in the text form that `set` takes. Empty text: None or an empty set."""
     return {field.name: _FORMS[field.name].show(getattr(policy, field.name)) for field in _FIELDS}
 
 
 # ------------------------------------------------------------------------------ a field's text
 @dataclass(frozen=True)
 class _Form:
-    """`parse` raises InvalidValue."""
+    """The text form of a field's value. `parse` raises InvalidValue."""
 
     parse: Callable[[str], Any]
     show: Callable[[Any], str]
 
 
-# Each is a row for the tenant, for both numbers and for both prefixes; with all the others, a
-# transaction and a batch of reads take 100.
+# Each rate takes a row for the tenant, one for each number and one for each prefix. A transaction
+# and a batch of reads take 100 rows, all others included.
 _MOST_RATES = 10
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -231,7 +231,7 @@ def _count(text: str) -> int:
 def _digits(text: str) -> int:
     if not _COUNT.fullmatch(text) or int(text) not in _EXTENSION_DIGITS:
         raise InvalidValue(
-            f"Give how many digits, {_EXTENSION_DIGITS[0]} to {_EXTENSION_DIGITS[-1]}."
+            f"Give a number of digits, {_EXTENSION_DIGITS[0]} to {_EXTENSION_DIGITS[-1]}."
         )
     return int(text)
 
@@ -240,17 +240,17 @@ def _set_of(one: re.Pattern[str], example: str) -> Callable[[str], frozenset[str
     def parse(text: str) -> frozenset[str]:
         parts = text.split(",")
         if not all(one.fullmatch(part) for part in parts):
-            raise InvalidValue(f"Give them separated by commas, such as {example}.")
+            raise InvalidValue(f"Give values separated by commas, such as {example}.")
         return frozenset(parts)
 
     return parse
 
 
 def _types(text: str) -> frozenset[NumberType]:
-    asked = frozenset(text.split(","))
-    if not asked <= ALLOWABLE_TYPES:
-        raise InvalidValue(f"Give some of {_listed(ALLOWABLE_TYPES)}; no other can be allowed.")
-    return frozenset(map(NumberType, asked))
+    types = frozenset(text.split(","))
+    if not types <= ALLOWABLE_TYPES:
+        raise InvalidValue(f"Give some of {_join(ALLOWABLE_TYPES)}. No other can be allowed.")
+    return frozenset(map(NumberType, types))
 
 
 def _number(text: str) -> str:
@@ -265,16 +265,16 @@ def _number(text: str) -> str:
 def _rates(text: str) -> tuple[Rate, ...]:
     if text == "unlimited":
         return ()
-    found = [_RATE.fullmatch(part) for part in text.split(",")]
-    rates = tuple(Rate(int(m[1]), int(m[2]) * _UNITS[m[3]]) for m in found if m)
-    if len(rates) < len(found) or len({rate.seconds for rate in rates}) < len(rates):
-        raise InvalidValue("Give how many in which time, such as 3/10m,10/1d, or unlimited.")
+    matches = [_RATE.fullmatch(part) for part in text.split(",")]
+    rates = tuple(Rate(int(m[1]), int(m[2]) * _UNITS[m[3]]) for m in matches if m)
+    if len(rates) < len(matches) or len({rate.seconds for rate in rates}) < len(rates):
+        raise InvalidValue("Give rates of different periods, such as 3/10m,10/1d, or unlimited.")
     if len(rates) > _MOST_RATES:
-        raise InvalidValue(f"Give {_MOST_RATES} of them at most.")
+        raise InvalidValue(f"Give {_MOST_RATES} rates at most.")
     return rates
 
 
-def _shown_rates(rates: tuple[Rate, ...]) -> str:
+def _format_rates(rates: tuple[Rate, ...]) -> str:
     def span(seconds: int) -> str:
         unit = max((u for u in _UNITS if seconds % _UNITS[u] == 0), key=_UNITS.__getitem__)
         return f"{seconds // _UNITS[unit]}{unit}"
@@ -299,12 +299,12 @@ def _window(text: str) -> CallingWindow | None:
     start = time(int(match[1]), int(match[2]))
     end = None if match[3] == "24:00" else time.fromisoformat(match[3])
     if end is not None and end <= start:
-        raise InvalidValue("A calling window ends after it begins, on the same day.")
+        raise InvalidValue("The calling window must end after it begins, on the same day.")
     return CallingWindow(start, end, days)
 
 
 def _days(text: str) -> frozenset[int]:
-    """Empty: not days."""
+    """Weekdays, 0 is Monday. Empty if the text is not valid."""
     days: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -315,7 +315,7 @@ def _days(text: str) -> frozenset[int]:
     return frozenset(days)
 
 
-def _shown_window(window: CallingWindow | None) -> str:
+def _format_window(window: CallingWindow | None) -> str:
     if window is None:
         return "always"
     end = window.end.isoformat("minutes") if window.end else "24:00"
@@ -330,11 +330,11 @@ def _zone(text: str) -> str:
         raise InvalidValue("Give a time zone such as Europe/Berlin.") from None
 
 
-def _listed(values: Iterable[str]) -> str:
+def _join(values: Iterable[str]) -> str:
     return ",".join(sorted(values))
 
 
-def _shown_bool(value: bool) -> str:
+def _format_bool(value: bool) -> str:
     return "true" if value else "false"
 
 
@@ -343,20 +343,20 @@ def _or_empty(value: str | None) -> str:
 
 
 _FORMS: dict[str, _Form] = {
-    "enabled": _Form(_bool, _shown_bool),
-    "allowed_regions": _Form(_set_of(_REGION, "US,CA"), _listed),
-    "allowed_types": _Form(_types, _listed),
+    "enabled": _Form(_bool, _format_bool),
+    "allowed_regions": _Form(_set_of(_REGION, "US,CA"), _join),
+    "allowed_types": _Form(_types, _join),
     "longest_extension": _Form(_digits, str),
-    "allowed_sip_hosts": _Form(_set_of(_HOST, "pbx.example.com"), _listed),
+    "allowed_sip_hosts": _Form(_set_of(_HOST, "pbx.example.com"), _join),
     "fallback_caller_id": _Form(_number, _or_empty),
-    "any_caller_id_extension": _Form(_bool, _shown_bool),
-    "calls_per_number": _Form(_rates, _shown_rates),
-    "calls_per_prefix": _Form(_rates, _shown_rates),
-    "calls_per_tenant": _Form(_rates, _shown_rates),
+    "any_caller_id_extension": _Form(_bool, _format_bool),
+    "calls_per_number": _Form(_rates, _format_rates),
+    "calls_per_prefix": _Form(_rates, _format_rates),
+    "calls_per_tenant": _Form(_rates, _format_rates),
     "concurrent_callbacks": _Form(_count, str),
     "daily_spend": _Form(_money, str),
-    "calling_window": _Form(_window, _shown_window),
+    "calling_window": _Form(_window, _format_window),
     "pbx_zone": _Form(_zone, _or_empty),
-    "require_idempotency_key": _Form(_bool, _shown_bool),
+    "require_idempotency_key": _Form(_bool, _format_bool),
 }
 _FIELDS = fields(Policy)

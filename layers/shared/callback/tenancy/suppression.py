@@ -1,9 +1,9 @@
-"""Whom a tenant may not call, because they said so.
+"""The suppression list: parties that opted out of a tenant's calls.
 
-One row each, `SUPPRESSED#<tenant>#<hash>`, kept until they say otherwise. The hash is
-HMAC-SHA256 of the address under the pepper: the row tells whether somebody whose number you have
-is on the list, and nobody's number. (A plain hash would: there are few enough numbers to try.)
-An extension or sip: address by which a telephone may be reached is on it as that number too.
+One row each, `SUPPRESSED#<tenant>#<hash>`, kept until the party opts in again. The hash is
+HMAC-SHA256 of the address under the pepper. The row therefore answers whether a given number is on
+the list, but reveals no number. (A plain hash would: all numbers can be tried.)
+An extension or sip: address that may reach a telephone is also listed under that number.
 """
 
 import hmac
@@ -15,20 +15,23 @@ from callback.storage.table import Expression, Key, Table
 from callback.tenancy.tenants import Pepper
 
 
-def hashed(pepper: Pepper, address: str) -> str:
-    """What stands for an address where its number must not. Raises what `Pepper.get` does."""
+def hash_address(pepper: Pepper, address: str) -> str:
+    """The hash that replaces an address in rows that must not contain it.
+
+    Raises what `Pepper.get` raises.
+    """
     return hmac.digest(pepper.get().encode(), address.encode(), "sha256").hex()
 
 
 class SuppressionList:
-    """Every method raises what `Pepper.get` does."""
+    """Every method raises what `Pepper.get` raises."""
 
     def __init__(self, table: Table, pepper: Pepper) -> None:
         self._table = table
         self._pepper = pepper
 
     def add(self, tenant: str, address: str) -> None:
-        """`address` as `addresses.parse` writes it. Once more changes nothing."""
+        """`address` as `addresses.parse` writes it. Adding it again changes nothing."""
         for key in self.keys(tenant, address):
             self._table.update(
                 key,
@@ -43,20 +46,22 @@ class SuppressionList:
             self._table.delete(key)
 
     def contains(self, tenant: str, address: str) -> bool:
-        """Strongly consistent: who was just added is on it."""
+        """Strongly consistent: an address that was just added is found."""
         return any(map(self._table.get, self.keys(tenant, address)))
 
-    def hashed(self, address: str) -> str:
-        """What stands for an address in rows that must not name it."""
-        return hashed(self._pepper, address)
+    def hash_address(self, address: str) -> str:
+        """The hash that replaces an address in rows that must not contain it."""
+        return hash_address(self._pepper, address)
 
-    def keys(self, tenant: str, *written: str, home: str | None = None) -> list[Key]:
-        """The rows that are there if somebody so written is on the list: as each address, and as
-        each telephone that it reaches in the region `home`, or anywhere
-        (`phone_numbers.telephones`).
+    def keys(self, tenant: str, *notations: str, home: str | None = None) -> list[Key]:
+        """The rows that exist if a party with these notations is on the list.
+
+        One row for each notation, and one for each telephone that it reaches in the region
+        `home`, or anywhere (`phone_numbers.telephones`).
         """
-        names = {*written}
-        names.update(number for each in written for number in phone_numbers.telephones(each, home))
+        names = {*notations}
+        names.update(n for each in notations for n in phone_numbers.telephones(each, home))
         return [
-            (f"SUPPRESSED#{tenant}#{self.hashed(name)}", "SUPPRESSED") for name in sorted(names)
+            (f"SUPPRESSED#{tenant}#{self.hash_address(name)}", "SUPPRESSED")
+            for name in sorted(names)
         ]

@@ -1,14 +1,14 @@
-"""Whose API key is it? Tenants, their keys, and how a key proves itself.
+"""Tenants, their API keys, and the authentication of a request by a key.
 
-A key is an id, which anybody may see, and a secret, which is shown once, when it is made. What
-is stored is HMAC-SHA256 of both under a pepper that lies elsewhere (SSM Parameter Store), so that
-neither the table nor a backup of it lets anybody in.
+A key consists of a public id and a secret, which is shown once, when the key is created. Stored is
+HMAC-SHA256 of both under a pepper. The pepper is kept elsewhere (SSM Parameter Store), so that
+neither the table nor a backup of it gives access.
 
 Rows, in the table of the callbacks:
 
-* `APIKEY#<id>`: whose it is, what it may do, the hash. A revoked key stays, marked as such;
-* `TENANT-SETTINGS#<tenant>`: one row for the tenant, and one naming each of its keys;
-* `TENANTS`: one row naming each tenant.
+* `APIKEY#<id>`: the key's tenant, scopes and hash. A revoked key stays, marked as revoked;
+* `TENANT-SETTINGS#<tenant>`: one row for the tenant, and one for each of its keys;
+* `TENANTS`: one row for each tenant.
 """
 
 import base64
@@ -42,7 +42,7 @@ _PEPPER_CACHE_SECONDS = 300
 _SHORTEST_PEPPER = 32  # characters
 _SECRET_BYTES = 32
 
-# A tenant is part of keys in the table, where # separates.
+# A tenant's name is part of the table's keys, in which # is the separator.
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _KEY_ID = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
@@ -52,7 +52,7 @@ _TENANTS = "TENANTS"
 
 
 class InvalidTenant(ValueError):
-    """Not a name that a tenant can have."""
+    """The name is not valid for a tenant."""
 
 
 class NoSuchTenant(LookupError):
@@ -60,7 +60,7 @@ class NoSuchTenant(LookupError):
 
 
 class TenantExists(Exception):
-    """There is a tenant of this name already."""
+    """A tenant of this name exists already."""
 
 
 class NoSuchKey(LookupError):
@@ -68,12 +68,12 @@ class NoSuchKey(LookupError):
 
 
 class PepperTooShort(ValueError):
-    """The pepper could be guessed; the message names its parameter."""
+    """The pepper is short enough to guess. The message names its parameter."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """`hash` is that of id and secret; a key with `revoked_at` opens nothing."""
+    """`hash` covers id and secret. A key with `revoked_at` authenticates nothing."""
 
     key_id: str
     tenant: str
@@ -84,7 +84,7 @@ class ApiKey:
 
 
 class Pepper:
-    """The secret under which keys are hashed, by name from SSM Parameter Store."""
+    """The secret of the key hashes, read by name from SSM Parameter Store."""
 
     def __init__(self, parameter_name: str, provider: SSMProvider) -> None:
         self._name = parameter_name
@@ -94,7 +94,7 @@ class Pepper:
         """Raises PepperTooShort, and Powertools' GetParameterError."""
         pepper = str(self._provider.get(self._name, decrypt=True, max_age=_PEPPER_CACHE_SECONDS))
         if len(pepper) < _SHORTEST_PEPPER:
-            raise PepperTooShort(f"{self._name} has less than {_SHORTEST_PEPPER} characters")
+            raise PepperTooShort(f"{self._name} has fewer than {_SHORTEST_PEPPER} characters.")
         return pepper
 
 
@@ -105,17 +105,17 @@ class TenantStore:
     def add_tenant(self, tenant: str) -> None:
         """Raises InvalidTenant, TenantExists."""
         if not _TENANT.fullmatch(tenant):
-            raise InvalidTenant(f"{tenant!r}: use a-z, 0-9 and -, at most 63 of them.")
-        row = {**key_row(settings_of(tenant)), "created_at": to_text(clock.now())}
+            raise InvalidTenant(f"{tenant!r}: use a-z, 0-9 and -, 63 characters at most.")
+        row = {**key_row(settings_key(tenant)), "created_at": to_text(clock.now())}
         reasons = self._table.transact(put_row(row, ABSENT), put_row(key_row((_TENANTS, tenant))))
         if reasons is None:
             return
-        if self._table.get(settings_of(tenant)) is None:
+        if self._table.get(settings_key(tenant)) is None:
             raise TransactionCanceled(reasons)
         raise TenantExists(f"There is a tenant {tenant} already.")
 
     def tenants(self) -> list[str]:
-        """Every tenant there is, by name."""
+        """The names of all tenants, in alphabetical order."""
         return [row["sk"] for row in self._table.under(_TENANTS)]
 
     def add_key(self, key: ApiKey) -> None:
@@ -128,31 +128,31 @@ class TenantStore:
             "hash": key.hash,
             "created_at": to_text(key.created_at),
         }
-        listed = settings_of(key.tenant, f"{_LISTED_KEY}{key.key_id}")
+        list_key = settings_key(key.tenant, f"{_LISTED_KEY}{key.key_id}")
         reasons = self._table.transact(
-            check_row(settings_of(key.tenant), PRESENT),
+            check_row(settings_key(key.tenant), PRESENT),
             put_row(row, ABSENT),
-            put_row(key_row(listed), ABSENT),
+            put_row(key_row(list_key), ABSENT),
         )
         if reasons is not None:
             self.require(key.tenant)
             raise TransactionCanceled(reasons)
 
     def key(self, key_id: str) -> ApiKey | None:
-        """Strongly consistent: a key that was revoked is seen as revoked."""
+        """Strongly consistent: a revocation is visible at once."""
         row = self._table.get(_api_key_row(key_id))
         return _api_key(row) if row else None
 
     def keys(self, tenant: str) -> Iterator[ApiKey]:
-        """Every key that the tenant ever had. Raises NoSuchTenant."""
+        """All keys of the tenant, with the revoked ones. Raises NoSuchTenant."""
         self.require(tenant)
-        for row in self._table.under(*settings_of(tenant, _LISTED_KEY)):
+        for row in self._table.under(*settings_key(tenant, _LISTED_KEY)):
             key = self.key(row["sk"].removeprefix(_LISTED_KEY))
             if key:
                 yield key
 
     def revoke(self, key_id: str) -> None:
-        """For good; once more changes nothing. Raises NoSuchKey."""
+        """Revoke the key permanently. Doing so again changes nothing. Raises NoSuchKey."""
         revocation = Expression(
             "SET revoked_at = if_not_exists(revoked_at, :now)", {":now": to_text(clock.now())}
         )
@@ -160,15 +160,15 @@ class TenantStore:
             raise NoSuchKey(f"There is no key {key_id}.")
 
     def require(self, tenant: str) -> None:
-        """Raises NoSuchTenant."""
-        if self._table.get(settings_of(tenant)) is None:
+        """Raises NoSuchTenant if the tenant does not exist."""
+        if self._table.get(settings_key(tenant)) is None:
             raise NoSuchTenant(f"There is no tenant {tenant}.")
 
 
 def create_key(
     store: TenantStore, pepper: str, tenant: str, scopes: Collection[Scope]
 ) -> tuple[ApiKey, str]:
-    """A new key and its secret, which cannot be had again. Raises NoSuchTenant."""
+    """A new key and its secret, which cannot be retrieved later. Raises NoSuchTenant."""
     key_id = f"key_{secrets.token_hex(10)}"
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     key = ApiKey(
@@ -183,9 +183,10 @@ def create_key(
 
 
 def authenticate(store: TenantStore, pepper: str, authorization: str | None) -> ApiKey | None:
-    """The key that an Authorization header proves; None tells nothing about why not.
+    """The key that an Authorization header proves. None for every invalid one, whatever the reason.
 
-    An id that nobody has takes the same way as a wrong secret: a read, a hash, a comparison.
+    An unknown id takes the same steps as a wrong secret (a read, a hash, a comparison), so that
+    the response time does not reveal which ids exist.
     """
     proof = _proof(authorization or "")
     if proof is None:
@@ -204,16 +205,16 @@ def hash_of(pepper: str, key_id: str, secret: str) -> str:
 def _proof(authorization: str) -> tuple[str, str] | None:
     """(key id, secret) of `Bearer <id>.<secret>` (RFC 6750) or Basic `<id>:<secret>` (RFC 7617).
 
-    None for anything that is no key of ours by its mere form.
+    None for anything that does not have the form of a key.
     """
-    scheme, _, given = authorization.strip().partition(" ")
+    scheme, _, credentials = authorization.strip().partition(" ")
     match scheme.lower():
         case "bearer":
-            key_id, _, secret = given.strip().partition(".")
+            key_id, _, secret = credentials.strip().partition(".")
         case "basic":
             try:
                 key_id, _, secret = (
-                    base64.b64decode(given.strip(), validate=True).decode().partition(":")
+                    base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
                 )
             except (binascii.Error, ValueError):  # not base64, not ASCII, not UTF-8
                 return None
@@ -224,8 +225,8 @@ def _proof(authorization: str) -> tuple[str, str] | None:
     return key_id, secret
 
 
-def settings_of(tenant: str, what: str = "SETTINGS") -> Key:
-    """The tenant's row; or the one, beside it, that names one of its things."""
+def settings_key(tenant: str, what: str = "SETTINGS") -> Key:
+    """The tenant's own row, or the row `what` beside it that lists a key or a number."""
     return f"TENANT-SETTINGS#{tenant}", what
 
 

@@ -1,4 +1,4 @@
-"""What every trigger ends in: the same create as the API's, once for each trigger."""
+"""Turns each queued trigger into a callback, once, by the same create as the API's."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ logger = Logger(child=True)
 
 @dataclass(frozen=True)
 class QueuedTriggers:
-    """Triggers that wait in the queue to be accepted, and what it takes to accept them."""
+    """Accepts the triggers whose ids are in the queue."""
 
     triggers: TriggerStore
     tenants: TenantStore
@@ -25,40 +25,44 @@ class QueuedTriggers:
     intake: Intake
 
     def accept(self, trigger_id: str) -> None:
-        """Take a trigger from the queue. A refusal is final: it is logged by its code and dropped.
-        So is the trigger of a party who has said STOP since.
+        """Create the callback of one trigger, and delete the trigger.
 
-        Raises InvalidRequest, BodyNotJson and NoSuchTenant for a trigger that a person must look
-        at, and what may go better the next time.
+        A refusal is final: its code is logged and the trigger is deleted. The trigger is also
+        deleted if one of its parties has opted out.
+
+        The trigger stays where this raises. Raises InvalidRequest, BodyNotJson, BodyTooLarge and
+        NoSuchTenant for a trigger that an operator must examine, and any error that a retry may
+        mend: RequestInProgress, refusals with a status of 5xx, botocore's errors.
         """
         trigger = self.triggers.get(trigger_id)
         if trigger is None:
             return
-        request = self._request_of(trigger)
+        request = self._parse(trigger)
         if self._is_suppressed(request):
             logger.warning("trigger refused", source=trigger.source, code="suppressed")
-            self.triggers.forget(trigger_id)
+            self.triggers.delete(trigger_id)
             return
         try:
             requested = Requested(request.tenant, trigger.source, request)
             callback_id = idempotent.take(self.intake, requested, trigger_id)
-        except CallbackError as refused:
-            if refused.status >= 500 or isinstance(refused, RequestInProgress):
+        except CallbackError as refusal:
+            if refusal.status >= 500 or isinstance(refusal, RequestInProgress):
                 raise
-            logger.warning("trigger refused", source=trigger.source, code=refused.code)
+            logger.warning("trigger refused", source=trigger.source, code=refusal.code)
         else:
             logger.info("trigger accepted", source=trigger.source, callback_id=callback_id)
-        self.triggers.forget(trigger_id)
+        self.triggers.delete(trigger_id)
 
-    def _request_of(self, trigger: Trigger) -> TriggerRequest:
+    def _parse(self, trigger: Trigger) -> TriggerRequest:
         plan = self.intake.dial_plan
         try:
             request = schema.parse_trigger(
                 trigger.body, home_region=plan.home_region, sip_domain=plan.sip_domain
             )
             self.tenants.require(request.tenant)
-        except (CallbackError, NoSuchTenant) as wrong:
-            logger.error("trigger is not valid", source=trigger.source, error=type(wrong).__name__)
+        except (CallbackError, NoSuchTenant) as invalid:
+            error = type(invalid).__name__
+            logger.error("trigger is not valid", source=trigger.source, error=error)
             raise
         return request
 

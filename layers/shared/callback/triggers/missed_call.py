@@ -1,8 +1,9 @@
-"""A call to a tenant's number is turned away unanswered, and called back.
+"""Missed calls: a call to a tenant's number is rejected unanswered, and its caller is called back.
 
-The caller's number is whatever the caller says it is, and one ring costs nothing: without rules
-this would call any number in the world for anybody ("Wangiri"). So: a plain telephone of the same
-country, not withheld, not known to be false, not one of our own, and once a day at most.
+A caller ID is unverified input, and one ring costs nothing. Without restrictions anybody could make
+this service call any number in the world ("Wangiri"). So a caller is called back only if the number
+is a fixed line or mobile of the same country, neither withheld nor marked as false, not one of our
+own, and at most once a day.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from callback.numbering import phone_numbers
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.suppression import SuppressionList
 from callback.triggers.queue import TriggerQueue
-from callback.triggers.throttle import Once
+from callback.triggers.throttle import Throttle
 
 logger = Logger(child=True)
 
 _EVERY = timedelta(hours=24)
 
-# The inbound call ends when our answer has been heard; until then its line is busy.
+# The caller's line is busy until the rejection has reached it.
 _LINE_IS_FREE_AFTER_SECONDS = 5
 
 
@@ -30,23 +31,23 @@ _LINE_IS_FREE_AFTER_SECONDS = 5
 class MissedCallTrigger:
     numbers: NumberStore
     suppressed: SuppressionList
-    once: Once
+    throttle: Throttle
     queue: TriggerQueue
     home_region: str
 
-    def arrived(self, call: InboundCall) -> None:
-        """Ask for a callback to who is calling, or log why not.
+    def handle(self, call: InboundCall) -> None:
+        """Queue a callback to the caller, or log why there is none.
 
-        Durable once this returns. The same call again changes nothing.
+        Durable once this returns. A repetition of the same call changes nothing.
         """
         number = self.numbers.get(call.called)
         if number is None or not number.owned or number.missed_call_to is None:
-            logger.warning("a call to a number that calls nobody back")
+            logger.warning("call to a number without missed-call callbacks")
             return
-        refused = _refused(number, call, self.home_region)
-        refused = refused or self._refused_by_what_we_know(number, call)
-        if refused:
-            logger.warning("missed call not called back", reason=refused, tenant=number.tenant)
+        reason = _refusal_from_call(number, call, self.home_region)
+        reason = reason or self._refusal_from_rows(number, call)
+        if reason:
+            logger.warning("missed call not called back", reason=reason, tenant=number.tenant)
             return
         self.queue.put(
             f"call_{call.call_sid}",
@@ -59,20 +60,22 @@ class MissedCallTrigger:
             after_seconds=_LINE_IS_FREE_AFTER_SECONDS,
         )
 
-    def _refused_by_what_we_know(self, number: TenantNumber, call: InboundCall) -> str | None:
-        """Why this caller is not called back, as our rows tell."""
+    def _refusal_from_rows(self, number: TenantNumber, call: InboundCall) -> str | None:
+        """Why our rows forbid to call this caller back."""
         caller = call.caller
         if self.numbers.get(caller):
             return "our_own"
         if self.suppressed.contains(number.tenant, caller):
             return "suppressed"
-        if not self.once.may(number.tenant, "missed_call", caller, _EVERY, by=call.call_sid):
+        if not self.throttle.allow_once(
+            number.tenant, "missed_call", caller, _EVERY, by=call.call_sid
+        ):
             return "called_back_lately"
         return None
 
 
-def _refused(number: TenantNumber, call: InboundCall, home_region: str) -> str | None:
-    """Why this caller is not called back, as far as the call itself tells."""
+def _refusal_from_call(number: TenantNumber, call: InboundCall, home_region: str) -> str | None:
+    """Why the call itself forbids to call its caller back."""
     caller = call.caller
     if not phone_numbers.is_e164(caller):  # empty, or a word such as "anonymous"
         return "withheld"

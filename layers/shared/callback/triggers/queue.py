@@ -1,7 +1,7 @@
-"""Triggers that are answered first and accepted after: a row each, and its id in a queue.
+"""Triggers that are accepted after their sender has its response: one row each, its id in a queue.
 
-Numbers stand in the row, `TRIGGER#<id>`; the queue, and the dead letters behind it, hold the id and
-nothing else. The row is written before the message, so that what was answered is never lost.
+The row, `TRIGGER#<id>`, holds the telephone numbers. The queue and its dead letters hold only the
+id. The row is written before the message, so a trigger whose sender has a response is never lost.
 """
 
 import json
@@ -17,13 +17,13 @@ from callback.storage.table import Key, Table, key_row
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# As long as a dead letter is kept.
-_KEPT = timedelta(days=14)
+# As long as the queue keeps a dead letter.
+_LIFETIME = timedelta(days=14)
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """`body` is the JSON of a `schema.TriggerRequest`, not looked at yet."""
+    """`body` is the JSON of a `schema.TriggerRequest`, not validated yet."""
 
     trigger_id: str
     source: Source
@@ -35,27 +35,27 @@ class TriggerStore:
         self._table = table
 
     def put(self, trigger: Trigger) -> None:
-        """Once more changes nothing."""
+        """A repetition changes nothing."""
         self._table.put(
             {
                 **key_row(_key(trigger.trigger_id)),
                 "source": trigger.source,
                 "body": trigger.body.decode(),
-                "ttl": int((clock.now() + _KEPT).timestamp()),
+                "ttl": int((clock.now() + _LIFETIME).timestamp()),
             }
         )
 
     def get(self, trigger_id: str) -> Trigger | None:
-        """None: it was accepted already."""
+        """None for a trigger that was accepted already."""
         row = self._table.get(_key(trigger_id))
         return Trigger(trigger_id, Source(row["source"]), row["body"].encode()) if row else None
 
-    def forget(self, trigger_id: str) -> None:
+    def delete(self, trigger_id: str) -> None:
         self._table.delete(_key(trigger_id))
 
 
 class TriggerQueue:
-    """Its client is made at the first use: most cold starts never need it."""
+    """The SQS client is made at its first use: most cold starts never need it."""
 
     def __init__(self, store: TriggerStore, client: "Callable[[], SQSClient]", url: str) -> None:
         self._store = store
@@ -65,9 +65,10 @@ class TriggerQueue:
     def put(
         self, trigger_id: str, source: Source, body: Mapping[str, Any], *, after_seconds: int = 0
     ) -> None:
-        """To be accepted soon, not before `after_seconds`; durable once this returns.
+        """Store the trigger and queue its id. It is accepted after `after_seconds` at the earliest.
 
-        `trigger_id` is the idempotency key: 16 to 255 letters, digits, - and _.
+        Durable once this returns. `trigger_id` is the idempotency key: 16 to 255 letters, digits,
+        - and _.
         """
         self._store.put(Trigger(trigger_id, source, json.dumps(body).encode()))
         self._client().send_message(

@@ -1,4 +1,4 @@
-"""What a text says, and what is said back: tables."""
+"""Tables of the texts that are understood, and of the sentences that reply to them."""
 
 import re
 import unicodedata
@@ -21,7 +21,7 @@ class Command(StrEnum):
 
 
 # The carriers' words for STOP, START and HELP (Twilio docs, "Advanced Opt-Out"; CTIA, Messaging
-# Principles), but for CANCEL, which here means the callback, and YES, which may answer anything.
+# Principles). Two are left out: CANCEL means the callback here, and YES may reply to anything.
 _WORDS = {
     "STOP": Command.STOP,
     "STOPALL": Command.STOP,
@@ -38,14 +38,14 @@ _WORDS = {
     "CANCEL": Command.CANCEL,
     "STATUS": Command.STATUS,
 }
-_AND_THEN = frozenset({Command.STOP, Command.CALL})  # "Stop calling me", "CALL 415 555 0123"
-_TEXT = re.compile(r"\W*([A-Za-z]+)(.*)", re.DOTALL)
-_AROUND = " \t\r\n.,;:!?'\""
+_MAY_GO_ON = frozenset({Command.STOP, Command.CALL})  # "Stop calling me", "CALL 415 555 0123"
+_WORD_AND_REST = re.compile(r"\W*([A-Za-z]+)(.*)", re.DOTALL)
+_PUNCTUATION = " \t\r\n.,;:!?'\""
 
 
 @dataclass(frozen=True)
 class Text:
-    """`number` is what followed CALL; `is_answered`: the carrier has replied already."""
+    """`number` is the text after CALL. `is_answered`: the carrier has replied already."""
 
     command: Command
     number: str = ""
@@ -53,40 +53,40 @@ class Text:
 
 
 def parse(body: str, opt_out: OptOut | None = None) -> Text:
-    """`opt_out` is what the carrier took the text for, in any language; it has replied itself."""
+    """`opt_out` is the command that the carrier recognized, in any language, and replied to."""
     if opt_out:
         return Text(Command(opt_out), is_answered=True)
-    # Numbers copied from an address book come in marks that show nothing.
-    shown = "".join(c for c in body if unicodedata.category(c) != "Cf")
-    matched = _TEXT.fullmatch(shown)
+    # Numbers copied from an address book contain invisible formatting characters.
+    visible = "".join(c for c in body if unicodedata.category(c) != "Cf")
+    matched = _WORD_AND_REST.fullmatch(visible)
     if matched is None:
         return Text(Command.UNKNOWN)
     command = _WORDS.get(matched[1].upper(), Command.UNKNOWN)
-    more = matched[2].strip(_AROUND)
+    rest = matched[2].strip(_PUNCTUATION)
     if command is Command.CALL:
-        if more.upper() == "ME":
+        if rest.upper() == "ME":
             return Text(Command.CALL_ME)
-        return Text(command, more) if more else Text(Command.UNKNOWN)
-    if more and command not in _AND_THEN:
+        return Text(command, rest) if rest else Text(Command.UNKNOWN)
+    if rest and command not in _MAY_GO_ON:
         return Text(Command.UNKNOWN)
     return Text(command)
 
 
 CALLING = "We are calling you now."
 STARTED = "You can be called and texted again."
-NO_NUMBER = "That is not a number that we can call. Please text CALL and the number."
+NO_NUMBER = "We cannot call that number. Please text CALL and the number."
 CANCELED = "Your call is canceled."
 NOTHING_TO_CANCEL = "There is no call to cancel."
-NO_CALL = "You have not asked for a call."
+NO_CALL = "You have not requested a call."
 
-_AND_THEN_SAY = "CANCEL ends it, STATUS tells how it is, STOP ends all calls and texts."
-# By what the number that was texted takes: (CALL <number>, CALL ME).
+_OTHER_COMMANDS = "CANCEL ends it, STATUS reports its state, STOP ends all calls and texts."
+# By the commands that the texted number accepts: (CALL <number>, CALL ME).
 HELP = {
     (True, True): "Text CALL and a number: we call you, then that number."
-    f" CALL ME connects you to us. {_AND_THEN_SAY}",
-    (True, False): f"Text CALL and a number: we call you, then that number. {_AND_THEN_SAY}",
-    (False, True): f"Text CALL ME: we call you and connect you to us. {_AND_THEN_SAY}",
-    (False, False): "Nobody can be called by a text to this number. STOP ends all calls and texts.",
+    f" CALL ME connects you to us. {_OTHER_COMMANDS}",
+    (True, False): f"Text CALL and a number: we call you, then that number. {_OTHER_COMMANDS}",
+    (False, True): f"Text CALL ME: we call you and connect you to us. {_OTHER_COMMANDS}",
+    (False, False): "Texts to this number cannot request a call. STOP ends all calls and texts.",
 }
 
 STATUS = {
@@ -94,23 +94,23 @@ STATUS = {
     CallbackStatus.CALLING_FIRST: "Your call is being set up.",
     CallbackStatus.CALLING_SECOND: "Your call is being set up.",
     CallbackStatus.CALLING_BOTH: "Your call is being set up.",
-    CallbackStatus.CONNECTED: "Your call is going on.",
+    CallbackStatus.CONNECTED: "Your call is in progress.",
     CallbackStatus.ENDED: "Your last call is over.",
 }
 
-# By the stable code of a refusal, or of the one field that was wrong.
-_REFUSALS = {
-    "emergency_number": "Emergency numbers are never called back: please dial it yourself.",
+# By the stable code of a refusal, or of an invalid field.
+_SENTENCES = {
+    "emergency_number": "We never call emergency numbers. Please dial it yourself.",
     "same_party": "That is your own number. Please text CALL and the other party's number.",
     "invalid_address": NO_NUMBER,
-    "callback_in_progress": "The two of you are being called already.",
-    "request_in_progress": "We are working on it.",
+    "callback_in_progress": "We are calling both of you already.",
+    "request_in_progress": "We are working on your request.",
     "carrier_rejected": "That number cannot be called.",
-    "store_contended": "That did not work just now. Please text again in a minute.",
+    "store_contended": "That did not work. Please text again in a minute.",
 }
-_REFUSED = "Sorry, we cannot make that call."
+_OTHER_REFUSAL = "Sorry, we cannot make that call."
 
 
 def refusal(*codes: str) -> str:
-    """The first of these that there is a sentence for."""
-    return next((_REFUSALS[code] for code in codes if code in _REFUSALS), _REFUSED)
+    """The sentence of the first code that has one, or a general one."""
+    return next((_SENTENCES[code] for code in codes if code in _SENTENCES), _OTHER_REFUSAL)

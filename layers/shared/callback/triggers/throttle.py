@@ -1,7 +1,8 @@
-"""Once in a while, or a few times, and no more often: what strangers set off for nothing.
+"""Throttles for actions that strangers can trigger at no cost: text replies and missed-call
+callbacks.
 
-One row each, `ONCE#<tenant>#<what>#<hash>`; the hash is that of the suppression list, so the row
-names nobody either.
+One row for each throttle, `ONCE#<tenant>#<action>#<hash>`. The address is hashed as in the
+suppression list, so the row contains no number.
 """
 
 from datetime import timedelta
@@ -11,25 +12,27 @@ from callback.amounts import Rate
 from callback.lifecycle.models import to_text
 from callback.storage import counters
 from callback.storage.table import Expression, Table, key_row
-from callback.tenancy.suppression import hashed
+from callback.tenancy.suppression import hash_address
 from callback.tenancy.tenants import Pepper
 
 
-class Once:
+class Throttle:
     def __init__(self, table: Table, pepper: Pepper) -> None:
         self._table = table
         self._pepper = pepper
 
-    def may(self, tenant: str, what: str, address: str, every: timedelta, *, by: str) -> bool:
-        """Whether nobody has for this address within `every`; it counts as done from here on.
+    def allow_once(
+        self, tenant: str, action: str, address: str, every: timedelta, *, by: str
+    ) -> bool:
+        """Whether the action was not allowed for this address within `every`.
 
-        `by` is the id of the request, so that the same one asked again gets the same answer.
-        Raises what `Pepper.get` does.
+        If so, the action counts as done from now on. `by` is the id of the request: a repeated
+        request gets the same result. Raises what `Pepper.get` does.
         """
         now = clock.now()
         return self._table.put(
             {
-                **key_row((self._partition(tenant, what, address), "ONCE")),
+                **key_row((self._partition(tenant, action, address), "ONCE")),
                 "by": by,
                 "done_at": to_text(now),
                 "ttl": int((now + every).timestamp()),
@@ -41,11 +44,11 @@ class Once:
             ),
         )
 
-    def may_so_often(self, tenant: str, what: str, address: str, rate: Rate, *, by: str) -> bool:
-        """As `may`, as often as the rate says."""
+    def allow(self, tenant: str, action: str, address: str, rate: Rate, *, by: str) -> bool:
+        """As `allow_once`, but up to `rate.count` times in each window of the rate."""
         began, until = counters.window(rate, clock.now())
         return self._table.update(
-            (self._partition(tenant, what, address), str(began)),
+            (self._partition(tenant, action, address), str(began)),
             Expression(
                 "ADD #by :by SET #ttl = :ttl",
                 {":by": {by}, ":ttl": int(until.timestamp())},
@@ -57,5 +60,5 @@ class Once:
             ),
         )
 
-    def _partition(self, tenant: str, what: str, address: str) -> str:
-        return f"ONCE#{tenant}#{what}#{hashed(self._pepper, address)}"
+    def _partition(self, tenant: str, action: str, address: str) -> str:
+        return f"ONCE#{tenant}#{action}#{hash_address(self._pepper, address)}"

@@ -1,13 +1,13 @@
-"""One delivery for each event that somebody is told: its row, its schedule, its queue.
+"""One delivery for each event sent to an endpoint: its row, its schedule, its queue.
 
 Rows, all under WEBHOOK#<tenant> in the table of the callbacks:
 
-* MESSAGE#<message id>: the delivery, with the very bytes that are sent;
-* FAILED#<time of the event>#<message id>: a dead letter, for as long as it is one.
+* MESSAGE#<message id>: the delivery, with the exact bytes that are sent;
+* FAILED#<time of the event>#<message id>: a dead letter, until it is replayed.
 
-Every write of a delivery is on condition that nobody wrote in between (`revision`), and every
-message in the queue only says "look at this delivery". So a message too many does no harm, and
-who dies after a write leaves a message that comes back.
+Every write of a delivery is conditional: no other write may have come between (`revision`). A
+message in the queue only names a delivery to check. So a superfluous message does no harm. If a
+worker dies after a write, the queue delivers its message again.
 """
 
 import json
@@ -40,7 +40,7 @@ from callback.webhooks import endpoints
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# Before each attempt (Standard Webhooks 1.0.0, "Retry schedule", and two more days of it).
+# The wait before each attempt (Standard Webhooks 1.0.0, "Retry schedule", plus two more days).
 SCHEDULE = (
     timedelta(),
     timedelta(seconds=5),
@@ -55,11 +55,11 @@ SCHEDULE = (
 )
 _JITTER = 0.1
 
-# Nothing about a delivery is kept longer, counted from when its last attempt is due, or from its
-# failure. So who puts it off, as an endpoint may, puts off its end as well.
+# How long a delivery is kept after its next attempt is due, or after it failed. An endpoint that
+# postpones an attempt therefore postpones this end, too.
 LIFETIME = timedelta(days=7)
 
-# Longer than `notify_client` may run (template.yaml): a claim this old is nobody's.
+# Longer than `notify_client` may run (template.yaml): a claim this old has no worker any more.
 LEASE = timedelta(seconds=60)
 
 _LONGEST_DELAY = 900  # seconds (SQS, DelaySeconds)
@@ -74,8 +74,8 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Delivery:
-    """`url` None: the tenant's endpoint, whichever it is at the time; `attempts` are those whose
-    end is known; `due_at` is when the next may begin; `reason` is the last one's, if it failed."""
+    """`url` None: the tenant's endpoint at the time of the attempt. `attempts` counts those with a
+    result. `due_at` is when the next one may begin. `reason` is why the last one failed."""
 
     tenant: str
     message_id: str
@@ -96,13 +96,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Page:
-    """`cursor` None: nothing is left."""
+    """`cursor` None: this is the last page."""
 
     deliveries: list[Delivery]
     cursor: str | None
 
 
-def of_event(tenant: str, event: Event, url: str | None) -> Delivery:
+def new_delivery(tenant: str, event: Event, url: str | None) -> Delivery:
+    """Due at once. `url` as in `Delivery`."""
     now = clock.now()
     return Delivery(
         tenant=tenant,
@@ -118,33 +119,36 @@ def of_event(tenant: str, event: Event, url: str | None) -> Delivery:
     )
 
 
-def delay(message_id: str, attempt: int) -> timedelta:
-    """How long after the attempt before it an attempt begins; attempts count from 0.
+def retry_delay(message_id: str, attempt: int) -> timedelta:
+    """The wait between an attempt and the one before it. Attempts count from 0.
 
-    The jitter is the message's own, so that those which failed together do not all come back
+    The jitter depends on the message, so that messages which failed together are not all retried
     together."""
     spread = zlib.crc32(f"{message_id}:{attempt}".encode()) / 0xFFFFFFFF  # 0 to 1
     return SCHEDULE[attempt] * (1 + _JITTER * (2 * spread - 1))
 
 
-def delivered(before: Delivery) -> Delivery:
-    return replace(
-        before, status=DeliveryStatus.DELIVERED, attempts=before.attempts + 1, reason=None
-    )
+def count_attempt(before: Delivery) -> Delivery:
+    return replace(before, attempts=before.attempts + 1)
 
 
-def refused(before: Delivery, reason: str, now: datetime, wait: timedelta) -> Delivery:
-    """After a failed attempt: due again as scheduled, `wait` from now at the earliest; failed
-    after the last one."""
-    tried = replace(before, attempts=before.attempts + 1, reason=reason)
-    if tried.attempts == len(SCHEDULE):
-        return failed(tried, reason, now)
-    due_at = now + max(wait, delay(before.message_id, tried.attempts))
-    return replace(tried, due_at=due_at, expires_at=due_at + LIFETIME)
+def mark_delivered(before: Delivery) -> Delivery:
+    """After a successful attempt."""
+    return replace(count_attempt(before), status=DeliveryStatus.DELIVERED, reason=None)
 
 
-def failed(before: Delivery, reason: str, now: datetime) -> Delivery:
-    """A dead letter: nobody tries again by itself."""
+def retry_or_fail(before: Delivery, reason: str, now: datetime, wait: timedelta) -> Delivery:
+    """After a failed attempt: due again as scheduled, but `wait` from now at the earliest. Failed
+    if that was the last attempt."""
+    attempted = count_attempt(before)
+    if attempted.attempts == len(SCHEDULE):
+        return mark_failed(attempted, reason, now)
+    due_at = now + max(wait, retry_delay(before.message_id, attempted.attempts))
+    return replace(attempted, reason=reason, due_at=due_at, expires_at=due_at + LIFETIME)
+
+
+def mark_failed(before: Delivery, reason: str, now: datetime) -> Delivery:
+    """A dead letter: there is no further attempt unless the client replays it."""
     return replace(
         before,
         status=DeliveryStatus.FAILED,
@@ -159,35 +163,35 @@ class DeliveryStore:
         self._table = table
 
     def add(self, delivery: Delivery) -> None:
-        """Once; again changes nothing."""
+        """A repetition changes nothing."""
         self._table.put(_row(delivery), ABSENT)
 
     def find(self, tenant: str, message_id: str) -> Delivery | None:
-        """Strongly consistent; None for one that has expired as well."""
+        """Strongly consistent. None for an expired delivery, too."""
         row = self._table.get(_key(tenant, message_id))
         delivery = _delivery(row) if row else None
         return delivery if delivery and delivery.expires_at > clock.now() else None
 
     def change(self, before: Delivery, after: Delivery) -> Delivery | None:
-        """What is stored then; None: somebody else was first, and nothing is written.
+        """The delivery as stored. None: another write came first, and nothing is written.
 
-        Raises StoreContended where it is not written for any other reason."""
+        Raises StoreContended if the write fails for any other reason."""
         after = replace(after, revision=before.revision + 1)
         unchanged = Expression("revision = :before", {":before": before.revision})
-        was, is_now = (d.status is DeliveryStatus.FAILED for d in (before, after))
-        if was == is_now:
+        was_failed, is_failed = (d.status is DeliveryStatus.FAILED for d in (before, after))
+        if was_failed == is_failed:
             return after if self._table.put(_row(after), unchanged) else None
-        listing = put_row(_failed_row(after)) if is_now else delete_row(_failed_key(before))
+        listing = put_row(_failed_row(after)) if is_failed else delete_row(_failed_key(before))
         reasons = self._table.transact(put_row(_row(after), unchanged), listing)
         if reasons is None:
             return after
         if reasons[0] == CONDITION_FAILED:
             return None
-        raise StoreContended("Nothing was done, try again.")
+        raise StoreContended("Nothing was changed. Try again.")
 
-    def failed(self, tenant: str, limit: int, cursor: str | None) -> Page:
+    def list_failed(self, tenant: str, limit: int, cursor: str | None) -> Page:
         """Dead letters, the newest events first. Raises InvalidRequest for a cursor that no page
-        gave."""
+        contained."""
         position = _position(cursor)
         rows, last = self._table.last(
             Expression(
@@ -200,17 +204,17 @@ class DeliveryStore:
         now = clock.now()
         return Page(
             [each for each in map(_delivery, rows) if each.expires_at > now],
-            cursors.of(last[1].removeprefix("FAILED#")) if last else None,
+            cursors.encode_cursor(last[1].removeprefix("FAILED#")) if last else None,
         )
 
     def replay(self, tenant: str, message_id: str) -> Delivery:
-        """A dead letter, due at once and with all its attempts before it. Raises
-        DeliveryNotFound for any other, and StoreContended."""
+        """Make a dead letter due at once, with a full set of attempts. Raises DeliveryNotFound for
+        any other delivery, and StoreContended."""
         before = self.find(tenant, message_id)
         if before is None or before.status is not DeliveryStatus.FAILED:
             raise DeliveryNotFound("No failed delivery has this id.")
         now = clock.now()
-        again = replace(
+        pending = replace(
             before,
             status=DeliveryStatus.PENDING,
             attempts=0,
@@ -219,22 +223,24 @@ class DeliveryStore:
             due_at=now,
             expires_at=now + LIFETIME,
         )
-        replayed = self.change(before, again)
+        replayed = self.change(before, pending)
         if replayed is None:
-            raise StoreContended("Somebody else replays it; look at the list again.")
+            raise StoreContended(
+                "Another request is replaying it. List the failed deliveries again."
+            )
         return replayed
 
 
 class DeliveryQueue:
-    """Whose messages say which delivery to look at. Messages of a tenant are a group, so that
-    those of one with a slow endpoint do not hold up the others' (SQS fair queues)."""
+    """SQS, with messages that name a delivery to check. Each tenant is a message group, so a slow
+    endpoint of one tenant does not delay the deliveries of others (SQS fair queues)."""
 
     def __init__(self, client: "Callable[[], SQSClient]", url: str) -> None:
         self._client = client
         self._url = url
 
     def put(self, delivery: Delivery) -> None:
-        """To be looked at when it is due, or in a quarter of an hour, whichever is sooner."""
+        """Check the delivery when it is due, but in 15 minutes at the latest (SQS's limit)."""
         wait = (delivery.due_at - clock.now()).total_seconds()
         self._client().send_message(
             QueueUrl=self._url,
@@ -244,8 +250,8 @@ class DeliveryQueue:
         )
 
 
-def _at(tenant: str, place: str) -> Key:
-    return endpoints.partition(tenant), place
+def _at(tenant: str, sort_key: str) -> Key:
+    return endpoints.partition(tenant), sort_key
 
 
 def _key(tenant: str, message_id: str) -> Key:
@@ -261,7 +267,7 @@ def _row(delivery: Delivery) -> Row:
 
 
 def _failed_row(delivery: Delivery) -> Row:
-    """Its own facts, but what would be sent."""
+    """All attributes but the body."""
     return key_row(_failed_key(delivery)) | _attributes(replace(delivery, body=""))
 
 
@@ -300,10 +306,10 @@ def _delivery(row: Row) -> Delivery:
 
 
 def _position(cursor: str | None) -> str | None:
-    """A cursor is a place within the caller's own list, so it cannot lead elsewhere."""
+    """A cursor is a position in the caller's own list, so it cannot lead to another tenant's."""
     if cursor is None:
         return None
-    position = cursors.position_in(cursor)
+    position = cursors.decode_cursor(cursor)
     if not _POSITION.fullmatch(position):
-        raise cursors.invalid()
+        raise cursors.invalid_cursor()
     return position

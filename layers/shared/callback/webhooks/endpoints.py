@@ -1,8 +1,8 @@
-"""Where a tenant is told what happens, and the secrets that sign it.
+"""A tenant's webhook endpoint, and the secrets that sign what is sent to it.
 
-One row for each tenant, WEBHOOK#<tenant> / ENDPOINT in the table of the callbacks. The secret has
-to be had again to sign, so it cannot be hashed as an API key's is: it lies in the table, which is
-encrypted with a KMS key.
+One row for each tenant, WEBHOOK#<tenant> / ENDPOINT in the table of the callbacks. Signing needs
+the secret itself, so it cannot be stored as a hash, as an API key is. The table is encrypted with
+a KMS key.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from callback.lifecycle.models import to_text
 from callback.storage.table import ABSENT, PRESENT, Expression, Key, Row, Table, key_row
 from callback.webhooks import signature
 
-# How long a secret goes on signing once there is a newer one, and how many may do so at a time.
-# None is dropped before: it may be the only one that the client has seen.
+# How long a secret keeps signing after a rotation, and how many earlier ones may sign at a time.
+# None is dropped early: it may be the only one that the client has received.
 OVERLAP = timedelta(hours=24)
 MOST_EARLIER = 5
 
@@ -27,7 +27,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class EarlierSecret:
-    """It signs as well until then."""
+    """A secret from before a rotation, which also signs until `until`."""
 
     secret: str = field(repr=False)
     until: datetime
@@ -35,8 +35,8 @@ class EarlierSecret:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`events` are types of events, or `leg.*`; `earlier` secrets are the newest first. One with
-    `disabled_at` is told nothing."""
+    """`events` are types of events, or `leg.*`. `earlier` secrets are sorted, the newest first.
+    An endpoint with `disabled_at` receives nothing."""
 
     tenant: str
     url: str
@@ -47,11 +47,11 @@ class Endpoint:
     disabled_at: datetime | None = None
 
     def still_signing(self, now: datetime) -> list[EarlierSecret]:
-        """The newest first."""
+        """The earlier secrets that sign at this moment, the newest first."""
         return [each for each in self.earlier if now < each.until]
 
     def secrets(self, now: datetime) -> list[str]:
-        """Those that sign at this moment, the newest first."""
+        """All secrets that sign at this moment, the newest first."""
         return [self.secret, *(each.secret for each in self.still_signing(now))]
 
 
@@ -72,16 +72,17 @@ class EndpointStore:
         return endpoint
 
     def put(self, tenant: str, url: str, events: Collection[str]) -> tuple[Endpoint, bool]:
-        """(the endpoint, whether it is new). One that was disabled is told again; the secret of
-        one that was there stays. Raises StoreContended."""
-        for _ in range(_ATTEMPTS):
-            if self._changed(tenant, url, events):
-                return self.get(tenant), False
-            if self._added(tenant, url, events):
-                return self.get(tenant), True
-        raise StoreContended("Somebody else changes the endpoint; try again.")
+        """Create or change the endpoint. Returns the endpoint and whether it is new.
 
-    def _changed(self, tenant: str, url: str, events: Collection[str]) -> bool:
+        A change keeps the secret and re-enables a disabled endpoint. Raises StoreContended."""
+        for _ in range(_ATTEMPTS):
+            if self._update(tenant, url, events):
+                return self.get(tenant), False
+            if self._add(tenant, url, events):
+                return self.get(tenant), True
+        raise StoreContended("Another request is changing the endpoint. Try again.")
+
+    def _update(self, tenant: str, url: str, events: Collection[str]) -> bool:
         change = Expression(
             "SET #url = :url, #events = :events REMOVE disabled_at",
             {":url": url, ":events": list(events)},
@@ -89,7 +90,7 @@ class EndpointStore:
         )
         return self._table.update(key(tenant), change, PRESENT)
 
-    def _added(self, tenant: str, url: str, events: Collection[str]) -> bool:
+    def _add(self, tenant: str, url: str, events: Collection[str]) -> bool:
         row = {
             **key_row(key(tenant)),
             "url": url,
@@ -100,11 +101,11 @@ class EndpointStore:
         return self._table.put(row, ABSENT)
 
     def rotate(self, tenant: str) -> Endpoint:
-        """With a new secret; those before it sign as well, each for a day from its rotation.
+        """Make a new secret. Each earlier secret also signs for a day from its rotation.
 
-        So a client whose answer was lost may ask again: whichever secret it has, it verifies.
-        Raises WebhookEndpointNotFound, TooManyRotations, and StoreContended where somebody else
-        rotates at once."""
+        So a client whose response was lost can rotate again: whichever secret it has verifies.
+        Raises WebhookEndpointNotFound, TooManyRotations, and StoreContended if another request
+        rotates at the same time."""
         before, now = self.get(tenant), clock.now()
         earlier = [EarlierSecret(before.secret, now + OVERLAP), *before.still_signing(now)]
         if len(earlier) > MOST_EARLIER:
@@ -120,11 +121,11 @@ class EndpointStore:
         )
         unless_rotated = Expression("secret = :old", {":old": before.secret})
         if not self._table.update(key(tenant), change, unless_rotated):
-            raise StoreContended("Somebody else rotates the secret; try again.")
+            raise StoreContended("Another request is rotating the secret. Try again.")
         return self.get(tenant)
 
     def disable(self, tenant: str, url: str) -> None:
-        """The URL told us that it is gone (410). Nothing happens if the endpoint is another."""
+        """The URL responded that it is gone (410). Does nothing if the endpoint has another URL."""
         self._table.update(
             key(tenant),
             Expression(
@@ -140,15 +141,15 @@ class EndpointStore:
             raise _not_found()
 
     def forget(self, tenant: str) -> None:
-        """The endpoint, if there is one, and whatever was sent or is to be sent to it."""
+        """Delete the endpoint, if there is one, and all its deliveries."""
         with contextlib.suppress(WebhookEndpointNotFound):
-            self.remove(tenant)  # first, so that nothing new comes
+            self.remove(tenant)  # first, so that no new delivery is made
         for row in self._table.under(partition(tenant)):
             self._table.delete((row["pk"], row["sk"]))
 
 
 def partition(tenant: str) -> str:
-    """The key under which everything about a tenant's webhooks lies."""
+    """The partition key of all rows of a tenant's webhooks."""
     return f"WEBHOOK#{tenant}"
 
 
@@ -174,10 +175,10 @@ def _endpoint(tenant: str, row: Row) -> Endpoint:
 
 def _too_many(wait: timedelta) -> TooManyRotations:
     return TooManyRotations(
-        f"{MOST_EARLIER} earlier secrets still sign. Wait, or DELETE the endpoint and PUT it anew.",
+        f"{MOST_EARLIER} earlier secrets still sign. Wait, or DELETE and PUT the endpoint.",
         headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
     )
 
 
 def _not_found() -> WebhookEndpointNotFound:
-    return WebhookEndpointNotFound("PUT one first.")
+    return WebhookEndpointNotFound("Set an endpoint first: PUT /voice/webhook/endpoint.")

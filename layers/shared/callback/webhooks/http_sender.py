@@ -1,10 +1,10 @@
-"""POST to an address that somebody else chose, and reach nothing that is not public (SSRF).
+"""POST to a URL that a client chose, and to public addresses only (protection against SSRF).
 
-A name is resolved once, every address that it has is looked at, and the connection goes to one of
-those very addresses: a name that means something else a moment later changes nothing. No
-redirect is followed and no proxy asked, TLS is verified for the name, and everything together
-takes 15 s at most, however slowly the other side speaks. Of the answer the head is read, 4 KB at
-most, and nothing is decompressed or kept.
+A host name is resolved once. All its addresses are checked, and the connection goes to one of them,
+so a name that resolves differently a moment later changes nothing (DNS rebinding). No redirect is
+followed and no proxy is used. TLS is verified for the name. A POST takes at most 15 s in all,
+however slowly the server sends. Only the response's head is read, at most 4 KB. Nothing is
+decompressed or kept.
 """
 
 import ipaddress
@@ -17,24 +17,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlsplit
 
-SECONDS = 15.0  # for all of it
+SECONDS = 15.0  # for the whole POST
 _CONNECT_SECONDS = 5.0  # for each address
 _HEAD_BYTES = 4096
 LONGEST_URL = 2048
 
-# Printable ASCII without the backslash, which browsers take for a slash. Whitespace and control
-# characters would be stripped by `urlsplit`, so that it would judge another URL than was given.
+# Printable ASCII without the backslash, which browsers read as a slash. `urlsplit` strips
+# whitespace and control characters, so it would check a URL other than the one sent.
 URL_PATTERN = r"^https://[!-\[\]-~]+$"
 _URL = re.compile(URL_PATTERN)
 _NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r\n|\Z)")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*([ -~]{1,64}?)[ \t]*(?=\r\n)", re.IGNORECASE)
 
-# All that is in use for the public lies in here (IANA IPv6 Global Unicast Address Space), so that
-# NAT64 (64:ff9b::/96), IPv4-mapped and -compatible addresses and multicast lie outside.
+# All public addresses lie in this network (IANA IPv6 Global Unicast Address Space). NAT64
+# (64:ff9b::/96), IPv4-mapped and -compatible addresses and multicast lie outside it.
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
 
-# Python 3.11 takes some of these for global; its later versions do not agree with each other.
+# Python 3.11 considers some of these global, and later versions of Python differ from each other.
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -62,7 +62,7 @@ _NOT_PUBLIC = tuple(
 
 
 class NotAllowed(ValueError):
-    """We do not send there: `code` is stable, the message a sentence for a person."""
+    """We do not send to this URL. `code` is stable, the message is a sentence for a person."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -70,7 +70,7 @@ class NotAllowed(ValueError):
 
 
 class Unreachable(Exception):
-    """No HTTP answer came; `code` says what came of it instead."""
+    """There was no HTTP response. `code`, which is stable, says what happened instead."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -79,7 +79,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """`path` with its query."""
+    """`path` includes the query."""
 
     host: str
     port: int
@@ -87,15 +87,15 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """`retry_after` as it was sent: seconds, or an HTTP date."""
+class Response:
+    """`retry_after` is the header as it was sent: seconds, or an HTTP date."""
 
     status: int
     retry_after: str | None
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address may be the public's; anything else than an IP address is not."""
+    """Whether the text is a public IP address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -105,44 +105,44 @@ def is_public(address: str) -> bool:
     return ip.is_global and not any(ip in network for network in _NOT_PUBLIC)
 
 
-def addresses(host: str) -> list[str]:
-    """Every IP address that the system finds for a name. Raises OSError."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(place[4][0]) for place in found))
+def resolve_host(host: str) -> list[str]:
+    """All IP addresses of a host name, from the system's resolver. Raises OSError."""
+    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Where may be sent to. Other rules than PUBLIC are for tests: nothing in the environment
+    """The URLs that we send to. Rules other than PUBLIC are for tests: nothing in the environment
     changes them."""
 
     permits: Callable[[str], bool] = is_public
     ports: frozenset[int] = frozenset({443})
 
     def target_of(self, url: str) -> Target:
-        """Where the URL leads, as far as it tells by itself. Raises NotAllowed."""
+        """Parse and check the URL, without resolving its host. Raises NotAllowed."""
         if len(url) > LONGEST_URL or not _URL.fullmatch(url):
             raise _bad_url("Give an https:// URL of printable ASCII characters, without \\.")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", 443 if parts.port is None else parts.port
         except ValueError:
-            raise _bad_url("Give a URL with a host, and no port but 443.") from None
+            raise _bad_url("Give a URL with a valid host, and with port 443 or none.") from None
         if "@" in parts.netloc or parts.fragment:
             raise _bad_url("Give a URL without a user, a password or a fragment.")
         if port not in self.ports:
-            raise _bad_url("Use port 443, or leave the port out.")
+            raise _bad_url("Use port 443, or omit the port.")
         literal = _literal(host)
         if literal is None and not _NAME.fullmatch(host):
-            raise _bad_url("Give a URL with the host's name, in ASCII (IDNA).")
+            raise _bad_url("Give a URL with a host name in ASCII (IDNA).")
         if literal:
-            self.allow([literal])
+            self.check_addresses([literal])
         query = f"?{parts.query}" if parts.query else ""
         return Target(host, port, (parts.path or "/") + query)
 
-    def allow(self, found: list[str]) -> None:
-        """Raises NotAllowed unless every one of the addresses is permitted."""
-        if not all(self.permits(address) for address in found):
+    def check_addresses(self, addresses: list[str]) -> None:
+        """Raises NotAllowed unless every address is permitted."""
+        if not all(self.permits(address) for address in addresses):
             raise NotAllowed("address_not_allowed", "The host has an address that is not public.")
 
 
@@ -153,7 +153,7 @@ class Sender:
     def __init__(
         self,
         rules: Rules = PUBLIC,
-        resolve: Callable[[str], list[str]] = addresses,
+        resolve: Callable[[str], list[str]] = resolve_host,
         context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self.rules = rules
@@ -162,26 +162,28 @@ class Sender:
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        """Reads every certificate authority that there is, so only when something is sent."""
+        """Made at the first POST, because it loads all certificate authorities."""
         return self._make_context()
 
     def check(self, url: str) -> None:
-        """Whether we would send there now. Raises NotAllowed."""
+        """Check the URL and the addresses that its host has now. Raises NotAllowed."""
         try:
             self._addresses_of(self.rules.target_of(url))
         except Unreachable:
-            raise NotAllowed("host_not_found", "The host's name leads nowhere.") from None
+            raise NotAllowed("host_not_found", "The host name cannot be resolved.") from None
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Raises NotAllowed and Unreachable."""
-        ends = time.monotonic() + SECONDS
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        """Send one POST, and wait at most SECONDS for its response.
+
+        Raises NotAllowed, and Unreachable where no HTTP response arrives."""
+        deadline = time.monotonic() + SECONDS
         target = self.rules.target_of(url)
-        request = _request(target, body, headers)
+        request = _render_request(target, body, headers)
         try:
-            with self._connected(target, self._addresses_of(target), ends) as connection:
-                connection.settimeout(_left(ends))
+            with self._connect(target, self._addresses_of(target), deadline) as connection:
+                connection.settimeout(_remaining(deadline))
                 connection.sendall(request)
-                return _reply(connection, ends)
+                return _read_response(connection, deadline)
         except TimeoutError:
             raise Unreachable("timed_out") from None
         except ssl.SSLError:
@@ -192,32 +194,32 @@ class Sender:
     def _addresses_of(self, target: Target) -> list[str]:
         literal = _literal(target.host)
         try:
-            found = [literal] if literal else self._resolve(target.host)
-        except (OSError, UnicodeError):  # the latter for a label that no name can have
+            addresses = [literal] if literal else self._resolve(target.host)
+        except (OSError, UnicodeError):  # UnicodeError for a label that IDNA cannot encode
             raise Unreachable("name_not_resolved") from None
-        if not found:
+        if not addresses:
             raise Unreachable("name_not_resolved")
-        self.rules.allow(found)
-        return found
+        self.rules.check_addresses(addresses)
+        return addresses
 
-    def _connected(self, target: Target, found: list[str], ends: float) -> ssl.SSLSocket:
-        """To the first of the addresses that takes us. Raises OSError."""
-        refused: OSError = OSError()
-        for address in found:
+    def _connect(self, target: Target, addresses: list[str], deadline: float) -> ssl.SSLSocket:
+        """Connect to the first of the addresses that accepts. Raises OSError."""
+        last_error: OSError = OSError()
+        for address in addresses:
             try:
                 plain = socket.create_connection(
-                    (address, target.port), timeout=min(_CONNECT_SECONDS, _left(ends))
+                    (address, target.port), timeout=min(_CONNECT_SECONDS, _remaining(deadline))
                 )
             except OSError as error:
-                refused = error
+                last_error = error
                 continue
             try:
-                plain.settimeout(_left(ends))
+                plain.settimeout(_remaining(deadline))
                 return self._context.wrap_socket(plain, server_hostname=target.host)
             except OSError:
                 plain.close()
                 raise
-        raise refused
+        raise last_error
 
 
 def _bad_url(detail: str) -> NotAllowed:
@@ -225,21 +227,22 @@ def _bad_url(detail: str) -> NotAllowed:
 
 
 def _literal(host: str) -> str | None:
-    """The host, if it is an IP address itself and no name."""
+    """The host if it is an IP address, None if it is a name."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return None
 
 
-def _left(ends: float) -> float:
-    left = ends - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    """Seconds until the deadline. Raises TimeoutError."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds
 
 
-def _request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:
+def _render_request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:
     host = f"[{target.host}]" if ":" in target.host else target.host
     port = "" if target.port == 443 else f":{target.port}"
     lines = [
@@ -254,11 +257,11 @@ def _request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-def _reply(connection: ssl.SSLSocket, ends: float) -> Reply:
-    """Of the first head that is not an interim one (1xx)."""
+def _read_response(connection: ssl.SSLSocket, deadline: float) -> Response:
+    """The first response that is not interim (1xx)."""
     received = b""
     while True:
-        received = _with_head(connection, received, ends)
+        received = _read_head(connection, received, deadline)
         head, blank, rest = received.partition(b"\r\n\r\n")
         if not blank and len(head) < _HEAD_BYTES:
             raise Unreachable("connection_failed")
@@ -267,14 +270,14 @@ def _reply(connection: ssl.SSLSocket, ends: float) -> Reply:
             raise Unreachable("not_http")
         if not status[1].startswith(b"1"):
             retry_after = _RETRY_AFTER.search(head + b"\r\n")
-            return Reply(int(status[1]), retry_after[1].decode() if retry_after else None)
+            return Response(int(status[1]), retry_after[1].decode() if retry_after else None)
         received = rest
 
 
-def _with_head(connection: ssl.SSLSocket, received: bytes, ends: float) -> bytes:
-    """A longer head is cut off, and one that never ends is what came of it."""
+def _read_head(connection: ssl.SSLSocket, received: bytes, deadline: float) -> bytes:
+    """`received` and what follows it, up to the end of a head, _HEAD_BYTES or the last byte."""
     while b"\r\n\r\n" not in received and len(received) < _HEAD_BYTES:
-        connection.settimeout(_left(ends))
+        connection.settimeout(_remaining(deadline))
         part = connection.recv(_HEAD_BYTES - len(received))
         if not part:
             break

@@ -1,4 +1,4 @@
-"""A tenant's own webhook endpoint: set it, rotate its secret, try it, replay what failed."""
+"""A client manages its webhook endpoint: set it, test it, replay failed deliveries."""
 
 import uuid
 from typing import Any
@@ -17,19 +17,21 @@ from callback.webhooks.schema import EndpointRequest
 def put(
     store: EndpointStore, sender: Sender, tenant: str, request: EndpointRequest
 ) -> tuple[Endpoint, bool]:
-    """(the endpoint, whether it is new). Raises InvalidRequest for a host that leads nowhere, or
-    not to the public; StoreContended."""
+    """Create or change the endpoint. Returns the endpoint and whether it is new.
+
+    Raises InvalidRequest if the host cannot be resolved or has an address that is not public, and
+    StoreContended."""
     try:
         sender.check(request.url)
-    except NotAllowed as refused:
-        raise InvalidRequest.of_field("url", refused.code, str(refused)) from None
+    except NotAllowed as refusal:
+        raise InvalidRequest.of_field("url", refusal.code, str(refusal)) from None
     return store.put(tenant, request.url, request.events)
 
 
 def test(
     endpoints: EndpointStore, store: DeliveryStore, queue: DeliveryQueue, tenant: str
 ) -> Delivery:
-    """A sample event on its way. Raises WebhookEndpointNotFound."""
+    """Send a sample event. Raises WebhookEndpointNotFound."""
     endpoints.get(tenant)
     now = clock.now()
     sample = Delivery(
@@ -47,7 +49,7 @@ def test(
 
 
 def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: str) -> Delivery:
-    """Raises DeliveryNotFound and StoreContended."""
+    """Send a failed delivery again. Raises DeliveryNotFound and StoreContended."""
     delivery = store.replay(tenant, message_id)
     queue.put(delivery)
     return delivery
@@ -73,7 +75,7 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def endpoint_with_secret_view(endpoint: Endpoint) -> dict[str, Any]:
-    """For whoever has just made the secret, once."""
+    """Only for the response to the request that made the secret."""
     return {**endpoint_view(endpoint), "secret": endpoint.secret}
 
 

@@ -1,7 +1,7 @@
-"""One look at a delivery: send it if it is due, and see to it that it is looked at again.
+"""Handles one queued message: send the delivery if it is due, and queue it again until it is over.
 
-A message in the queue is forgotten only when its delivery is over or another message for it is in
-the queue; so whoever dies on the way is repeated by the queue, with the same id and bytes.
+A message leaves the queue only when its delivery is over or another message for it is queued. If
+this worker dies on the way, the queue repeats the message, and the same id and bytes are sent.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from callback.webhooks.deliveries import (
     DeliveryStore,
 )
 from callback.webhooks.endpoints import Endpoint, EndpointStore
-from callback.webhooks.http_sender import NotAllowed, Reply, Sender, Unreachable
+from callback.webhooks.http_sender import NotAllowed, Response, Sender, Unreachable
 
 logger = Logger(child=True)
 
@@ -38,6 +38,7 @@ class Notifier:
     sender: Sender
 
     def notify(self, tenant: str, message_id: str) -> None:
+        """Raises StoreContended and botocore's errors: the queue then repeats the message."""
         delivery = self.deliveries.find(tenant, message_id)
         if delivery is None or delivery.status is not DeliveryStatus.PENDING:
             return
@@ -45,70 +46,73 @@ class Notifier:
         if delivery.due_at > now:
             self.queue.put(delivery)
             return
-        # Whoever claims it has it to himself for a while, and for ever if it does not die.
+        # The claim is a lease: it expires if this worker dies before writing the result.
         claimed = self.deliveries.change(delivery, replace(delivery, due_at=now + LEASE))
         if claimed is None:
             self.queue.put(replace(delivery, due_at=now + LEASE))
             return
-        done = self.deliveries.change(claimed, self._attempted(claimed))
-        if done is None:
-            return  # too late: the claim was given up, and somebody else has taken over
-        if done.status is DeliveryStatus.PENDING:
-            self.queue.put(done)
-        elif done.status is DeliveryStatus.FAILED:
-            _tell_of_failure(done)
+        after = self.deliveries.change(claimed, self._attempt(claimed))
+        if after is None:
+            return  # too late: the lease has expired and another worker has claimed the delivery
+        if after.status is DeliveryStatus.PENDING:
+            self.queue.put(after)
+        elif after.status is DeliveryStatus.FAILED:
+            _log_failure(after)
 
-    def _attempted(self, delivery: Delivery) -> Delivery:
-        """What has become of the delivery after one attempt, if there is somebody to tell."""
+    def _attempt(self, delivery: Delivery) -> Delivery:
+        """The delivery after one attempt, or failed without one if there is no endpoint."""
         endpoint = self.endpoints.find(delivery.tenant)
         if endpoint is None:
-            return deliveries.failed(delivery, "endpoint_removed", clock.now())
+            return deliveries.mark_failed(delivery, "endpoint_removed", clock.now())
         if delivery.url is None and endpoint.disabled_at:
-            return deliveries.failed(delivery, "endpoint_disabled", clock.now())
+            return deliveries.mark_failed(delivery, "endpoint_disabled", clock.now())
         url = delivery.url or endpoint.url
         try:
-            reply = self._sent(url, delivery, endpoint)
+            response = self._post(url, delivery, endpoint)
         except NotAllowed as refusal:
-            tried = replace(delivery, attempts=delivery.attempts + 1)
-            return deliveries.failed(tried, refusal.code, clock.now())
-        except Unreachable as trouble:
-            return deliveries.refused(delivery, trouble.code, clock.now(), timedelta())
-        return self._answered(url, delivery, reply)
+            attempted = deliveries.count_attempt(delivery)
+            return deliveries.mark_failed(attempted, refusal.code, clock.now())
+        except Unreachable as failure:
+            return deliveries.retry_or_fail(delivery, failure.code, clock.now(), timedelta())
+        return self._after_response(url, delivery, response)
 
-    def _sent(self, url: str, delivery: Delivery, endpoint: Endpoint) -> Reply:
+    def _post(self, url: str, delivery: Delivery, endpoint: Endpoint) -> Response:
         now = clock.now()
-        signed = signature.headers(delivery.message_id, delivery.body, now, endpoint.secrets(now))
-        headers = {"Content-Type": "application/json", **signed}
+        keys = endpoint.secrets(now)
+        signature_headers = signature.headers(delivery.message_id, delivery.body, now, keys)
+        headers = {"Content-Type": "application/json", **signature_headers}
         return self.sender.post(url, delivery.body.encode(), headers)
 
-    def _answered(self, url: str, delivery: Delivery, reply: Reply) -> Delivery:
+    def _after_response(self, url: str, delivery: Delivery, response: Response) -> Delivery:
         now = clock.now()
-        if 200 <= reply.status <= 299:
-            return deliveries.delivered(delivery)
-        reason = f"http_{reply.status}"
-        if reply.status == _GONE:
+        if 200 <= response.status <= 299:
+            return deliveries.mark_delivered(delivery)
+        reason = f"http_{response.status}"
+        if response.status == _GONE:
             self.endpoints.disable(delivery.tenant, url)
-            tried = replace(delivery, attempts=delivery.attempts + 1)
-            return deliveries.failed(tried, reason, now)
-        return deliveries.refused(delivery, reason, now, retry_after(reply.retry_after, now))
+            attempted = deliveries.count_attempt(delivery)
+            return deliveries.mark_failed(attempted, reason, now)
+        wait = retry_after(response.retry_after, now)
+        return deliveries.retry_or_fail(delivery, reason, now, wait)
 
 
 def retry_after(text: str | None, now: datetime) -> timedelta:
-    """What a Retry-After asks for (RFC 9110, 10.2.3: seconds or a date), as far as it is one and
-    not longer than the schedule itself would ever wait."""
+    """The wait that a Retry-After requests (RFC 9110, 10.2.3: seconds or a date).
+
+    Zero for any other text. At most as long as the longest wait of the schedule."""
     if text is None:
         return timedelta()
     if text.isascii() and text.isdigit():
-        asked = timedelta(seconds=min(int(text), 10**6))
+        wait = timedelta(seconds=min(int(text), 10**6))
     else:
         try:
-            asked = parsedate_to_datetime(text) - now
-        except (TypeError, ValueError, OverflowError):  # no date, or one without a zone
+            wait = parsedate_to_datetime(text) - now
+        except (TypeError, ValueError, OverflowError):  # not a date, or one without a zone
             return timedelta()
-    return min(max(asked, timedelta()), SCHEDULE[-1])
+    return min(max(wait, timedelta()), SCHEDULE[-1])
 
 
-def _tell_of_failure(delivery: Delivery) -> None:
+def _log_failure(delivery: Delivery) -> None:
     logger.error(
         FAILED,
         tenant=delivery.tenant,

@@ -1,7 +1,7 @@
-"""From a change of a callback's row to those who are told of it.
+"""Publishes the events of one change of a callback's row, to webhooks and to the event bus.
 
-Runs again as a whole after any failure: a delivery is stored once, a message too many does no
-harm, and on the bus the same event has the same id.
+After a failure the whole publication is repeated: a delivery is stored once, a superfluous message
+does no harm, and a repeated event on the bus has the same id.
 """
 
 import json
@@ -22,19 +22,20 @@ SOURCE = "voice-callback"
 
 
 class NotPublished(Exception):
-    """The bus did not take an event; `code` is its word for why."""
+    """The bus rejected an event. `code` is EventBridge's error code."""
 
 
 class EventBus:
-    """An EventBridge bus, for those who are on AWS already."""
+    """An EventBridge bus, for consumers on AWS."""
 
     def __init__(self, client: "EventBridgeClient", name: str) -> None:
         self._client = client
         self._name = name
 
-    def put(self, tenant: str, published: list[Event]) -> None:
-        """The few that come from one change: ten would fit. Raises NotPublished."""
-        answer = self._client.put_events(
+    def put(self, tenant: str, batch: list[Event]) -> None:
+        """Publish the events of one change. EventBridge takes at most ten at a time, and one change
+        makes fewer. Raises NotPublished."""
+        response = self._client.put_events(
             Entries=[
                 {
                     "EventBusName": self._name,
@@ -45,11 +46,11 @@ class EventBus:
                         {"id": event.message_id, "tenant": tenant, **json.loads(event.payload)}
                     ),
                 }
-                for event in published
+                for event in batch
             ]
         )
-        if answer["FailedEntryCount"]:
-            (code, *_) = [e["ErrorCode"] for e in answer["Entries"] if "ErrorCode" in e]
+        if response["FailedEntryCount"]:
+            (code, *_) = [e["ErrorCode"] for e in response["Entries"] if "ErrorCode" in e]
             raise NotPublished(code)
 
 
@@ -61,26 +62,28 @@ class Publisher:
     bus: EventBus
 
     def publish(self, old: Callback | None, new: Callback) -> None:
-        """Raises NotPublished, and botocore's errors: nothing is lost if it is then run again."""
-        happened = events.of(old, new)
-        if not happened:
+        """Publish what a write changed. `old` None: the callback was just stored.
+
+        Raises NotPublished and botocore's errors. Nothing is lost if it is then repeated."""
+        new_events = events.derive_events(old, new)
+        if not new_events:
             return
-        for delivery in self._wanted(new, happened):
+        for delivery in self._deliveries(new, new_events):
             self.deliveries.add(delivery)
             self.queue.put(delivery)
-        self.bus.put(new.tenant, happened)
+        self.bus.put(new.tenant, new_events)
 
-    def _wanted(self, callback: Callback, happened: list[Event]) -> list[Delivery]:
-        """A callback's own URL comes before its tenant's endpoint."""
+    def _deliveries(self, callback: Callback, new_events: list[Event]) -> list[Delivery]:
+        """Those of the selected events. A callback's own URL replaces its tenant's endpoint."""
         if callback.webhook:
-            url, wanted = callback.webhook.url, callback.webhook.events
+            url, selection = callback.webhook.url, callback.webhook.events
         else:
             endpoint = self.endpoints.find(callback.tenant)
             if endpoint is None or endpoint.disabled_at:
                 return []
-            url, wanted = None, list(endpoint.events)
+            url, selection = None, list(endpoint.events)
         return [
-            deliveries.of_event(callback.tenant, event, url)
-            for event in happened
-            if events.selected(event.type, wanted)
+            deliveries.new_delivery(callback.tenant, event, url)
+            for event in new_events
+            if events.is_selected(event.type, selection)
         ]

@@ -1,4 +1,4 @@
-"""What clients may send about webhooks. Unknown fields are refused."""
+"""Requests about webhooks, as clients send them. Unknown fields are refused."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -21,7 +21,7 @@ MAX_BODY_BYTES = 4 * 1024
 
 
 class Selection(StrEnum):
-    """An event that one may ask for, or all of the legs'."""
+    """An event type to select, or all those of the legs."""
 
     CALLBACK_ACCEPTED = EventType.CALLBACK_ACCEPTED
     CALLBACK_CONNECTED = EventType.CALLBACK_CONNECTED
@@ -35,7 +35,7 @@ class Selection(StrEnum):
     LEG_ENDED = EventType.LEG_ENDED
 
 
-_EVERYTHING = (
+_ALL_EVENTS = (
     Selection.CALLBACK_ACCEPTED,
     Selection.EVERY_LEG_EVENT,
     Selection.CALLBACK_CONNECTED,
@@ -44,22 +44,22 @@ _EVERYTHING = (
 
 
 def _sendable(url: str, info: ValidationInfo) -> str:
-    """`info.context` holds `rules`, an `http_sender.Rules`. A scheme is written in any case
-    (RFC 3986, 3.1); it is kept in lower case."""
+    """Check the URL by `info.context["rules"]`, an `http_sender.Rules`. The scheme may be in upper
+    case (RFC 3986, 3.1) and is stored in lower case."""
     scheme, colon, rest = url.partition(":")
     url = scheme.lower() + colon + rest
     if len(url) > LONGEST_URL:
         raise PydanticCustomError(
-            "url_not_allowed", "Give a URL of {limit} characters at most.", {"limit": LONGEST_URL}
+            "url_not_allowed", "Give a URL of at most {limit} characters.", {"limit": LONGEST_URL}
         )
     try:
         (info.context or {})["rules"].target_of(url)
-    except NotAllowed as refused:
-        raise PydanticCustomError(refused.code, "{detail}", {"detail": str(refused)}) from None
+    except NotAllowed as refusal:
+        raise PydanticCustomError(refusal.code, "{detail}", {"detail": str(refusal)}) from None
     return url
 
 
-# What is told to clients; `outbound` decides.
+# The schema for clients; `http_sender.Rules` decides.
 _URL = WithJsonSchema(
     {
         "type": "string",
@@ -74,15 +74,15 @@ class EndpointRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[str, AfterValidator(_sendable), _URL] = Field(
-        description="https, port 443, no user, and every address of the host a public one."
+        description="https, port 443, no user part. All addresses of the host must be public."
     )
     events: list[Annotated[Selection, Field(strict=False)]] = Field(
-        list(_EVERYTHING), min_length=1, max_length=len(Selection), description="What is told."
+        list(_ALL_EVENTS), min_length=1, max_length=len(Selection), description="Events to send."
     )
 
 
 class WebhookRequest(EndpointRequest):
-    """Who is told of this callback, in place of your endpoint; signed with its secret."""
+    """Receives this callback's events instead of your endpoint. Signed with its secret."""
 
 
 class FailedRequest(BaseModel):
@@ -90,17 +90,17 @@ class FailedRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: validation.Digits = Field(20, ge=1, le=100, description="How many of them, at most.")
-    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+    limit: validation.Digits = Field(20, ge=1, le=100, description="Most deliveries of a page.")
+    cursor: str | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 def parse_endpoint(body: bytes, rules: Rules) -> EndpointRequest:
-    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest naming every wrong field."""
+    """Raises BodyTooLarge, BodyNotUtf8, BodyNotJson, or InvalidRequest with all invalid fields."""
     text = validation.text_of(body, MAX_BODY_BYTES)
-    sent = validation.json_object(text, "Send a JSON object with url.")
-    return validation.validate(EndpointRequest, sent, {"rules": rules})
+    fields = validation.json_object(text, "Send a JSON object with url.")
+    return validation.validate(EndpointRequest, fields, {"rules": rules})
 
 
 def parse_failed(query: dict[str, str]) -> FailedRequest:
-    """Raises InvalidRequest naming every wrong parameter."""
+    """Raises InvalidRequest with all invalid parameters."""
     return validation.validate(FailedRequest, query)

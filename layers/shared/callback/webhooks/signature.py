@@ -1,6 +1,6 @@
-"""Signs what we send to clients: Standard Webhooks 1.0.0, symmetric signatures (`v1`).
+"""Signs webhooks to clients: Standard Webhooks 1.0.0, symmetric signatures (`v1`).
 
-What clients do to check it: README, "Client webhooks".
+How clients verify them: README.md of this package, "Verify the signature".
 """
 
 import base64
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 _PREFIX = "whsec_"
-_SECRET_BYTES = 32  # the specification asks for 24 to 64
+_SECRET_BYTES = 32  # the specification requires 24 to 64
 
 
 def new_secret() -> str:
@@ -19,7 +19,7 @@ def new_secret() -> str:
 
 
 def headers(message_id: str, body: str, at: datetime, keys: Iterable[str]) -> dict[str, str]:
-    """The headers that go with `body`, sent at `at`; one signature for each secret of `keys`."""
+    """The headers for a `body` sent at `at`, with one signature for each secret of `keys`."""
     timestamp = str(int(at.timestamp()))
     content = f"{message_id}.{timestamp}.{body}".encode()
     return {

@@ -1,8 +1,8 @@
-"""The carrier's API through the twilio SDK. The only module that imports `twilio.rest`.
+"""Twilio's API through its SDK. The only module that imports `twilio.rest`.
 
-Twilio's create has no idempotency key, so what became of a create request is classified, and
-a request that may have been carried out is never sent again (see `classify`). While the account's
-token is being rotated, whichever of its tokens the carrier takes is used (see `_ask`).
+Twilio's create request has no idempotency key. Its result is therefore classified, and a request
+that may have created a call is never sent again (see `classify`). While the account's token is
+being rotated, requests use whichever token Twilio accepts (see `_send`).
 """
 
 import re
@@ -41,8 +41,8 @@ _IDLE_AT_MOST = timedelta(seconds=10)
 
 _WRONG_TOKEN = 401  # the HTTP status of Twilio error 20003
 
-_NOT_COMPLETE = 20009  # Twilio's answer to deleting a call whose record is not complete yet
-_NOT_IN_PROGRESS = 21220  # Twilio's answer to ending a call that has ended
+_NOT_COMPLETE = 20009  # Twilio's error for deleting a call whose record is not complete yet
+_NOT_IN_PROGRESS = 21220  # Twilio's error for ending a call that has ended
 
 _LIVE = ("queued", "ringing", "in-progress")
 _PAGE = 1000  # Twilio's largest page
@@ -50,16 +50,16 @@ _PAGE = 1000  # Twilio's largest page
 _DELAY = re.compile(r"[0-9]{1,6}")
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 
-# What the SDK raises as it reads a 2xx that is not a Call in JSON.
-_BROKEN_ANSWER = (ValueError, TypeError, AttributeError)
+# The SDK's errors for a 2xx response that is not a Call in JSON.
+_BROKEN_RESPONSE = (ValueError, TypeError, AttributeError)
 
 
 def classify(error: Exception, retry_after: str | None = None) -> DialResult:
-    """What a failed create request means. Pure; anything not known to be harmless is UNKNOWN.
+    """The result of a failed create request. Pure. Anything not known to be harmless is UNKNOWN.
 
-    401 and 429 are never processed (Twilio errors 20003, 20429); any other 4xx is a refusal; a
+    401 and 429 are never processed (Twilio errors 20003, 20429). Any other 4xx is a rejection. A
     5xx, a timeout or a reset after connecting may have created the call (Twilio error 20500).
-    `retry_after` is that header of the carrier's answer.
+    `retry_after` is the response's Retry-After header.
     """
     if isinstance(error, TwilioRestException):
         if error.status == _WRONG_TOKEN:
@@ -77,7 +77,7 @@ def classify(error: Exception, retry_after: str | None = None) -> DialResult:
 
 
 def _seconds(retry_after: str | None) -> timedelta | None:
-    """A date, which HTTP allows too (RFC 9110, 10.2.3), is taken for nothing said."""
+    """The header's seconds. None for a date, which HTTP allows too (RFC 9110, 10.2.3)."""
     if retry_after is None or not _DELAY.fullmatch(retry_after):
         return None
     return timedelta(seconds=int(retry_after))
@@ -91,8 +91,9 @@ def _never_connected(error: Exception) -> bool:
 
 
 class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
-    """The SDK waits for ever by default, takes one timeout for connecting and reading, keeps the
-    headers of an answer to itself, and of a refused list its status too: these are the last's."""
+    """Adds what the SDK lacks: separate connect and read timeouts, and access to the last
+    response's status and Retry-After. The SDK waits forever by default. It hides all headers, and
+    the status of a refused list."""
 
     status: int | None = None
     retry_after: str | None = None
@@ -110,37 +111,39 @@ class _BoundedHttpClient(TwilioHttpClient):  # type: ignore[misc]
         return response
 
     def _was_idle(self) -> bool:
-        """Whether a connection kept since the last request may be gone without our knowing.
+        """Whether the connection of the last request may have been closed without our notice.
 
-        Lambda purges idle connections (Lambda Developer Guide, "Best practices"), and a sandbox
-        that is frozen between two invocations does not hear the carrier close one. The next
-        request is reset then, and a create that was reset may not be sent again: so a POST has
-        a connection of its own however short the pause. By the clock on the wall, because the
-        monotonic one stands still in a frozen sandbox.
+        Lambda purges idle connections (Lambda Developer Guide, "Best practices"). A sandbox that is
+        frozen between two invocations does not notice that the carrier closes one. The next request
+        is then reset, and a create request that was reset may not be sent again. A POST therefore
+        always uses a new connection. The wall clock measures the pause, because the monotonic clock
+        stands still in a frozen sandbox.
         """
         return abs(clock.now() - self._used_at) > _IDLE_AT_MOST
 
 
 class _NoSuchCall(CarrierUnavailable):
-    """The carrier does not know the call, or no longer."""
+    """The carrier does not know the call, or has forgotten it."""
 
 
 @contextmanager
-def _asking(call_sid: str | None = None) -> Iterator[None]:
-    """What goes wrong with a request that is safe to repeat is CarrierUnavailable."""
+def _translate_errors(call_sid: str | None = None) -> Iterator[None]:
+    """Raise CarrierUnavailable for any failure of a request that is safe to repeat."""
     try:
         yield
     except TwilioRestException as error:
         logger.warning("carrier refused a request", call_sid=call_sid, carrier_code=error.code)
         unavailable = _NoSuchCall if error.status == 404 else CarrierUnavailable
         raise unavailable("The carrier refused the request.") from error
-    except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
-        logger.warning("carrier could not be asked", call_sid=call_sid, error=type(error).__name__)
-        raise CarrierUnavailable("The carrier could not be asked.") from error
+    except (TwilioException, requests.RequestException, *_BROKEN_RESPONSE) as error:
+        logger.warning(
+            "request to the carrier failed", call_sid=call_sid, error=type(error).__name__
+        )
+        raise CarrierUnavailable("The request to the carrier failed.") from error
 
 
 class TwilioCarrier:
-    """`api_url` empty means Twilio itself; `public_url` is where its webhooks reach us."""
+    """An empty `api_url` means Twilio itself. Twilio sends its webhooks to `public_url`."""
 
     def __init__(
         self,
@@ -155,11 +158,11 @@ class TwilioCarrier:
         self._public_url = public_url.rstrip("/")
         self._sip_domain = sip_domain
         self._http = _BoundedHttpClient()
-        self._fetched: Credentials | None = None
+        self._ready_credentials: Credentials | None = None
 
     @classmethod
-    def of(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
-        """A function's own, once per cold start."""
+    def from_settings(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
+        """The carrier of a function that dials. Built once per cold start."""
         return cls(
             credentials,
             api_url=settings.carrier_api_url,
@@ -168,46 +171,46 @@ class TwilioCarrier:
         )
 
     def ready(self) -> bool:
-        """Fetch the credentials that `dial` will use: whether they could be had.
+        """Fetch the credentials that `dial` will use. Returns whether that succeeded.
 
-        Before a leg is claimed, so that a claim is not spent on fetching them.
+        Call it before claiming a leg, so that no time of the claim goes into fetching them.
         """
         try:
-            self._fetched = self._credentials.get()
+            self._ready_credentials = self._credentials.get()
         except CarrierUnavailable:
             return False
         return True
 
     def dial(self, callback: Callback, name: LegName) -> DialResult:
-        """Ask for the call of a leg that was claimed. Never raises for what the carrier did."""
+        """Request the call of a claimed leg. Raises no error for a response of the carrier."""
         leg = callback.leg(name)
-        place = f"{callback.callback_id}/{name}/{leg.attempt}"
+        dialed_leg = f"{callback.callback_id}/{name}/{leg.attempt}"
 
         def in_time() -> bool:
             return not transitions.claim_expired(leg, clock.now())
 
-        # Whoever was `ready` fetches nothing between the claim and the request.
-        if self._fetched is None and not (self.ready() and in_time()):
+        # After `ready`, nothing is fetched between the claim and the request.
+        if self._ready_credentials is None and not (self.ready() and in_time()):
             return DialResult(Sent.NOT_SENT)
 
         def create(carrier: Client) -> CallInstance:
             return carrier.calls.create(
                 **self._parties(leg),
-                url=f"{self._public_url}/carrier/twiml/{place}{twiml.RETRIES}",
+                url=f"{self._public_url}/carrier/twiml/{dialed_leg}{twiml.RETRIES}",
                 method="POST",
                 fallback_url=f"{self._public_url}/carrier/fallback",
-                status_callback=f"{self._public_url}/carrier/status/{place}{twiml.RETRIES}",
+                status_callback=f"{self._public_url}/carrier/status/{dialed_leg}{twiml.RETRIES}",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
                 timeout=leg.ring_timeout_seconds,
                 time_limit=int(timing.time_limit(callback, name).total_seconds()),
             )
 
         try:
-            call = self._ask(create, self._fetched, in_time)
-        except (TwilioException, requests.RequestException, *_BROKEN_ANSWER) as error:
+            call = self._send(create, self._ready_credentials, in_time)
+        except (TwilioException, requests.RequestException, *_BROKEN_RESPONSE) as error:
             result = classify(error, self._http.retry_after)
             logger.warning(
-                "carrier did not take the call",
+                "carrier did not accept the call",
                 callback_id=callback.callback_id,
                 leg=name,
                 sent=result.sent,
@@ -219,29 +222,28 @@ class TwilioCarrier:
         return DialResult(Sent.ACCEPTED, call_sid=call.sid)
 
     def end(self, call_sid: str, sentence: str | None = None) -> LegEvent:
-        """End a call, ringing or live; with a sentence, after saying it to who is on the line.
+        """End a call that rings or is live. The party hears the `sentence` first.
 
-        Answers what the carrier says of the call now. Raises CarrierUnavailable; ending a call
-        again is safe.
+        Returns the carrier's state of the call now. Raises CarrierUnavailable. Safe to repeat.
         """
         change = (
             {"twiml": twiml.render([Say(sentence), HangUp()])}
             if sentence
             else {"status": "completed"}
         )
-        with _asking(call_sid):
+        with _translate_errors(call_sid):
             try:
-                return _event(self._ask(lambda carrier: carrier.calls(call_sid).update(**change)))
+                return _event(self._send(lambda carrier: carrier.calls(call_sid).update(**change)))
             except TwilioRestException as error:
                 if error.code != _NOT_IN_PROGRESS and error.status != 404:
                     raise
         return self.fetch(call_sid)
 
     def fetch(self, call_sid: str) -> LegEvent:
-        """What the carrier says of a call now. Raises CarrierUnavailable."""
+        """The carrier's state of a call now. Raises CarrierUnavailable."""
         try:
-            with _asking(call_sid):
-                return _event(self._ask(lambda carrier: carrier.calls(call_sid).fetch()))
+            with _translate_errors(call_sid):
+                return _event(self._send(lambda carrier: carrier.calls(call_sid).fetch()))
         except _NoSuchCall:
             return LegEvent(
                 LegStatus.ENDED,
@@ -252,14 +254,14 @@ class TwilioCarrier:
             )
 
     def delete_record(self, call_sid: str) -> bool:
-        """Delete what the carrier keeps of a call that has ended: whether it is gone.
+        """Delete the carrier's record of a call that has ended. Returns whether it is deleted.
 
-        False: the carrier is not done with it, which may take 14 days (Twilio error 20009). Raises
-        CarrierUnavailable; deleting again is safe.
+        False: the carrier has not completed the record, which may take 14 days (Twilio error
+        20009). Raises CarrierUnavailable. Safe to repeat.
         """
-        with _asking(call_sid):
+        with _translate_errors(call_sid):
             try:
-                self._ask(lambda carrier: carrier.calls(call_sid).delete())
+                self._send(lambda carrier: carrier.calls(call_sid).delete())
             except TwilioRestException as error:
                 if error.code == _NOT_COMPLETE:
                     return False
@@ -268,61 +270,63 @@ class TwilioCarrier:
         return True
 
     def live_calls(self) -> dict[str, LegStatus]:
-        """Every call of the account that has not ended, and how far it is; one request per
-        thousand.
+        """The status of every call of the account that has not ended. Takes one request per status
+        and thousand calls.
 
         Raises CarrierUnavailable.
         """
 
-        def listed(carrier: Client) -> dict[str, LegStatus]:
+        def list_live(carrier: Client) -> dict[str, LegStatus]:
             return {
                 call.sid: events.CALL_STATUS[word][0]
                 for word in _LIVE
                 for call in carrier.calls.list(status=word, page_size=_PAGE)
             }
 
-        with _asking():
-            return self._ask(listed)
+        with _translate_errors():
+            return self._send(list_live)
 
     def find_calls(self, leg: Leg, since: datetime) -> list[str]:
         """Calls to this leg's party that were created since then, earliest first.
 
         Raises CarrierUnavailable.
         """
-        with _asking():
-            calls = self._ask(lambda carrier: carrier.calls.list(**self._parties(leg), limit=_PAGE))
-        made = [(_utc(call.date_created), call.sid) for call in calls if call.date_created]
-        # The carrier tells whole seconds.
-        return [sid for at, sid in sorted(made) if at >= since - timedelta(seconds=1)]
+        with _translate_errors():
+            calls = self._send(
+                lambda carrier: carrier.calls.list(**self._parties(leg), limit=_PAGE)
+            )
+        by_time = sorted((_utc(call.date_created), call.sid) for call in calls if call.date_created)
+        # The carrier reports whole seconds.
+        return [sid for at, sid in by_time if at >= since - timedelta(seconds=1)]
 
     def look_alike(self, leg: Leg, other: Leg) -> bool:
-        """Calls from one number to one party cannot be told apart in the carrier's list."""
+        """The carrier's list cannot distinguish calls from one number to one party."""
         return self._parties(leg) == self._parties(other)
 
     def _parties(self, leg: Leg) -> dict[str, str]:
-        """Who is called and whose number is shown, as Twilio's parameters."""
+        """The called party and the caller ID, as Twilio's parameters."""
         return {
             "to": addresses.dial_target(leg.to, self._sip_domain),
             "from_": addresses.user_part(leg.caller_id),
         }
 
-    def _ask(
+    def _send(
         self,
         request: Callable[[Client], _T],
-        known: Credentials | None = None,
+        credentials: Credentials | None = None,
         in_time: Callable[[], bool] = lambda: True,
     ) -> _T:
-        """What the carrier answers to a request, with the first of our tokens that it takes.
+        """Send a request with the first of our tokens that the carrier accepts. Returns its result.
 
-        A request that came with a wrong token was not processed (Twilio error 20003), so sending
-        it again is safe; while a token is being rotated, what is cached here may be ahead of the
-        carrier or behind it. `in_time` says whether it may still be sent again. Raises
-        CarrierUnavailable where credentials cannot be had, else what the SDK does.
+        A request with a wrong token is not processed (Twilio error 20003), so sending it again is
+        safe. While a token is being rotated, our cached token may be newer or older than the
+        carrier's. `in_time` tells whether the request may still be sent again. Raises
+        CarrierUnavailable if no credentials can be read, else the SDK's errors.
         """
-        refused: Any = None
-        for account_sid, token in self._logins(known or self._credentials.get()):
-            if refused and not in_time():
-                raise refused
+        rejection: Any = None
+        for account_sid, token in self._logins(credentials or self._credentials.get()):
+            if rejection and not in_time():
+                raise rejection
             client = Client(account_sid, token, http_client=self._http)
             if self._api_url:
                 client.api.base_url = self._api_url
@@ -331,23 +335,23 @@ class TwilioCarrier:
             except TwilioException as error:
                 if self._http.status != _WRONG_TOKEN:
                     raise
-                refused = error
-        logger.error("the carrier takes none of our tokens")
-        raise refused
+                rejection = error
+        logger.error("the carrier accepts none of our tokens")
+        raise rejection
 
-    def _logins(self, known: Credentials) -> Iterator[tuple[str, str]]:
-        """(account_sid, token) to try, one after the other; those after the first are newest."""
-        first = (known.account_sid, known.auth_token)
+    def _logins(self, credentials: Credentials) -> Iterator[tuple[str, str]]:
+        """Each (account_sid, token) to try, in order. Refetches the credentials after the first."""
+        first = (credentials.account_sid, credentials.auth_token)
         yield first
         with suppress(CarrierUnavailable):
-            known = self._credentials.refetch() or known
-        for token in known.accepted_tokens:
-            if (known.account_sid, token) != first:
-                yield known.account_sid, token
+            credentials = self._credentials.refetch() or credentials
+        for token in credentials.accepted_tokens:
+            if (credentials.account_sid, token) != first:
+                yield credentials.account_sid, token
 
 
 def _event(call: CallInstance) -> LegEvent:
-    """A Call resource as an event. A word that is not in the table is kept, never guessed."""
+    """A Call resource as an event. A status that is not in the table is kept as its word."""
     status, outcome = events.CALL_STATUS.get(str(call.status), (None, None))
     at = call.end_time if status is LegStatus.ENDED else call.start_time
     return LegEvent(
@@ -361,5 +365,5 @@ def _event(call: CallInstance) -> LegEvent:
 
 
 def _utc(at: datetime) -> datetime:
-    """The SDK's dates are UTC, and older releases of it do not say so."""
+    """The SDK's dates are UTC. Older releases return them without a time zone."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -1,4 +1,4 @@
-"""What Twilio reports in its forms, in our words."""
+"""Translate Twilio's forms into our reports."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from callback.lifecycle.models import LegName, LegOutcome, LegStatus
 from callback.lifecycle.transitions import LegEvent
 
 # CallStatus, in webhooks and on the Call resource (Twilio docs, call-resource).
-# `initiated` is reported when the call leaves the carrier's queue; nothing rings yet.
+# `initiated` means that the call leaves Twilio's queue. Nothing rings yet.
 CALL_STATUS: dict[str, tuple[LegStatus, LegOutcome | None]] = {
     "queued": (LegStatus.QUEUED, None),
     "initiated": (LegStatus.QUEUED, None),
@@ -35,9 +35,9 @@ CALL_STATUS: dict[str, tuple[LegStatus, LegOutcome | None]] = {
 _LEFT_THE_QUEUE = "initiated"
 _SIP_CODE = re.compile(r"[1-6][0-9]{2}")
 
-# What Twilio sends where the caller's number is withheld: words, and words spelled on a telephone's
-# keys (Twilio help 223179988, "Why am I getting calls from these strange numbers?"). The words are
-# no numbers, and neither is what follows, but not to every library.
+# What Twilio sends for a withheld number: a word, or a word spelled on a telephone's keys (Twilio
+# help 223179988, "Why am I getting calls from these strange numbers?"). A plain word needs no
+# entry, for no library parses it as a number. Some libraries accept these spellings as numbers.
 WITHHELD = frozenset(
     {
         "+266696687",  # ANONYMOUS
@@ -51,12 +51,12 @@ WITHHELD = frozenset(
     }
 )
 
-# How the caller's network vouched for the number, where it did: StirVerstat is one of
-# TN-Validation-Passed-A, -B or -C, the same with Failed, TN-Validation-Failed, No-TN-Validation
-# (Twilio docs, "Trusted calling with SHAKEN/STIR"). Most calls in the world have none.
+# StirVerstat tells how the caller's network attested the number. It is TN-Validation-Passed-A, -B
+# or -C, TN-Validation-Failed-A, -B or -C, TN-Validation-Failed, or No-TN-Validation (Twilio docs,
+# "Trusted calling with SHAKEN/STIR"). Most calls in the world have none.
 _FALSE_NUMBER = "TN-Validation-Failed"
 
-# OptOutType comes from a Messaging Service that is set up for it, which has replied itself
+# OptOutType comes from a Messaging Service with Advanced Opt-Out, which has already replied
 # (Twilio docs, "Advanced Opt-Out").
 _OPT_OUT: dict[str, OptOut] = {"STOP": "stop", "START": "start", "HELP": "help"}
 
@@ -79,8 +79,10 @@ def leg_event(form: Mapping[str, str]) -> LegEvent:
 
 
 def room_event(form: Mapping[str, str]) -> RoomEvent:
-    """A conference event (Twilio docs, Conference, statusCallback). Raises Forbidden for a
-    participant that we did not name."""
+    """A conference event (Twilio docs, Conference, statusCallback).
+
+    Raises Forbidden for a participant that is not one of our legs.
+    """
     match form.get("StatusCallbackEvent"):
         case "participant-join":
             name, call_sid = _participant(form)
@@ -115,7 +117,7 @@ def inbound_text(form: Mapping[str, str]) -> InboundText:
 
 
 def _participant(form: Mapping[str, str]) -> tuple[LegName, str]:
-    """Raises Forbidden: Twilio leaves out nothing that we told it to send."""
+    """Raises Forbidden for a missing field: Twilio sends all that we requested."""
     name, call_sid = form.get("ParticipantLabel", ""), form.get("CallSid", "")
     if name not in tuple(LegName) or not call_sid:
         raise Forbidden("The participant is not one of ours.")
@@ -129,7 +131,7 @@ def _cause(outcome: LegOutcome | None, sip_code: str) -> str | None:
 
 
 def _time(form: Mapping[str, str]) -> datetime:
-    """Twilio's own time of the event, RFC 2822; ours where it sends none."""
+    """Twilio's time of the event (RFC 2822), or our own time if it sends none."""
     try:
         return parsedate_to_datetime(form["Timestamp"]).astimezone(UTC)
     except (KeyError, ValueError):

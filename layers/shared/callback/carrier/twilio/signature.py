@@ -1,8 +1,8 @@
-"""Is this webhook really the carrier's?
+"""Verify that Twilio sent a webhook.
 
-Twilio signs the URL it was given plus every form field, blank ones included (Twilio docs,
-webhooks-security). The URL is built from our configured public URL and the route's own path,
-never from Host or X-Forwarded-*, which anybody can set.
+Twilio signs the URL that we configured and every form field, blank ones included (Twilio docs,
+webhooks-security). We build the URL from our public URL and the path of the route. We never use
+Host or X-Forwarded-*, which any client can set.
 """
 
 import re
@@ -23,7 +23,7 @@ _WORD = re.compile(r"[a-z][a-z-]{0,31}")
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 OF_A_CALL: Shapes = {"CallSid": _CALL_SID, "CallStatus": _WORD}
 OF_A_ROOM: Shapes = {"StatusCallbackEvent": _WORD}
-# Who calls or texts may be a number, a short code, a name or a sip: address, or withheld.
+# A party is a number, a short code, a name, a sip: address or withheld.
 _PARTY = re.compile(r"[ -~]{0,256}")
 _PARTIES: Shapes = {"From": _PARTY, "To": _PARTY}
 OF_AN_INBOUND_CALL: Shapes = {**OF_A_CALL, **_PARTIES}
@@ -44,7 +44,8 @@ class Form(dict[str, str]):
 
 
 def is_genuine(url: str, form: Form | str, signature: str, tokens: Iterable[str]) -> bool:
-    """`form` is a raw string for a JSON body, whose hash is then part of the URL."""
+    """Whether one of the tokens made the signature. A JSON body is passed as a raw string: its hash
+    is part of the URL."""
     return any(RequestValidator(token).validate(url, form, signature) for token in tokens)
 
 
@@ -55,24 +56,25 @@ def genuine_form(
     credentials: CredentialStore,
     shapes: Shapes = MappingProxyType({}),
 ) -> Form:
-    """The form of a webhook that our own carrier account sent to this very URL.
+    """The form of a webhook that our own Twilio account sent to exactly this URL.
 
-    `shapes` are the fields that are acted upon. What is signed runs names and values together,
-    so a genuine request with the boundary moved carries a right signature, and only the shape
-    of its fields tells. Raises Forbidden. A token that was just rotated is fetched anew, once.
+    `shapes` are patterns of the fields that the caller uses. Twilio signs names and values joined
+    without separators, so the signature stays valid if a boundary between them is moved. Only the
+    shapes reveal that. If the signature is wrong, the token may just have been rotated: it is
+    fetched again, once. Raises Forbidden.
     """
     form = _form(body)
-    known = credentials.get()
-    if form is None or not signature or form.get("AccountSid") != known.account_sid:
-        raise _forged()
+    cached = credentials.get()
+    if form is None or not signature or form.get("AccountSid") != cached.account_sid:
+        raise _forbidden()
     if not all(shape.fullmatch(form.get(field, "")) for field, shape in shapes.items()):
-        raise _forged()
-    if is_genuine(url, form, signature, known.accepted_tokens):
+        raise _forbidden()
+    if is_genuine(url, form, signature, cached.accepted_tokens):
         return form
-    rotated = credentials.refetch()
-    if rotated and is_genuine(url, form, signature, rotated.accepted_tokens):
+    latest = credentials.refetch()
+    if latest and is_genuine(url, form, signature, latest.accepted_tokens):
         return form
-    raise _forged()
+    raise _forbidden()
 
 
 def _form(body: bytes) -> Form | None:
@@ -80,10 +82,10 @@ def _form(body: bytes) -> Form | None:
         return None
     try:
         return Form(body.decode())
-    except ValueError:  # not UTF-8, or too many fields to be a form
+    except ValueError:  # not UTF-8, or too many fields
         return None
 
 
-def _forged() -> Forbidden:
-    logger.warning("a webhook did not carry the carrier's signature")
+def _forbidden() -> Forbidden:
+    logger.warning("a webhook lacks the carrier's signature")
     return Forbidden("The carrier's signature is missing or wrong.")

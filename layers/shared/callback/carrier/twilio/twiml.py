@@ -1,4 +1,4 @@
-"""The documents that Twilio executes (Twilio docs, TwiML)."""
+"""Render instructions as TwiML, the documents that Twilio executes (Twilio docs, TwiML)."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,8 @@ from twilio.twiml.voice_response import Dial, VoiceResponse
 
 from callback.carrier.instructions import HangUp, Instruction, Join, Play, Reject, Say
 
-# Asks the carrier to repeat a request that was not taken (Twilio docs, connection overrides).
-# A fragment is neither sent nor signed.
+# Makes Twilio repeat a failed request (Twilio docs, connection overrides). The fragment itself is
+# neither sent nor signed.
 RETRIES = "#rc=3&rp=all"
 
 
@@ -20,7 +20,7 @@ def render(instructions: Iterable[Instruction]) -> str:
             case Say(sentence):
                 response.say(sentence)
             case Play(url):
-                response.play(url, loop=0)  # without end; a waitUrl does not loop by itself
+                response.play(url, loop=0)  # 0: endless. A waitUrl does not loop by itself
             case Join():
                 response.append(_conference(instruction))
             case HangUp():
@@ -49,7 +49,7 @@ def _conference(join: Join) -> Dial:
 
 
 def text_back(sentence: str | None) -> str:
-    """The document for a text: one message to its sender, or none."""
+    """The response to a text: one message to its sender, or none."""
     response = MessagingResponse()
     if sentence:
         response.message(sentence)

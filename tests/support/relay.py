@@ -1,0 +1,243 @@
+"""Events on their way to clients, in virtual time: the stream, the queue and the bus, played.
+
+The handlers are the real ones, the rows are in moto's DynamoDB, and a webhook goes over real HTTPS
+to a receiver on this machine. A queue's message waits as long as it is told, and shows up again
+after its visibility timeout if its function has died.
+"""
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from unittest import mock
+
+import standardwebhooks.webhooks
+from standardwebhooks import Webhook
+
+from callback.lifecycle import transitions
+from callback.lifecycle.models import Callback, LegName, LegStatus
+from callback.lifecycle.transitions import LegEvent
+from callback.storage.intake import IntakeStore
+from callback.storage.table import Table
+from callback.webhooks.deliveries import DeliveryStore
+from callback.webhooks.endpoints import EndpointStore
+from tests.local import outgoing
+from tests.local.receiver import Received, Receiver
+from tests.support import build
+from tests.support.faults import Faulty
+from tests.support.world import TABLE, TENANT, World, caller
+
+VISIBILITY_SECONDS = 240.0  # template.yaml: DeliveryQueue's VisibilityTimeout
+
+
+class Queue:
+    """SQS's client: messages by the moment from which they can be seen."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._numbers = itertools.count(1)
+        self.messages: list[tuple[float, int, str]] = []
+        self.sent = 0
+
+    def send_message(
+        self,
+        *,
+        QueueUrl: str,  # noqa: ARG002, N803
+        MessageBody: str,  # noqa: N803
+        DelaySeconds: int,  # noqa: N803
+        MessageGroupId: str,  # noqa: ARG002, N803
+    ) -> None:
+        assert 0 <= DelaySeconds <= 900
+        self.sent += 1
+        self.put(MessageBody, DelaySeconds)
+
+    def put(self, body: str, seconds: float) -> None:
+        heapq.heappush(self.messages, (self._now() + seconds, next(self._numbers), body))
+
+    def take(self) -> str | None:
+        """A message that can be seen by now."""
+        if not self.messages or self.messages[0][0] > self._now():
+            return None
+        return heapq.heappop(self.messages)[2]
+
+
+class Bus:
+    """EventBridge's client. `refusals` are answers to come, by entry."""
+
+    def __init__(self) -> None:
+        self.published: list[dict[str, Any]] = []
+        self.refusals: list[str] = []
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        if self.refusals:
+            code = self.refusals.pop()
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": code}]}
+        self.published += Entries
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
+
+
+class Relay:
+    """One scenario: callbacks whose rows are changed by hand, and what is told of them."""
+
+    def __init__(self, world: World, receiver: Receiver) -> None:
+        self.world = world
+        self.receiver = receiver
+        world.reset(streaming=True)
+        self.writes: list[dict[str, Any]] = []
+        self.answered: dict[str, Any] = {}  # what the client was answered last
+        self.queue = Queue(world.clock.seconds)
+        self.bus = Bus()
+        self.store = IntakeStore(Table(world._dynamodb, TABLE))
+        self.endpoints = EndpointStore(Table(world._dynamodb, TABLE))
+        self.deliveries = DeliveryStore(Table(world._dynamodb, TABLE))
+        sqs = Faulty(self.queue, "sqs", world.faults)
+        for function in world.functions:
+            module = function.module
+            if function.definition.logical_id in ("PublishEvents", "NotifyClient", "WebhookApi"):
+                module.queue._client = lambda: sqs
+            if hasattr(module, "bus"):
+                module.bus._client = Faulty(self.bus, "events", world.faults)
+        outgoing.stay_here(world.functions, receiver)
+
+    def wrote(self, table: str, record: dict[str, Any]) -> None:
+        """To be told of every write, as `tables.streamed` does."""
+        is_callback = record["dynamodb"]["Keys"]["sk"] == {"S": "CALLBACK"}
+        if table == TABLE and record["eventName"] != "REMOVE" and is_callback:
+            self.writes.append(record)
+
+    # -- the client ------------------------------------------------------------------------------
+
+    def ask(
+        self, method: str, path: str, body: Any = None, tenant: str = TENANT, **parameters: str
+    ) -> tuple[int, Any]:
+        """(status, body) of the answer to a client; `path` is the route's."""
+        answer, error = self.world.invoke(
+            "WebhookApi",
+            {
+                "routeKey": f"{method} /voice/webhook/{path}",
+                "headers": {},
+                "requestContext": caller(tenant),
+                "pathParameters": parameters or None,
+                "body": json.dumps(body) if body is not None else None,
+            },
+        )
+        assert error is None, answer
+        self.answered = answer
+        text = answer.get("body")
+        return answer["statusCode"], json.loads(text) if text else None
+
+    def endpoint(self, path: str = "/hook", tenant: str = TENANT, **fields: Any) -> str:
+        """Set the tenant's endpoint; its secret."""
+        body = {"url": self.receiver.url + path, **fields}
+        status, answer = self.ask("PUT", "endpoint", body, tenant)
+        assert status in (200, 201), answer
+        endpoint = self.endpoints.find(tenant)
+        assert endpoint is not None
+        return endpoint.secret
+
+    def failed(self, tenant: str = TENANT) -> list[dict[str, Any]]:
+        status, page = self.ask("GET", "failed", tenant=tenant)
+        assert (status, page["next_cursor"]) == (200, None)
+        return list(page["failed"])
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def accepted(self, callback_id: str = "cb-1", **fields: Any) -> str:
+        """A callback was stored."""
+        now = self.world.clock.now()
+        given = {"tenant": TENANT, "created_at": now, "expires_at": now + timedelta(days=30)}
+        made = build.callback(**{**given, "callback_id": callback_id, **fields})
+        self.store.add(made)
+        return callback_id
+
+    def change(self, callback_id: str, change: Callable[[Callback], Callback | None]) -> None:
+        _, allowed = self.store.change(callback_id, change)
+        assert allowed
+
+    def dialed(self, callback_id: str, name: LegName = LegName.A) -> None:
+        """Its first leg is claimed, and taken by the carrier."""
+        now = self.world.clock.now()
+        self.change(callback_id, lambda c: transitions.claim(c, name, now))
+        event = LegEvent(LegStatus.QUEUED, at=now, call_sid=build.SIDS[name])
+        self.change(callback_id, lambda c: transitions.record(c, name, 1, event))
+
+    def canceled(self, callback_id: str) -> None:
+        """Before anybody was called: both legs and the callback end at once."""
+        now = self.world.clock.now()
+        self.change(callback_id, transitions.cancel)
+        self.change(callback_id, lambda c: transitions.close(c, None, now))
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Everything that is due at this moment."""
+        self.publish()
+        while (body := self.queue.take()) is not None:
+            self.notify(body)
+
+    def publish(self) -> None:
+        """What was written; from a write that the function failed on, all come again."""
+        tries = 0
+        while self.writes:
+            tries += 1
+            assert tries < 20, "the stream is stuck"
+            answer, error = self.world.invoke("PublishEvents", {"Records": self.writes})
+            failed = (
+                {f["itemIdentifier"] for f in answer["batchItemFailures"]}
+                if not error
+                else {self.writes[0]["dynamodb"]["SequenceNumber"]}
+            )
+            numbers = [record["dynamodb"]["SequenceNumber"] for record in self.writes]
+            done = next((at for at, n in enumerate(numbers) if n in failed), len(numbers))
+            del self.writes[:done]
+
+    def notify(self, body: str) -> None:
+        message = {"messageId": "1", "body": body, "eventSource": "aws:sqs"}
+        result, error = self.world.invoke("NotifyClient", {"Records": [message]})
+        if error or result["batchItemFailures"]:
+            self.queue.put(body, VISIBILITY_SECONDS)
+
+    def let(self, seconds: float) -> None:
+        """Let time pass, from one message that can be seen to the next."""
+        self.run()
+        end = self.world.clock.seconds() + seconds
+        while self.queue.messages and self.queue.messages[0][0] <= end:
+            self._advance_to(self.queue.messages[0][0])
+            self.run()
+        self._advance_to(end)
+        self.run()
+
+    def _advance_to(self, moment: float) -> None:
+        self.world.carrier.advance(max(0.0, moment - self.world.clock.seconds()))
+
+    @property
+    def now(self) -> datetime:
+        return self.world.clock.now()
+
+    # -- what was received -----------------------------------------------------------------------
+
+    def told(self, path: str = "/hook") -> list[dict[str, Any]]:
+        """The payloads that the endpoint was sent, oldest first."""
+        return [json.loads(each.body) for each in self.receiver.at(path)]
+
+
+def sent_at(received: Received) -> int:
+    """Virtual seconds since 1970."""
+    return int(received.headers["webhook-timestamp"])
+
+
+def verified(received: Received, secret: str) -> Any:
+    """The payload, by the word of the library that a client would use, at the time of sending.
+
+    Raises its WebhookVerificationError."""
+    moment = datetime.fromtimestamp(sent_at(received), tz=build.NOON.tzinfo)
+
+    class At(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return moment.astimezone(tz)
+
+    with mock.patch.object(standardwebhooks.webhooks, "datetime", At):
+        return Webhook(secret).verify(received.body.decode(), received.headers)
