@@ -5,10 +5,13 @@ A change makes a new object (`dataclasses.replace`). `transitions` decides which
 allowed.
 """
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from enum import EnumType, StrEnum
+from functools import cache, partial
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 
 class LegName(StrEnum):
@@ -220,91 +223,47 @@ def to_record(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, Leg | Waiting | Reservation | Webhook):
-        return to_record(value)
-    return value
+    return to_record(value) if is_dataclass(value) else value
 
 
 def from_record(record: dict[str, Any]) -> Callback:
-    """The inverse of `to_record`. Numbers may have any type that `int` accepts."""
-    webhook = record.get("webhook")
-    return Callback(
-        callback_id=record["callback_id"],
-        tenant=record["tenant"],
-        order=Order(record["order"]),
-        room=record["room"],
-        created_at=datetime.fromisoformat(record["created_at"]),
-        expires_at=datetime.fromisoformat(record["expires_at"]),
-        max_duration_seconds=int(record["max_duration_seconds"]),
-        leg_a=_leg(record["leg_a"]),
-        leg_b=_leg(record["leg_b"]),
-        source=Source(record.get("source", Source.API)),  # rows older than triggers have none
-        metadata=record["metadata"],
-        status=CallbackStatus(record["status"]),
-        outcome=record.get("outcome"),
-        cause=record.get("cause"),
-        close_reason=_maybe(CloseReason, record.get("close_reason")),
-        connected_at=_maybe(datetime.fromisoformat, record.get("connected_at")),
-        ended_at=_maybe(datetime.fromisoformat, record.get("ended_at")),
-        waiting=_maybe(_waiting, record.get("waiting")),
-        reservation=_maybe(_reservation, record.get("reservation")),
-        webhook=Webhook(webhook["url"], webhook["events"]) if webhook else None,
-        event_count=int(record.get("event_count", 1)),  # rows older than events have none
-        revision=int(record["revision"]),
+    """The inverse of `to_record`. Numbers may have any type that `int` accepts.
+
+    A field that an older row lacks gets its default.
+    """
+    callback: Callback = _read(Callback, record)
+    return callback
+
+
+def _read(kind: Any, record: dict[str, Any]) -> Any:
+    return kind(
+        **{
+            name: convert(value)
+            for name, convert in _converters(kind)
+            if (value := record.get(name)) is not None
+        }
     )
 
 
-_LEG_TIMES = (
-    "not_before",
-    "dialed_at",
-    "ringing_at",
-    "answered_at",
-    "admitted_at",
-    "joined_at",
-    "ended_at",
-)
+@cache
+def _converters(kind: Any) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple((f.name, _converter(f.type)) for f in fields(kind))
 
 
-def _leg(record: dict[str, Any]) -> Leg:
-    times = {name: datetime.fromisoformat(record[name]) for name in _LEG_TIMES if name in record}
-    return Leg(
-        to=record["to"],
-        caller_id=record["caller_id"],
-        ring_timeout_seconds=int(record["ring_timeout_seconds"]),
-        status=LegStatus(record["status"]),
-        attempt=int(record["attempt"]),
-        call_sid=record.get("call_sid"),
-        outcome=_maybe(LegOutcome, record.get("outcome")),
-        cause=record.get("cause"),
-        carrier_code=_maybe(int, record.get("carrier_code")),
-        unrecognised_status=record.get("unrecognised_status"),
-        seconds=_maybe(int, record.get("seconds")),
-        **times,
-    )
+def _converter(hint: Any) -> Callable[[Any], Any]:
+    """Converts a stored value to the type. Strings, booleans, lists and dicts need none."""
+    (kind,) = set(get_args(hint)) - {NoneType} if isinstance(hint, UnionType) else (hint,)
+    if is_dataclass(kind):
+        return partial(_read, kind)
+    if kind is datetime:
+        return datetime.fromisoformat
+    if kind is int or isinstance(kind, EnumType):
+        return kind
+    return _unchanged
 
 
-def _waiting(record: dict[str, Any]) -> Waiting:
-    return Waiting(
-        step=Step(record["step"]),
-        token=record["token"],
-        entered_at=datetime.fromisoformat(record["entered_at"]),
-        retry=int(record["retry"]),
-    )
-
-
-def _reservation(record: dict[str, Any]) -> Reservation:
-    return Reservation(
-        day=record["day"],
-        currency=record["currency"],
-        micros=int(record["micros"]),
-        per_minute_a=int(record["per_minute_a"]),
-        per_minute_b=int(record["per_minute_b"]),
-        released=record["released"],
-    )
-
-
-def _maybe(make: Any, value: Any) -> Any:
-    return None if value is None else make(value)
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def leg_times(leg: Leg) -> dict[str, str | None]:
