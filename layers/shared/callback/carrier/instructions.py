@@ -3,27 +3,24 @@
 Each carrier's package renders them in that carrier's language.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from callback.lifecycle.models import LegName
 
 
-@dataclass(frozen=True)
-class Say:
+class Say(NamedTuple):
     """Speak a sentence."""
 
     sentence: str
 
 
-@dataclass(frozen=True)
-class Play:
+class Play(NamedTuple):
     """Play the sound at this URL in a loop, until the call gets other instructions."""
 
     url: str
 
 
-@dataclass(frozen=True)
-class Join:
+class Join(NamedTuple):
     """Put the call into a room of two at most. When either leaves, the room closes and the other
     call ends.
 
@@ -37,13 +34,11 @@ class Join:
     wait_url: str
 
 
-@dataclass(frozen=True)
-class HangUp:
+class HangUp(NamedTuple):
     pass
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """Do not answer an inbound call. The caller hears the busy tone. The call costs nothing."""
 
 

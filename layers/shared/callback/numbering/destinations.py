@@ -6,6 +6,7 @@ Numbering plans also change every month.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import phonenumbers
 
@@ -18,8 +19,7 @@ NO_COUNTRY = phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY
 _UNKNOWN_ZONE = "Etc/Unknown"
 
 
-@dataclass(frozen=True)
-class DialPlan:
+class DialPlan(NamedTuple):
     """How the deployment interprets and dials an address.
 
     `home_region` (ISO 3166) is the country of national numbers. `sip_domain` is the PBX's domain;
@@ -48,8 +48,7 @@ class Telephone:
         return tuple(zone for zone in zones if zone != _UNKNOWN_ZONE)
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """An address and every telephone that may ring for it (see `phone_numbers.telephones`).
 
     The admission rules check each telephone. An extension or a sip: address may have none: its PBX

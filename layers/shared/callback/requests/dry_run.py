@@ -1,7 +1,6 @@
 """POST with dry_run: which calls would be made and their maximum cost, or the refusal."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from callback.admission.rules import Admitted, Party
 from callback.amounts import decimal
@@ -12,8 +11,7 @@ from callback.requests.intake import Intake, Requested
 from callback.tenancy.policy import format_policy
 
 
-@dataclass(frozen=True)
-class Rehearsed:
+class Rehearsed(NamedTuple):
     """A call that would be made. `zones`: the calling window's time zones; None at any hour."""
 
     step: Step
@@ -22,8 +20,7 @@ class Rehearsed:
     zones: tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
-class Rehearsal:
+class Rehearsal(NamedTuple):
     """What `idempotent.post` would do.
 
     `calls` are in dialing order. `calling_window` is the tenant's. `rates` are headers.

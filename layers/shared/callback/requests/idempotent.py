@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from callback import clock
 from callback.errors import CarrierRejected
@@ -11,8 +12,7 @@ from callback.requests.intake import Intake, Requested
 from callback.storage.idempotency_keys import Key, KeyUsed, Response
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """`rates` are headers: how much of the tenant's rates is left."""
 
     callback: Callback
@@ -23,8 +23,7 @@ class Accepted:
         return self.callback.callback_id
 
 
-@dataclass(frozen=True)
-class Repeated:
+class Repeated(NamedTuple):
     """The key was used before. `response` is the stored response to the first request."""
 
     callback_id: str

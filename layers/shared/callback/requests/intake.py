@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from callback.admission.rules import Admission
 from callback.call_control.steps import CallControl
@@ -14,8 +15,7 @@ from callback.storage.idempotency_keys import Key
 from callback.storage.intake import IntakeStore
 
 
-@dataclass(frozen=True)
-class Requested:
+class Requested(NamedTuple):
     """A tenant's request for a callback, and its source."""
 
     tenant: str

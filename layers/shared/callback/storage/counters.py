@@ -9,7 +9,7 @@ money) is released in the transaction that marks it as released.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from callback.amounts import Rate
 from callback.errors import CallbackError
@@ -20,8 +20,7 @@ from callback.storage.table import Expression, Key, Write, update_row
 _SPEND_RETENTION = timedelta(days=7)
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """A write of the transaction that stores a callback, and the refusal if that write fails."""
 
     write: Write

@@ -6,9 +6,8 @@ the key, so that an erasure of the callback finds it.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from callback.lifecycle.models import Callback, to_text
 from callback.storage import callbacks
@@ -23,16 +22,14 @@ LIFETIME = timedelta(hours=24)
 Response = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """`fingerprint` identifies the request: SHA-256 of its validated and sorted form."""
 
     text: str
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Used:
+class Used(NamedTuple):
     """A stored key. `response` is None while the first request is in progress."""
 
     fingerprint: str

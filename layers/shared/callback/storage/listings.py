@@ -6,8 +6,8 @@ contains a new callback at once. One more row lies under OPEN, until `reconcile`
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from callback.lifecycle.models import Callback, to_text
 from callback.numbering import addresses
@@ -23,8 +23,7 @@ _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC
 _OPEN = "OPEN"
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """`cursor` is None on the last page. A short page may have a cursor."""
 
     callbacks: list[Callback]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 SECONDS = 15.0  # for the whole POST
@@ -77,8 +78,7 @@ class Unreachable(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """`path` includes the query."""
 
     host: str
@@ -86,8 +86,7 @@ class Target:
     path: str
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """`retry_after` is the header as it was sent: seconds, or an HTTP date."""
 
     status: int
