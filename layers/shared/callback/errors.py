@@ -169,7 +169,7 @@ class CarrierRejected(CallbackError):
 
 
 class CarrierUnavailable(CallbackError):
-    """The request certainly did not reach the carrier, or the carrier rejected it unprocessed.
+    """The request certainly did not reach the carrier, or the carrier returned it unprocessed.
 
     A retry is safe. The workflow retries on this error by its class name.
     """
