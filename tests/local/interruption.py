@@ -34,7 +34,7 @@ class Interruption:
         self._came = True
 
     def defer(self) -> None:
-        """From now on there is something to stop: whoever is interrupted goes on until `wait`."""
+        """From now on there is something to stop: an interrupted thread goes on until `wait`."""
         self._may_leave = False
 
     def wait(self) -> None:

@@ -5,8 +5,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.play import Play, raising
 
-EVENTS = "^(status|conference)"  # webhooks that report events; those that request TwiML are
-# separate
+EVENTS = "^(status|conference)"  # webhooks that report events, not those that request TwiML
 CREATE = "POST .*/Calls.json"
 
 
