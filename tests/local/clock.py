@@ -533,8 +533,7 @@ class Clock:
                 for note in self.on_stall:
                     note()
                 continue
-            except Exception:  # noqa: BLE001 - a timer's error: it must not end the wait of another
-                # caller
+            except Exception:  # noqa: BLE001 - a timer's error must not end another's wait
                 traceback.print_exc()
                 continue
             if not fired and self._waiters:

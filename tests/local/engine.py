@@ -95,7 +95,7 @@ class _RunEnvironment(Environment):
 
 
 class TaskTimedOut(AWSError):
-    """The client does not get the name of moto's own error."""
+    """Carries its error code to the client; moto's own error does not."""
 
     TYPE = "TaskTimedOut"
     STATUS = 400
