@@ -1,6 +1,6 @@
 """Client webhooks stay on this machine: the only place that lets them go to a loopback address.
 
-What is deployed knows `http_sender.PUBLIC` and nothing else, and no setting changes it. Here the
+The deployed service has only `http_sender.PUBLIC`, and no setting changes it. Here the
 handlers' own objects are replaced, once they are loaded, by some that resolve every name to
 127.0.0.1 and trust only the certificate authority of a `Receiver`.
 """

@@ -80,9 +80,9 @@ class LocalStack:
     `on_undelivered` gets the others. There is one tenant, TENANT, whose API key is
     `key`, as `Authorization: Bearer` takes it, and whose one number is NUMBER.
 
-    From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
-    (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
-    passes, and no simulator is started. ValueError where one of these is no base URL.
+    `environ` may set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (default: made up), PUBLIC_URL
+    (default: the front's own) and CARRIER_API_URL. With CARRIER_API_URL the stack uses that carrier
+    and real time, and starts no simulator. Raises ValueError if one of the URLs is not a base URL.
     """
 
     url: str

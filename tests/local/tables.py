@@ -8,11 +8,12 @@ a transaction copies the table's index of items, and of the items those that it 
 are read are serialized directly, without filtering by the API's model.
 
 Inside `streamed` every write of a table with a stream is reported once it is final. moto's own
-stream keeps what a transaction has taken back, and shows an item as it is when it is asked for.
+stream keeps writes that a transaction has rolled back, and shows an item as it is at the time of
+reading.
 
-`without_http` spares a client of the same process everything between the two that is neither
-botocore's (names, types, errors) nor the table's: signing, HTTP and finding out which service is
-meant cost several times what the table does.
+`without_http` connects a client of the same process directly to the table. It keeps botocore's
+checks (names, types, errors) and skips signing, HTTP and the choice of the service, which cost
+several times what the table does.
 """
 
 import contextlib
