@@ -31,7 +31,7 @@ def main(given: Sequence[str] | None = None) -> int:
     chosen = _arguments(given)
     interruption = Interruption(status=0)
     print("starting...", flush=True)
-    # What takes seconds to import comes only now.
+    # These imports take seconds, so they come only now.
     serving = importlib.import_module("tests.local.serving")
     status: int = serving.serve(chosen, interruption)
     return status

@@ -1,4 +1,4 @@
-"""What the commands are told, and what they say of it: plain words for what makes no sense."""
+"""The arguments of the commands, and readable errors for invalid ones."""
 
 import argparse
 

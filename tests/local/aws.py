@@ -49,7 +49,7 @@ class EmbeddedAws:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # So many writes there were so far, and who hears of each: (table, record of its stream).
+        # The number of writes so far, and the listeners to each: (table, record of its stream).
         self.writes = 0
         self.on_write: Callable[[str, dict[str, Any]], None] | None = None
         session = boto3.Session(
@@ -123,7 +123,7 @@ def billed_transitions(history: list[dict[str, Any]]) -> int:
 @contextlib.contextmanager
 def running() -> Iterator[EmbeddedAws]:
     """An empty embedded AWS for as long as the block lasts."""
-    # A server without this has several lines to say about every request.
+    # Without this the server logs several lines for every request.
     for name in ("werkzeug", "moto"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
@@ -149,7 +149,7 @@ def running() -> Iterator[EmbeddedAws]:
 
 @contextlib.contextmanager
 def once_for_all() -> Iterator[None]:
-    """What moto finds out anew for each request, a third of its time, it finds out once."""
+    """Cache values that moto computes for each request, which takes a third of its time."""
     modules = tuple(backends.list_of_moto_modules())
     with (
         mock.patch.object(backends, "list_of_moto_modules", return_value=modules),
@@ -176,7 +176,7 @@ def _messages_heard() -> Iterator[None]:
 
 
 def _tell_executions() -> None:
-    """What Step Functions keeps of each execution, for 90 days in AWS."""
+    """The history of each execution, which Step Functions keeps for 90 days in AWS."""
     for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
         for execution in engine.executions_of(machine):
             heard.told("the input of an execution", str(execution.execution_input))
@@ -199,7 +199,7 @@ class _Handler(MotoRequestHandler):
     def run_wsgi(self) -> None:
         environ = self.make_environ()
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        # Read whole, or the rest of it would be taken for the next request.
+        # Read it to the end, or the rest would be parsed as the next request.
         environ["wsgi.input"] = io.BytesIO(self.rfile.read(length))
         status, headers = "", []
         written: list[bytes] = []
@@ -228,7 +228,7 @@ class _Handler(MotoRequestHandler):
 
 
 class _Server(ThreadedMotoServer):
-    """moto's server, but its stop is not half a second away and closes its sockets."""
+    """moto's server, but it stops without the delay of half a second and closes its sockets."""
 
     def _server_entry(self) -> None:
         app = DomainDispatcherApplication(create_backend_app)

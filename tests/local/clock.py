@@ -3,16 +3,16 @@
 A clock runs in one of two ways.
 
 * **Stepped**, for tests: time stands still while any work is in flight, and otherwise passes only
-  while somebody waits for it. Then it jumps from timer to timer. How slow the machine is changes
-  no result.
+  while a caller waits for it. Then it jumps from timer to timer. The machine's speed changes no
+  result.
 * **At a speed**, for people: `speed` virtual seconds in a real one. While work is in flight, time
   passes no faster than real time, so a fast clock does not overtake a slow handler.
 
-**Work** is whatever is being done at a moment: an invocation, a webhook, a stream record, a
-message, a request. Each piece of work is a `Work`. The sender holds it until the receiver has it:
-a thread that starts another one begins the other's work first, and an HTTP request carries the
-number of its work in the header WORK_HEADER. **Whatever waits on purpose** is a timer and not work:
-`pause`, `Signal.wait` and `Work.suspended` let time pass.
+**Work** is anything in progress: an invocation, a webhook, a stream record, a message, a request.
+Each piece of work is a `Work`. The sender holds it until the receiver has it: a thread that starts
+another one begins the other's work first, and an HTTP request carries the number of its work in the
+header WORK_HEADER. A **deliberate wait** is a timer and not work: `pause`, `Signal.wait` and
+`Work.suspended` let time pass.
 
 Time never overtakes a timer. On a busy machine timers fire late; `now()` then stays at the timer's
 due moment until it has fired, so a call that hangs up after 300 s lasts 300 s. Time lost like that
@@ -41,16 +41,16 @@ WORK_HEADER = "X-Local-Work"
 _TOLERANCE = 0.25
 # Rounds of the event loop that let every coroutine woken by one timer reach its next wait.
 _SETTLING_ROUNDS = 12
-# Real seconds without any sign of life after which held work is taken to be stuck.
+# Real seconds without progress after which held work counts as stuck.
 STALLED_SECONDS = 60.0
-# Real seconds between two looks at a condition, on a clock that runs by itself.
+# Real seconds between two checks of a condition, on a clock that runs at a speed.
 _LOOK_SECONDS = 0.02
 
 Result = TypeVar("Result")
 
 
 class ClockStalled(Exception):
-    """Work is held and nothing has happened for STALLED_SECONDS; the message says who holds it."""
+    """Work has held the clock without progress for STALLED_SECONDS; the message names the work."""
 
 
 class NotInTime(AssertionError):
@@ -73,15 +73,15 @@ class Timer:
 
 
 class Work:
-    """A piece of work in flight, made by `Clock.begin`. `what` is for whoever looks for who holds
-    the clock. Any thread may use it."""
+    """A piece of work in flight, made by `Clock.begin`. `what` describes it in `Clock.holders`. Any
+    thread may use it."""
 
     def __init__(self, clock: "Clock", number: int, what: str) -> None:
         self.number = number
         self.what = what
         self._clock = clock
         self._is_over = False
-        # Whether somebody else has taken it over who knows the clock.
+        # Whether a receiver that knows the clock has taken it over.
         self.is_shared = False
         self._suspensions: set[object] = set()
 
@@ -115,7 +115,7 @@ class Work:
             self._clock.weigh(self)
 
     def reclaim(self) -> None:
-        """End every suspension: whoever this work was handed to is not waited for any more."""
+        """End every suspension: this work no longer waits for its receiver."""
         with self._clock.changing():
             self._suspensions.clear()
             self._clock.weigh(self)
@@ -159,8 +159,8 @@ class Clock:
     `stepped=True`: time passes only in `advance`, `until` and `awaited`, and while a thread that
     does no work pauses or waits for a Signal. `hold=n`: no timer fires
     while more than n pieces of work are in flight, and time passes at its speed meanwhile.
-    `attach` and what says so belong to the event loop given to `attach`; all else may be called
-    from any thread.
+    `attach`, and methods that say so, run in the event loop given to `attach`; any thread may call
+    the others.
     """
 
     def __init__(
@@ -200,24 +200,24 @@ class Clock:
         self._idle: asyncio.Event | None = None
         self._stirred: asyncio.Event | None = None
         self._stepping: asyncio.Lock | None = None
-        # Called where the clock has stalled and nobody is there to be raised at.
+        # Called when the clock has stalled and there is no caller to raise ClockStalled in.
         self.on_stall: list[Callable[[], None]] = []
         self._waiters = 0
         self._driver: asyncio.Task[None] | None = None
-        # Those who wait for a moment on other threads: what ends each wait before its time.
+        # The waits on other threads, each with the function that ends it early.
         self._pauses: dict[object, Callable[[], None]] = {}
         self._is_shut = False
 
     # -- reading -------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """The virtual moment, UTC and timezone-aware."""
+        """The current virtual time, UTC and timezone-aware."""
         return self.start + timedelta(seconds=self.seconds())
 
     def seconds(self) -> float:
         """Virtual seconds since `start`; never goes back, whichever threads ask."""
         read = self._read()
-        # The loop may have moved its anchor, horizon and pin between two of the looks at them.
+        # The loop may have changed the anchor, horizon and pin between two reads.
         with self._reading:
             self._latest = max(self._latest, read)
             return self._latest
@@ -257,8 +257,8 @@ class Clock:
 
     @contextmanager
     def busy(self, what: str = "a webhook") -> Iterator[Work]:
-        """Work that is in flight inside the block. It is nobody's current work: a coroutine that
-        is spawned inside would inherit it."""
+        """Work that is in flight inside the block. It is not set as the current work: a coroutine
+        that is spawned inside would inherit it."""
         work = self.begin(what)
         try:
             yield work
@@ -280,11 +280,11 @@ class Clock:
         return thread
 
     def changing(self) -> contextlib.AbstractContextManager[bool]:
-        """For `Work` alone: what holds the clock changes inside."""
+        """For `Work` alone: the lock under which the held work changes."""
         return self._changing
 
     def weigh(self, work: Work) -> None:
-        """For `Work` alone: note whether `work` holds the clock by now."""
+        """For `Work` alone: record whether `work` holds the clock now."""
         before = len(self._held)
         if work.is_held:
             self._held[work.number] = work
@@ -310,12 +310,12 @@ class Clock:
         self._arm()
 
     def _change_rate(self) -> None:
-        """From now on a clock that runs by itself runs as fast as it may."""
+        """Set the rate of a clock that runs at a speed to the one allowed now."""
         if not self.stepped and self._pinned is None and self._rate() != self._anchor[2]:
             self._stand_at(self.seconds())
 
     def _rate(self) -> float:
-        """Virtual seconds in a real one, by now."""
+        """The rate allowed now, in virtual seconds per real second."""
         is_slowed = self._held and self.hold is None
         return min(self.speed, 1.0) if is_slowed else self.speed
 
@@ -330,7 +330,7 @@ class Clock:
                 self._loop.call_soon_threadsafe(note)
 
     def holders(self) -> list[str]:
-        """What holds the clock, for a person to read."""
+        """Descriptions of the work that holds the clock."""
         with self._changing:
             return [work.what for work in self._held.values()]
 
@@ -369,15 +369,18 @@ class Clock:
             timer.cancel()
 
     def pause(self, seconds: float) -> bool:
-        """Wait so many virtual seconds, on any other thread. The current work is suspended.
+        """Wait `seconds` of virtual time, on any thread but the event loop's. The current work is
+        suspended.
 
-        False if the clock was shut before: no time passes any more."""
+        False if the clock was shut before: no more time passes."""
         Signal(self).wait(seconds)
         return not self._is_shut
 
     def call_within(self, seconds: float, call: Callable[[], Result]) -> Result:
-        """What `call` returns or raises. It holds the clock unless it hands its work on, and gets
-        `seconds` of virtual time. Raises TimeoutError after them; `call` goes on unheard."""
+        """Return or raise what `call` does. It holds the clock unless it hands its work on.
+
+        Raises TimeoutError after `seconds` of virtual time; `call` then goes on, and its result is
+        ignored."""
         work, done = current_work(), threading.Event()
         results: list[Result] = []
         errors: list[BaseException] = []
@@ -414,7 +417,7 @@ class Clock:
 
     async def advance(self, seconds: float) -> None:
         """Step a stepped clock forward, firing each timer at its own moment and in order; in the
-        event loop. Raises ValueError on a clock that runs by itself."""
+        event loop. Raises ValueError on a clock that runs at a speed."""
         if not self.stepped:
             raise ValueError("only a stepped clock can be advanced")
         target = self.seconds() + seconds
@@ -438,7 +441,7 @@ class Clock:
                 await self._settle()
             with self._changing:
                 if self._held:
-                    return True  # begun on another thread since: it is waited for first
+                    return True  # begun on another thread since: wait for it first
                 if if_awaited and not self._waiters:
                     return False
                 if self._head() is None or self._heap[0][0] > limit:
@@ -461,7 +464,7 @@ class Clock:
     ) -> Result:
         """The first true value of `condition`, at the moment at which it becomes true.
 
-        within: virtual seconds. sign: something that is cheap to read and changes whenever the
+        within: virtual seconds. sign: a value that is cheap to read and changes whenever the
         condition may have changed; without it, the condition is tried after each timer.
         Raises NotInTime and ClockStalled.
         """
@@ -469,7 +472,7 @@ class Clock:
         if self.stepped:
             self.settle()
         while True:
-            # Both are read before the condition: what changes after that is looked at again.
+            # Both are read before the condition, so a later change causes another check.
             is_last = self.seconds() >= end
             before = sign() if sign else None
             if value := condition():
@@ -482,7 +485,7 @@ class Clock:
                 time.sleep(_LOOK_SECONDS)
 
     async def _step_until(self, end: float, sign: Callable[[], Any] | None, before: Any) -> None:
-        """Step until the sign is no longer what it was `before`, and at most to the moment `end`.
+        """Step until the sign differs from `before`, and at most to the moment `end`.
         Without a sign, step to the next timer."""
         await self._settle()
         if sign is not None and sign() != before:
@@ -494,7 +497,7 @@ class Clock:
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Somebody waits inside the block for what takes time: a stepped clock lets it pass."""
+        """The caller waits inside the block: a stepped clock lets time pass."""
         self.begin_waiting()
         try:
             yield
@@ -530,7 +533,7 @@ class Clock:
                 for note in self.on_stall:
                     note()
                 continue
-            except Exception:  # noqa: BLE001 - a timer's: whoever waits for time is not to pay for it
+            except Exception:  # noqa: BLE001 - a timer's error must not end another's wait
                 traceback.print_exc()
                 continue
             if not fired and self._waiters:
@@ -550,8 +553,8 @@ class Clock:
         self._in_loop(self._drive)
 
     def shut(self) -> None:
-        """The end: every wait for a moment is over, now and from now on, because no timer fires any
-        more. A thread that waited on would keep its process from ending."""
+        """End every present and future wait, because no timer fires any more. A thread that still
+        waited would keep its process from ending."""
         with self._changing:
             self._is_shut = True
             ends = list(self._pauses.values())
@@ -560,7 +563,7 @@ class Clock:
 
     @contextmanager
     def pausing(self, end: Callable[[], None]) -> Iterator[None]:
-        """For `Signal` alone: a thread waits for a moment inside, unless `end` is called before."""
+        """For `Signal` alone: a thread waits inside the block; `end` ends its wait early."""
         pause = object()
         with self._changing:
             self._pauses[pause] = end
@@ -574,7 +577,7 @@ class Clock:
                 del self._pauses[pause]
 
     def clear(self) -> None:
-        """Forget every timer; those who wait for one are not woken."""
+        """Drop every timer; threads and coroutines that wait for one are not woken."""
         with self._changing:
             self._heap.clear()
             self._horizon = math.inf
@@ -585,7 +588,8 @@ class Clock:
         quiet_since = -1
         while self._held or quiet_since != self._came_and_went:
             await self._become_idle()
-            # A webhook may come and go within these rounds: what its answer wakes needs as many.
+            # A webhook may come and go within these rounds: coroutines that its answer wakes need
+            # as many.
             quiet_since = self._came_and_went
             for _ in range(_SETTLING_ROUNDS):
                 await asyncio.sleep(0)
@@ -605,7 +609,7 @@ class Clock:
                         f"nothing has happened for {STALLED_SECONDS:g} s, and the clock waits for: "
                         + "; ".join(self.holders())
                     ) from None
-            # The event is set or cleared in the loop, a moment after the work that it tells of.
+            # The loop sets or clears the event slightly after the work changes.
             await asyncio.sleep(0)
 
     def _run(self, steps: Any) -> Any:
@@ -689,7 +693,7 @@ class Clock:
 
 @contextmanager
 def running(clock: Clock) -> Iterator[None]:
-    """The clock has an event loop of its own inside the block, where no simulator lends it one."""
+    """Give the clock its own event loop inside the block, for use without a simulator."""
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
@@ -710,8 +714,8 @@ def running(clock: Clock) -> Iterator[None]:
 
 
 class Signal:
-    """threading.Event in virtual time. Who waits lets time pass; who sets it has them at work
-    again before `set` returns, so that no time passes in between."""
+    """threading.Event in virtual time. Time passes while a thread waits. The work of each waiting
+    thread holds the clock again before `set` returns, so no time passes in between."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -49,7 +49,7 @@ _CALL_WORDS = {
 }
 
 
-# What a party "hears" of its own telephone is said by the call's events already.
+# The call's events already report the sounds of a party's own telephone.
 _OWN_DOING = ("phone rings", "picks up")
 
 
@@ -80,8 +80,8 @@ class Api:
 class Timeline:
     """Prints what happens, a line each and in its order, with virtual seconds since the request.
 
-    What is learned late may have happened early, so a line waits until `show` is told that
-    nothing before it can come any more.
+    Events may arrive out of order, so a line waits until the caller of `show` rules out earlier
+    ones.
     """
 
     def __init__(self, start: datetime) -> None:
@@ -98,7 +98,7 @@ class Timeline:
         """Print what happened `until` then, or all that there is."""
         while self._waiting and (until is None or self._waiting[0][0] <= until):
             at, _, who, what = heapq.heappop(self._waiting)
-            # What somebody hears over and over is interesting once.
+            # Print a repeated sound only once.
             if (who, what) != self._last:
                 self._last = (who, what)
                 print(f"{(at - self._start).total_seconds():8.2f} s  {who:<7}  {what}", flush=True)
@@ -125,7 +125,7 @@ class Timeline:
 
 def run(speed: float) -> int:
     """The demo itself; its exit status."""
-    # What takes seconds to import comes only now.
+    # These imports take seconds, so they come only now.
     start = importlib.import_module("tests.local.stack").LocalStack
     stack: LocalStack
     with start(speed) as stack, contextlib.closing(Api(stack.url, stack.key)) as api:

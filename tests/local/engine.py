@@ -5,7 +5,7 @@ moto's interpreter of the Amazon States Language is executed as it is. What is r
 
 * a Lambda task calls the function in this process; moto would make a client for each call;
 * timeouts, waits and retry intervals run in virtual time, and so do the history's timestamps;
-  each thread of an execution is work that the clock waits for, but while it waits itself;
+  each thread of an execution is work that the clock waits for, except while that thread waits;
 * each attempt of a task gets a token of its own; moto gives a retry the settled token of the
   attempt before;
 * a token is settled once; the second time, and after the task is over, it is TaskTimedOut; moto
@@ -95,7 +95,7 @@ class _RunEnvironment(Environment):
 
 
 class TaskTimedOut(AWSError):
-    """moto's own reaches the client without its name."""
+    """Carries its error code to the client; moto's own error does not."""
 
     TYPE = "TaskTimedOut"
     STATUS = 400
@@ -105,10 +105,10 @@ class TaskTimedOut(AWSError):
 def running(
     functions: Functions, clock: Clock, changed: Callable[[Execution], None]
 ) -> Iterator[Callable[[], None]]:
-    """Executions run corrected inside the block. What still runs at its end, or when the function
-    that it yields is called, is abandoned.
+    """Apply the corrections to executions inside the block. Executions that still run at its end,
+    or when the yielded function is called, are abandoned.
 
-    `changed` is told of each execution that starts or has ended; it must not take long.
+    `changed` is called for each execution that starts or has ended; it must return quickly.
     """
     seen: list[Execution] = []
     is_closing = threading.Event()
@@ -181,13 +181,13 @@ def _lambda_tasks(functions: Functions) -> Iterator[_Replacement]:
 
 def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
     class Event(Signal):
-        """What moto takes for threading.Event."""
+        """Replaces threading.Event in moto."""
 
         def __init__(self) -> None:
             super().__init__(clock)
 
     class Thread:
-        """What moto takes for threading.Thread; it joins none of these."""
+        """Replaces threading.Thread in moto, which joins none of these threads."""
 
         def __init__(
             self, target: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any
@@ -204,7 +204,7 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
             env.program_state_event.wait(left)
 
     def now() -> datetime:
-        """What a Wait until a timestamp measures from, in UTC and naive as moto's are."""
+        """The current time for a Wait until a timestamp: UTC and naive, like moto's."""
         return clock.now().replace(tzinfo=None)
 
     wait_for_token = callback.CallbackEndpoint.wait
@@ -341,7 +341,7 @@ def _environment_of(worker: ExecutionWorker | None) -> _RunEnvironment:
 def _close_history(env: Environment) -> None:
     """Write an execution's last event while a task of it still runs, and nothing after it."""
     state = env.program_state()
-    # moto writes each event with one of the details, though its type requires all of them.
+    # moto gives each event one of the details, though the type requires all.
     if isinstance(state, ProgramStopped):
         kind = HistoryEventType.ExecutionAborted
         details = EventDetails(  # type: ignore[typeddict-item]
@@ -361,7 +361,7 @@ def _close_history(env: Environment) -> None:
 
 
 def _record_nothing(manager: EventManager) -> None:
-    """From now on, in any frame of the execution: all of them share its manager."""
+    """Applies from now on in every frame of the execution: all frames share its manager."""
     vars(manager)["add_event"] = lambda *_, **__: 0
 
 
@@ -400,7 +400,7 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
     def status(self: Execution) -> str:
         return (self.exec_status or ExecutionStatus.RUNNING).value
 
-    # Whether a name is taken is looked up first and the execution is added later.
+    # moto checks the name first and adds the execution later.
     start = _one_at_a_time(StepFunctionsParserBackend.start_execution)
     yield StepFunctionsParserBackend, "start_execution", start
     yield StepFunctionsParserBackend, "_get_executions", started
@@ -432,7 +432,7 @@ def executions_of(machine: StateMachine) -> list[Execution]:
 
 
 def _abandon(execution: Execution, now: datetime) -> None:
-    """Let the threads of an execution that still runs come to an end, unheard."""
+    """Let the threads of a running execution end, and ignore their results."""
     env = _environment_of(execution.exec_worker)
     if env.is_running():
         _record_nothing(env.event_manager)

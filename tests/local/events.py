@@ -70,14 +70,14 @@ class Bus:
         self._clock = clock
         self._threads: list[threading.Thread] = []
         self._is_closed = Signal(clock)
-        # Events whose function failed to the last; in AWS they go to its dead-letter queue.
+        # Events whose function failed at every attempt; in AWS they go to its dead-letter queue.
         self.dead_letters: list[dict[str, Any]] = []
 
     def execution_changed(self, execution: Execution) -> None:
         self.publish(execution_status_change(execution, self._clock.now()))
 
     def publish(self, event: dict[str, Any]) -> None:
-        """Deliver `event` to whom it concerns, each on a thread of its own."""
+        """Deliver `event` to the functions of matching rules, each on its own thread."""
         for pattern, rule in self._rules:
             if matches(pattern, event):
                 for target in rule.targets:
@@ -105,7 +105,7 @@ class Bus:
         print(f"{name} failed on an event to the last:\n{invocation.trace}", file=sys.stderr)
 
     def close(self) -> None:
-        """Deliver nothing more, and wait for what is being delivered."""
+        """Start no more deliveries, and wait for those in progress."""
         self._is_closed.set()
         for thread in self._threads:
             thread.join()

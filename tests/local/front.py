@@ -1,8 +1,8 @@
 """The HTTP API of the template on 127.0.0.1: requests become Lambda events and come back.
 
 Events and answers have payload format 2.0 (API Gateway Developer Guide, "Create AWS Lambda proxy
-integrations for HTTP APIs"). What the gateway would refuse or break, this does too: an unknown
-path, a body over its limit, a handler that fails or answers nonsense.
+integrations for HTTP APIs"). This module refuses what the gateway refuses: an unknown path, a body
+over the limit, a handler that fails or returns an invalid response.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _THREADS = 256
 _DOMAIN = f"{API_ID}.execute-api.us-east-1.amazonaws.com"
 # Seconds of real time.
 _CLOSING = 5.0
-# Whom a request on a route with IAM authorization comes from: anybody on this machine.
+# The caller of a route with IAM authorization: locally any caller is accepted.
 _IAM_CALLER = {
     "iam": {
         "accessKey": "local",
@@ -52,11 +52,11 @@ _IAM_CALLER = {
 
 
 class NonsenseError(Exception):
-    """A function's answer is not one the gateway understands."""
+    """The gateway does not understand the function's response."""
 
 
 class Refused(Exception):
-    """The request goes no further; `trouble` says what went wrong behind the gateway, if so."""
+    """The gateway refuses the request; `trouble` describes an error behind the gateway, if any."""
 
     def __init__(self, status: int, message: str, trouble: str = "") -> None:
         super().__init__(message)
@@ -158,8 +158,8 @@ def event_of(
         event["pathParameters"] = path_parameters
     if body:
         if _is_text(joined.get("content-type", "")):
-            # An event is JSON, so a string in it has no bytes that are no UTF-8. What an HTTP API
-            # does with them is not documented; this is the least that it can do.
+            # An event is JSON, so its strings cannot hold invalid UTF-8. AWS does not document how
+            # an HTTP API treats such bytes; replacing them is the mildest option.
             event["body"] = body.decode("utf-8", "replace")
         else:
             event["body"] = base64.b64encode(body).decode()
@@ -168,7 +168,7 @@ def event_of(
 
 
 def authorizer_event_of(event: dict[str, Any], identity: list[str]) -> dict[str, Any]:
-    """What a Lambda authorizer is asked about the request of `event`: all but its body."""
+    """The event of a Lambda authorizer: the request of `event` without its body."""
     kept = {key: value for key, value in event.items() if key not in ("body", "isBase64Encoded")}
     method, path = event["requestContext"]["http"]["method"], event["rawPath"]
     return {
@@ -205,7 +205,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def answer_of(payload: bytes) -> tuple[int, CIMultiDict[str], bytes]:
-    """Status, headers and body that a function's answer stands for.
+    """Status, headers and body of a function's response.
 
     Raises NonsenseError where the gateway would answer 500 itself.
     """
@@ -241,8 +241,8 @@ def answer_of(payload: bytes) -> tuple[int, CIMultiDict[str], bytes]:
 def bound(host: str, port: int) -> socket.socket:
     """A listening socket on a loopback address; port 0 takes a free one.
 
-    Raises ValueError for any other host, because nobody is asked who they are here; OSError
-    where the port is taken.
+    Raises ValueError for any other host, because this server does not authenticate callers; OSError
+    if the port is taken.
     """
     if not loopback.is_loopback(host):
         raise ValueError(f"the local stack listens on loopback only, not on {host}")
@@ -260,8 +260,8 @@ def bound(host: str, port: int) -> socket.socket:
 class Front:
     """Serves `routes` on the socket `listening`, each request on a thread of its own.
 
-    By `clock` an authorizer's answers grow old. A request is work; that of somebody who does not
-    know the clock is waited for, so time may pass while its function pauses.
+    `clock` times the cache of authorizer answers. A request is work. A client that does not know
+    the clock is waited for, so time may pass while its function pauses.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ class Front:
         self._functions = functions
         self._clock = clock
         self._now = clock.now
-        # Until when an authorizer's answer counts, and the answer. Only the loop's thread uses it.
+        # Cached authorizer answers with their expiry. Only the loop's thread uses them.
         self._remembered: dict[Any, tuple[datetime, dict[str, Any]]] = {}
         self._loop = asyncio.new_event_loop()
         self._workers = concurrent.futures.ThreadPoolExecutor(_THREADS, "front")
@@ -290,7 +290,7 @@ class Front:
         self._ready.wait()
 
     def close(self) -> None:
-        """Stop within a few seconds; requests under way get that long to be answered."""
+        """Stop within a few seconds, in which requests in progress may finish."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._clock.on_stall.remove(self._note_stall)
@@ -305,7 +305,7 @@ class Front:
             self._loop.close()
 
     async def _cancel_requests(self) -> None:
-        """Those whose functions still wait for something when the time to close is over."""
+        """Cancel the requests whose functions still wait when the closing time is over."""
         requests = asyncio.all_tasks() - {asyncio.current_task()}
         for request in requests:
             request.cancel()
@@ -316,7 +316,7 @@ class Front:
             self._loop.call_soon_threadsafe(self._fail_requests)
 
     def _fail_requests(self) -> None:
-        """Those under way; later ones have another event to look at."""
+        """Fail the requests in progress; later ones wait for a new event."""
         assert self._stalled is not None
         self._stalled.set()
         self._stalled = asyncio.Event()
@@ -324,7 +324,7 @@ class Front:
     async def _serve(self) -> None:
         self._stalled = asyncio.Event()
         self._clock.on_stall.append(self._note_stall)
-        # A body is handed over as it came, packed or not.
+        # A body is passed on as received, compressed or not.
         server = web.Server(
             self._answer, access_log=None, auto_decompress=False, logger=noise.logger
         )
@@ -339,7 +339,7 @@ class Front:
         header = request.headers.get(WORK_HEADER)
         sent = self._clock.take_over(header)
         waiting: contextlib.AbstractContextManager[Any]
-        if sent:  # whoever sent it waits for us, and goes on by itself if it gives up
+        if sent:  # the sender waits for us; if it gives up, it resumes its own work
             waiting = sent.suspended()
         else:
             waiting = contextlib.nullcontext() if header else self._clock.awaited()
@@ -404,8 +404,8 @@ class Front:
         return await running
 
     async def _authorize(self, route: Route, event: dict[str, Any], work: Work) -> None:
-        """Put the authorizer's context into the event, or raise Refused with what the gateway
-        says (API Gateway Developer Guide, "Control access to HTTP APIs with Lambda authorizers").
+        """Put the authorizer's context into the event, or raise Refused with the gateway's message
+        (API Gateway Developer Guide, "Control access to HTTP APIs with Lambda authorizers").
         """
         authorizer = route.authorizer
         if authorizer is None:
@@ -421,7 +421,7 @@ class Front:
     async def _asked(
         self, authorizer: Authorizer, event: dict[str, Any], identity: list[str], work: Work
     ) -> dict[str, Any]:
-        """The authorizer's answer, or the one that is remembered: refusals are as well."""
+        """The authorizer's answer, cached or new. Refusals are cached as well."""
         remembered_by = (authorizer, *identity)
         until, answer = self._remembered.get(remembered_by, (self._now(), {}))
         if answer and self._now() < until:

@@ -1,7 +1,7 @@
-"""The template's functions, run in this process with Lambda's own manners.
+"""The template's functions, run in this process as Lambda runs them.
 
 Each handler module is loaded once, under its own name, with exactly its function's environment.
-An invocation takes and gives JSON text, so nothing passes that would not pass in AWS, and an
+An invocation takes and returns JSON text, so only values that pass in AWS pass here, and an
 exception becomes the error document that Step Functions matches Retry and Catch against.
 """
 
@@ -44,7 +44,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Invocation:
-    """What came of one invocation: `payload` is JSON; `error` is what Lambda puts into
+    """The result of one invocation: `payload` is JSON; `error` is what Lambda puts into
     FunctionError, None if the handler returned; `trace` is for a person to read."""
 
     payload: bytes
@@ -82,18 +82,18 @@ class Function:
         handler: Handler,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`seconds`: the clock by which an invocation has its time."""
+        """`seconds`: the clock that measures an invocation's remaining time."""
         self.definition = definition
         self._handler = handler
         self._seconds = seconds
 
     @property
     def module(self) -> Any:
-        """The handler's, with whatever it has made at its import."""
+        """The handler's module, with the objects that it made at import."""
         return sys.modules[self._handler.__module__]
 
     def invoke(self, payload: bytes) -> Invocation:
-        """Run the handler on the JSON text `payload`; whatever it raises is in the result."""
+        """Run the handler on the JSON text `payload`; the result holds any error that it raises."""
         request_id = str(uuid.uuid4())
         event = json.loads(payload)
         if isinstance(event, dict) and isinstance(event.get("token"), str):
@@ -154,7 +154,7 @@ class Functions:
 
     @property
     def invocations(self) -> Counter[str]:
-        """How often each function was invoked so far, by logical id."""
+        """The number of invocations of each function so far, by logical id."""
         with self._lock:
             return Counter(self._counts)
 
@@ -176,7 +176,7 @@ def loaded(
     Raises LoadError for a handler that cannot be imported, a missing variable included.
     """
     # A Lambda sandbox serves one invocation at a time and needs few connections. Here all
-    # invocations share the clients, and a full pool would be complained about for each request.
+    # invocations share the clients, and a full pool would log a warning for each request.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     names: list[str] = []
     number = next(_load_number)

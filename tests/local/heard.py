@@ -1,6 +1,7 @@
-"""Whatever leaves the service by another way than its doors: logs, queues, executions, traces.
+"""Collects the text that the service writes to logs, queues, executions and traces.
 
-The places where it leaves tell it here, and whoever listens (tests/support/canary.py) hears it all.
+Each place that writes such text reports it here, and a listener (tests/support/canary.py) gets it
+all.
 """
 
 import contextlib

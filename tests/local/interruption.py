@@ -34,11 +34,11 @@ class Interruption:
         self._came = True
 
     def defer(self) -> None:
-        """From now on there is something to stop: whoever is interrupted goes on until `wait`."""
+        """From now on there is something to stop: an interrupted thread goes on until `wait`."""
         self._may_leave = False
 
     def wait(self) -> None:
-        """Returns once interrupted; what is to be stopped then has STOPPING_SECONDS for it."""
+        """Return once interrupted; stopping may then take STOPPING_SECONDS."""
         # The system may give a signal to any thread, and only this one acts on it: it has to wake
         # up by itself.
         while not self._came:
@@ -48,7 +48,7 @@ class Interruption:
         sys.unraisablehook = _report_unless_late_signal
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        # Not a thread, which could hang as whatever it watches.
+        # An alarm, not a thread: a thread could hang like the work that it watches.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(STOPPING_SECONDS)
 

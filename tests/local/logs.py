@@ -72,14 +72,14 @@ def collected(listener: Callable[[Line], None] | None = None) -> Iterator[deque[
         yield _output.lines
     finally:
         _output.listener = None
-        # Somebody else (a test runner's capture) may have taken over meanwhile.
+        # Another owner (a test runner's capture) may have replaced it meanwhile.
         if sys.stdout is _output:
             sys.stdout = before
 
 
 @contextlib.contextmanager
 def of(function: str) -> Iterator[None]:
-    """What this thread prints in the block is the output of `function`."""
+    """This thread's output in the block belongs to `function`."""
     token = _running.set(function)
     try:
         yield
@@ -93,7 +93,7 @@ def running() -> str | None:
 
 
 def write(text: str) -> None:
-    """Into the log of the function that is running."""
+    """Write to the log of the running function."""
     _output.write(text)
 
 

@@ -1,8 +1,8 @@
 """Client webhooks stay on this machine: the only place that lets them go to a loopback address.
 
-What is deployed knows `http_sender.PUBLIC` and nothing else, and no setting changes it. Here the
-handlers' own objects are replaced, once they are loaded, by some for which every name is
-127.0.0.1, and of which the certificate authority of a `Receiver` is the only one that they trust.
+The deployed service has only `http_sender.PUBLIC`, and no setting changes it. Here the
+handlers' own objects are replaced, once they are loaded, by some that resolve every name to
+127.0.0.1 and trust only the certificate authority of a `Receiver`.
 """
 
 import importlib
@@ -17,10 +17,10 @@ from tests.local.clock import WORK_HEADER, Clock, current_work
 from tests.local.functions import Functions
 from tests.local.receiver import Receiver
 
-# How many webhooks are remembered as told of.
+# The number of undelivered webhooks that are remembered as reported.
 _REMEMBERED = 1000
 
-# Told, once, of each webhook that could be brought to nobody: its id, its URL, and why.
+# Called once for each undeliverable webhook: its id, its URL and the reason.
 Undelivered = Callable[[str, str, str], None]
 
 
@@ -30,8 +30,8 @@ def stay_here(
     undelivered: Undelivered | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """From now on the functions send webhooks to the receiver, or find nobody. With a `clock`, what
-    they wait for an answer is virtual time."""
+    """From now on the functions send webhooks to the receiver, or fail to connect without one. With
+    a `clock`, their timeouts are virtual."""
     rules = rules_for(receiver)
     for function in functions:
         module = function.module

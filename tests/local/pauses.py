@@ -1,4 +1,4 @@
-"""Whatever the service waits for on purpose, in virtual time: pauses, retries and HTTP timeouts."""
+"""The service's deliberate waits in virtual time: pauses, retries and HTTP timeouts."""
 
 import contextlib
 import sys
@@ -39,8 +39,8 @@ def virtual(clock: Clock) -> Iterator[None]:
 
 
 def _sending(clock: Clock) -> Any:
-    """A function's requests by the carrier's SDK: their timeouts are virtual, and whoever knows
-    the clock is handed the work."""
+    """A function's requests by the carrier's SDK: their timeouts are virtual, and a receiver that
+    knows the clock takes over the work."""
     send = HTTPAdapter.send
 
     def send_in_virtual_time(

@@ -1,4 +1,4 @@
-"""A client's own server: takes webhooks over HTTPS on 127.0.0.1, as kindly or badly as told.
+"""A client's own server: receives webhooks over HTTPS on 127.0.0.1 and answers as configured.
 
 Its certificate is signed by an authority made up on the spot, which `trusting` trusts.
 """
@@ -30,7 +30,7 @@ class Silence:
             self.is_over.wait()
 
 
-# What an answer is: a status, a status with headers, a function that writes it, or none.
+# An answer: a status, a status with headers, a function that writes it, or none.
 Answer = int | tuple[int, Mapping[str, str]] | Callable[[BufferedIOBase], None] | Silence
 
 _TIMEOUT = 30.0  # real seconds for a request to come in whole
@@ -49,8 +49,8 @@ class Receiver:
     """`with Receiver() as receiver:` and it listens at `receiver.url`.
 
     `answers` maps a path to what is answered there; anywhere else it is 204. `names` are what it
-    is called besides 127.0.0.1 and localhost. `heard` is told of each request, once it is
-    answered, on a thread of its own."""
+    is called besides 127.0.0.1 and localhost. `heard` is called for each request after its answer,
+    on a separate thread."""
 
     def __init__(self, *names: str, heard: Callable[[Received], None] | None = None) -> None:
         self._authority = trustme.CA()
@@ -103,7 +103,7 @@ class Receiver:
             return list(self._received)
 
     def clear(self) -> None:
-        """As it was when it began to listen."""
+        """Reset it to its initial state."""
         with self._lock:
             self._received.clear()
         self.answers.clear()
@@ -112,7 +112,7 @@ class Receiver:
         return [each for each in self.received if each.path == path]
 
     def trusting(self) -> ssl.SSLContext:
-        """For a client that trusts this receiver and nobody else."""
+        """An SSL context for a client that trusts only this receiver."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._authority.configure_trust(context)
         return context
@@ -152,4 +152,4 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A client that goes away in the middle is what some tests are about."""
+        """Ignore disconnects: some tests disconnect in the middle of a request."""

@@ -36,16 +36,16 @@ from tests.local.logs import Line
 from tests.local.receiver import Receiver
 
 PROJECT = Path(__file__).resolve().parents[2]
-# Where short extensions are rung; .example is nobody's.
+# The SIP domain of short extensions; .example is a reserved domain.
 SIP_DOMAIN = "pbx.example"
 TENANT = "demo"
 # Virtual seconds in which whatever is to happen to a callback has happened.
 PATIENCE = 600.0
 NUMBER = "+14155550100"  # the tenant's own at the carrier
 
-# A number that TENANT may show, and shows where a party's own is not to be shown.
+# TENANT's number: its caller ID where a party's own number is not shown.
 CALLER_ID = "+14155550199"
-# What the tenants of this machine may do: the carrier is a simulator, and tests ask for much.
+# Generous limits for local tenants: the carrier is a simulator, and tests make many requests.
 GENEROUS = {
     "allowed_regions": "US,GB",
     "allowed_types": "fixed_line,mobile,fixed_line_or_mobile,voip",
@@ -65,7 +65,8 @@ _one_at_a_time = threading.Lock()
 
 
 class CarrierNotRedirected(Exception):
-    """A function would dial through a carrier that is neither the simulator nor asked for."""
+    """A function would dial through a carrier that is neither the simulator nor the configured
+    one."""
 
 
 class LocalStack:
@@ -73,15 +74,15 @@ class LocalStack:
 
     speed: virtual seconds in a real one; or give a `clock` of your own, for tests a stepped one:
     time then passes only in `until` and while a request is answered. Ports: 0 takes a free
-    one, and OSError is raised where one is taken. `carrier_settings` and `scripts` are the
-    simulator's; `parameters` are the template's and come before what is set here. `on_log`
-    hears each line that a function logs; webhooks reach the `receiver`, if one is given, and
-    nobody else: `on_undelivered` hears of those. There is one tenant, TENANT, whose API key is
+    one, and OSError is raised if one is taken. `carrier_settings` and `scripts` are the
+    simulator's; `parameters` are the template's and come before what is set here. `on_log` gets
+    each line that a function logs. Webhooks reach only the `receiver`, if one is given;
+    `on_undelivered` gets the others. There is one tenant, TENANT, whose API key is
     `key`, as `Authorization: Bearer` takes it, and whose one number is NUMBER.
 
-    From `environ` are taken TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (else made up), PUBLIC_URL
-    (else the front's own) and CARRIER_API_URL: with the latter that carrier is used, real time
-    passes, and no simulator is started. ValueError where one of these is no base URL.
+    `environ` may set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (default: made up), PUBLIC_URL
+    (default: the front's own) and CARRIER_API_URL. With CARRIER_API_URL the stack uses that carrier
+    and real time, and starts no simulator. Raises ValueError if one of the URLs is not a base URL.
     """
 
     url: str
@@ -151,7 +152,7 @@ class LocalStack:
 
     def _start(self, exit_stack: contextlib.ExitStack) -> None:
         enter = exit_stack.enter_context
-        # Ports first: a taken one should be said before anything is started.
+        # Ports first: report a taken one before anything is started.
         listening = enter(contextlib.closing(front.bound(*self._address)))
         host, port = listening.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -189,11 +190,11 @@ class LocalStack:
         door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         exit_stack.callback(door.close)
-        # Whatever still waits for a moment would be waited for.
+        # Otherwise closing would wait for threads in virtual waits.
         exit_stack.callback(self.clock.shut)
         exit_stack.callback(abandon_executions)
         if self.carrier is not None:
-            # Before anything else: a carrier that goes on calling would find nobody at home.
+            # First: a carrier that keeps sending webhooks would get no answer.
             exit_stack.callback(self.carrier.stop)
 
     def _start_carrier(self, exit_stack: contextlib.ExitStack) -> None:
@@ -224,7 +225,8 @@ class LocalStack:
         return template.load(self._project / "template.yaml", parameters)
 
     def _check_redirect(self) -> None:
-        """Nothing may be dialed unless every function that knows a carrier knows this one."""
+        """Check that every function with a carrier address has this one, before anything is
+        dialed."""
         told = {
             function.logical_id: function.environment["CARRIER_API_URL"]
             for function in self.template.functions
@@ -270,14 +272,16 @@ class LocalStack:
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:
-        """A new tenant's first key, which may do everything. The tenant may do much (GENEROUS)."""
+        """Add a tenant with generous limits (GENEROUS). Returns its first key, which has all
+        scopes."""
         tenants = importlib.import_module("callback.tenancy.tenants")
         tenants.TenantStore(self._table()).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
         return self.make_key(tenant)
 
     def set_policy(self, tenant: str, **fields: str) -> None:
-        """Functions that have just looked feel it some (virtual) seconds later."""
+        """Set a policy. Functions cache policies, so it may take some virtual seconds to take
+        effect."""
         policy = importlib.import_module("callback.tenancy.policy")
         store = policy.PolicyStore(self._table())
         for field, text in fields.items():

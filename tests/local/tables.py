@@ -4,15 +4,16 @@ moto's server answers each request on its own thread and guards nothing (moto 5.
 conditional writes both may win, and a transaction that fails puts back the whole table as it was,
 with it what others have written meanwhile. It also copies the whole table for each transaction.
 Inside `serialized` one request is answered at a time, which makes each atomic as AWS's are, and
-a transaction copies the table's index of items, and of the items those that it updates. Items
-that are read are written out as they are, not walked through against the API's model.
+a transaction copies the table's index of items, and of the items those that it updates. Items that
+are read are serialized directly, without filtering by the API's model.
 
-Inside `streamed` every write of a table with a stream is told, once it is certain. moto's own
-stream keeps what a transaction has taken back, and shows an item as it is when it is asked for.
+Inside `streamed` every write of a table with a stream is reported once it is final. moto's own
+stream keeps writes that a transaction has rolled back, and shows an item as it is at the time of
+reading.
 
-`without_http` spares a client of the same process everything between the two that is neither
-botocore's (names, types, errors) nor the table's: signing, HTTP and finding out which service is
-meant cost several times what the table does.
+`without_http` connects a client of the same process directly to the table. It keeps botocore's
+checks (names, types, errors) and skips signing, HTTP and the choice of the service, which cost
+several times what the table does.
 """
 
 import contextlib
@@ -66,7 +67,7 @@ def serialized() -> Iterator[None]:
 
     def execute_result(self: DynamoResult, context: ActionContext) -> Any:
         if context.operation_model.name in _READS:
-            # A binary value is not JSON, and takes the long way.
+            # A binary value is not JSON: moto's own serializer writes it.
             with contextlib.suppress(TypeError):
                 headers = {"Content-Type": "application/x-amz-json-1.0"}
                 return 200, headers, json.dumps(self.result)
@@ -150,9 +151,9 @@ def _copy_of_index(updated: list[dict[str, Any]], value: Any, *memo: Any) -> Any
 
 
 def without_http(client: "DynamoDBClient") -> None:
-    """What the client is asked goes straight to moto's DynamoDB, in this process.
+    """Send the client's requests straight to moto's DynamoDB, in this process.
 
-    As before, botocore checks the parameters and writes them out, and reads the answer.
+    botocore still validates and serializes the parameters, and parses the answer.
     """
     parser = parsers.create_parser("json")
 

@@ -2,11 +2,11 @@
 
 aws-sam-translator turns the SAM resources into plain CloudFormation, exactly as the
 service does at deploy time; the intrinsic functions that are left are resolved here for an
-imaginary account. Whatever the local stack runs comes from this, so a variable, a route or a
-permission to be found that the template lacks is missing locally as well.
+imaginary account. Everything that the local stack runs comes from this, so a variable, a route or a
+lookup permission that the template lacks is missing locally as well.
 
-Only what is asked for is resolved: a resource type the local stack has no use for may use
-any intrinsic function without disturbing anybody.
+Only values in use are resolved: a resource type that the local stack does not use may contain any
+intrinsic function.
 """
 
 import json
@@ -36,7 +36,7 @@ _PSEUDO_PARAMETERS: dict[str, Any] = {
     "AWS::StackName": STACK_NAME,
     "AWS::URLSuffix": "amazonaws.com",
 }
-# The property that names a resource, of the types whose name somebody asks for.
+# The property that names a resource, for the types whose names are looked up.
 _NAME_PROPERTY = {
     "AWS::Lambda::Function": "FunctionName",
     "AWS::DynamoDB::Table": "TableName",
@@ -52,7 +52,7 @@ _LOCAL_BUCKET = "local"
 _FUNCTION_IN_ARN = re.compile(r":function:([^/:]+)")
 
 
-# The one kind of authorizer that is run locally, and where it may find who is asking.
+# The only kind of authorizer that runs locally, and its permitted identity sources.
 _AUTHORIZER = {
     "AuthorizerType": "REQUEST",
     "AuthorizerPayloadFormatVersion": "2.0",
@@ -66,7 +66,7 @@ _SECONDS_IN = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
 def queue_url(name: str) -> str:
-    """What AWS calls a queue; clients take it for a name, and send to their own endpoint."""
+    """A queue's URL in AWS. Clients use it as a name, and send to their own endpoint."""
     return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"
 
 
@@ -361,7 +361,7 @@ class _Resolver:
         return 2
 
     def _layer_folder(self, layer: Any) -> Path | None:
-        """The source folder of a layer of this template; None for somebody else's layer."""
+        """The source folder of a layer of this template; None for a layer from elsewhere."""
         if isinstance(layer, dict) and layer.get("Ref") in self._resources:
             content = self._resources[layer["Ref"]]["Properties"]["Content"]
             return self._root / str(self._resolve(content)["S3Key"])

@@ -1,5 +1,4 @@
-"""What invokes functions without anybody asking: schedules, queues with messages in them, and
-writes of tables with a stream."""
+"""The triggers of functions: schedules, queues with messages, and tables with a stream."""
 
 import concurrent.futures
 import contextlib
@@ -24,12 +23,12 @@ from tests.local.events import matches
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
 
-# Lambda runs as many as it is allowed to; this machine has few processors.
+# Lambda's concurrency has a higher limit; this machine has few processors.
 _MOST_AT_ONCE = 8
-# Lambda looks into a shard four times a second (AWS Lambda Developer Guide, "Using AWS Lambda with
-# Amazon DynamoDB"); what is written in between comes together.
+# Lambda polls a shard four times a second (AWS Lambda Developer Guide, "Using AWS Lambda with
+# Amazon DynamoDB"); writes in between form one batch.
 _STREAM_SECONDS = 0.25
-# Virtual seconds before a batch of writes is tried again; Lambda's own wait grows.
+# Virtual seconds before a batch of writes is retried; Lambda's own wait grows.
 _RETRY_SECONDS = 1.0
 # Virtual seconds after which a message is certain to be seen again: SQS counts milliseconds.
 _A_MOMENT = 0.001
@@ -39,7 +38,7 @@ _A_MOMENT = 0.001
 def running(
     template: Template, functions: Functions, aws: EmbeddedAws, clock: Clock
 ) -> Iterator[None]:
-    """Every schedule, queue and stream of the template, while the block lasts, in virtual time."""
+    """Run every schedule, queue and stream of the template inside the block, in virtual time."""
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(_Workers(clock))
         for schedule in template.schedules:
@@ -66,7 +65,7 @@ def _milliseconds(clock: Clock) -> float:
 
 
 class _Workers:
-    """Threads for work that nobody waits for. After the block nothing new is begun."""
+    """Threads for background work. After the block no new work starts."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -81,7 +80,7 @@ class _Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def start(self, what: str, task: Callable[..., None], *arguments: Any) -> None:
-        """Do it on a thread, as work of its own from this moment on."""
+        """Run it on a thread, as work of its own from now on."""
         if self._is_closed:
             return
         work = self._clock.begin(what)
@@ -95,14 +94,14 @@ class _Workers:
                     raise
 
         try:
-            # The end of a work that is canceled before it began.
+            # Ends work that is canceled before it started.
             self._pool.submit(run).add_done_callback(lambda _: work.end())
         except RuntimeError:  # closed meanwhile
             work.end()
 
 
 class _Ticks:
-    """The firings of a schedule. Nobody repeats a failed one: the next does it again."""
+    """The firings of a schedule. A failed one is not retried: the next one repeats its work."""
 
     def __init__(
         self, schedule: Schedule, functions: Functions, clock: Clock, workers: _Workers
@@ -144,7 +143,7 @@ class _Ticks:
 def _queues_watched(
     sources: dict[str, QueueSource], functions: Functions, clock: Clock, workers: _Workers
 ) -> Iterator[None]:
-    """Messages of these queues, by name, invoke their functions inside the block."""
+    """Invoke the functions of these queues (by name) with their messages, inside the block."""
     watched = {
         name: _Messages(name, source, functions, clock, workers) for name, source in sources.items()
     }
@@ -154,7 +153,7 @@ def _queues_watched(
         if self.name not in watched:
             add(self, message)
             return
-        with watched[self.name].lock:  # moto deletes by making the list of messages anew
+        with watched[self.name].lock:  # moto deletes by replacing the list of messages
             add(self, message)
         watched[self.name].look_after(message.delayed_until - _milliseconds(clock))
 
@@ -165,7 +164,7 @@ def _queues_watched(
 
 
 class _Messages:
-    """A queue: what the function takes is deleted, the rest shows up again."""
+    """A queue: messages that the function handles are deleted; the others become visible again."""
 
     def __init__(
         self,
@@ -190,7 +189,7 @@ class _Messages:
             self._clock.call_later(milliseconds / 1000 + _A_MOMENT, self.look)
 
     def look(self) -> None:
-        """Take all that is there, unless as many invocations are running as may."""
+        """Receive all visible messages, up to the limit of concurrent invocations."""
         with self.lock:
             while self._free and (messages := self._take()):
                 self._free -= 1
@@ -243,7 +242,7 @@ class _Messages:
 
 
 class _Streams:
-    """Writes of tables, to each source in their order."""
+    """Delivers the writes of tables to each source in order."""
 
     def __init__(
         self,
@@ -260,8 +259,8 @@ class _Streams:
 
 
 class _Shard:
-    """What was written for one source; from the first record that its function fails on, all come
-    again."""
+    """The writes for one source. If its function fails on a record, that one and all later ones are
+    delivered again."""
 
     def __init__(
         self, source: StreamSource, functions: Functions, clock: Clock, workers: _Workers
@@ -305,7 +304,7 @@ class _Shard:
                 return  # the stack is closing
 
     def _invoked(self, records: list[dict[str, Any]]) -> int:
-        """How many of the records are done with."""
+        """The number of records that the function has handled."""
         event = json.dumps({"Records": records}).encode()
         invocation = self._functions.invoke(self._source.function, event)
         if invocation.error:

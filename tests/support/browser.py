@@ -11,7 +11,7 @@ from tests.support import chromium
 def rendered(url: str, profile: Path) -> str:
     """The page's text after its scripts ran, in headless Chromium.
 
-    Where it is left out on purpose the test is skipped; where it is missing the test fails.
+    The test is skipped if Chromium was left out on purpose, and fails if Chromium is missing.
     """
     if chromium.is_left_out():
         pytest.skip("=".join(chromium.WITHOUT))

@@ -1,10 +1,11 @@
-"""A pytest plugin: no number, secret or body in anything that leaves the service but by its doors.
+"""A pytest plugin that fails tests which leak a number, secret or body into logs, queues or
+executions.
 
-During the whole run it hears what functions print and log, what Lambda would log and tell of
-their crashes, what is put into queues and what executions saw (tests/local/heard.py). The parties
-of all tests are canaries: a test during which one of them is heard, or a key's secret, the
-carrier's token, a task's token or a request's body, fails at its teardown, and is told where and
-what kind. The canary itself is never printed.
+During the whole run it reads what functions print and log, what Lambda would log of their crashes,
+the messages of queues and the histories of executions (tests/local/heard.py). The phone numbers of
+all tests are canaries. A test fails at its teardown if a canary, a key's secret, the carrier's
+token, a task's token or a request's body appears there. The failure names the place and the kind of
+secret, and never prints the secret.
 """
 
 import contextlib
@@ -23,14 +24,14 @@ import pytest
 from tests.local import heard, logs
 
 _OURS = tuple(str(Path(__file__).parents[2] / folder) for folder in ("functions", "layers"))
-# Not in the layer, so Lambda will never print what they log: they run here in its stead.
+# These are not in the layer: they stand in for AWS here, so Lambda never prints their logs.
 _NOT_DEPLOYED = ("aiohttp", "asyncio", "hypothesis", "moto", "responses", "tests", "werkzeug")
 
 _KINDS = {
     "a number": re.compile(
         r"(?:\+|%2B)[1-9][0-9]{6,14}(?![0-9])|(?<![\w.-])1?41555[0-9]{5}(?![\w-])"
     ),
-    # Who is called in most tests; a word of seven digits is nothing else in a log.
+    # The parties of most tests. No other word in a log has seven digits.
     "an extension": re.compile(r"(?<![\w.-])1000[0-9]{3}(?![\w-]|[.][0-9])"),
     "a sip: address": re.compile(r"sip:[^@\s\"']+@"),
     "a body": re.compile(r"""(?:leg_[AB]|AccountSid|CallStatus)(?:=|\\*["']\s*:)"""),
@@ -39,7 +40,7 @@ _TOKENS_KEPT = 500
 
 
 class Canaries:
-    """Knows them, looks for them, and remembers which were heard and where."""
+    """Holds the secrets, searches texts for them, and records which appeared and where."""
 
     def __init__(self) -> None:
         self._secrets: dict[str, str] = {}
@@ -59,7 +60,7 @@ class Canaries:
             self.heard.add((kind, where))
 
     def kinds_in(self, text: str, *, tokens: bool = True) -> set[str]:
-        """An execution's history has its tasks' tokens from Step Functions itself."""
+        """Step Functions itself writes task tokens into an execution's history."""
         kinds = {kind for kind, pattern in _KINDS.items() if pattern.search(text)}
         with self._lock:
             kinds |= {kind for value, kind in self._secrets.items() if value in text}
@@ -68,7 +69,7 @@ class Canaries:
         return kinds
 
     def forget(self) -> list[str]:
-        """Where what kind was heard since the last time."""
+        """The leaks since the last call: place and kind of secret."""
         found, self.heard = self.heard, set()
         return sorted(f"{kind} in {where}" for kind, where in found)
 
@@ -83,7 +84,7 @@ class Canaries:
 
 @contextlib.contextmanager
 def listening(canaries: Canaries) -> Iterator[None]:
-    """Also to what is logged outside a function: unit tests call modules by themselves."""
+    """Listens to logging outside functions too: unit tests call modules directly."""
     handle = logging.Logger.handle
 
     def handle_and_listen(self: logging.Logger, record: logging.LogRecord) -> None:
@@ -111,7 +112,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Iterator[None]:
-    """After the fixtures: a stack that ends tells what its executions and queues saw."""
+    """Runs after the fixtures: a stack reports its executions and queues when it ends."""
     yield
     found = _canaries.forget()
     if found:

@@ -1,6 +1,7 @@
-"""Chromium, in which the pages are tested: where it is, and what to do where it is missing.
+"""Finds Chromium, in which the pages are tested, and explains what to do if it is missing.
 
-`python tests/support/chromium.py` says so and fails; it needs nothing but Python itself.
+`python tests/support/chromium.py` prints that and fails if it is missing; it needs only the
+standard library.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 
 WITHOUT = ("CARRIER_PAGE_TEST", "without-browser")  # in the environment, to go without it
 
-# Looked for in this order, on the PATH unless it is a path.
+# Searched in this order, on the PATH unless the entry is a path.
 PROGRAMS = (
     "chromium",
     "chromium-browser",
@@ -32,7 +33,7 @@ def find() -> str | None:
 
 
 def is_left_out() -> bool:
-    """Whether whoever runs the tests chose to go without it."""
+    """Whether the developer chose to run the tests without Chromium."""
     name, value = WITHOUT
     return os.environ.get(name) == value
 

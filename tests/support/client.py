@@ -1,4 +1,4 @@
-"""A client of the API, over HTTP, that waits for conditions and never for real time."""
+"""An HTTP client of the API that waits for conditions, never for real time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ SEED = {
 
 
 def between(a: str, b: str, **fields: Any) -> dict[str, Any]:
-    """Tests use the same few parties again, and do not wait for the last test's to hang up."""
+    """Tests share a few parties and do not wait for the previous test's calls to end."""
     return {"leg_A": _leg(a), "leg_B": _leg(b), "allow_parallel": True, **fields}
 
 

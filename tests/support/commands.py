@@ -1,4 +1,4 @@
-"""The operator's commands, and names for the tenants that they make."""
+"""The operator's commands, and names for the tenants that they add."""
 
 import contextlib
 import io
@@ -19,8 +19,8 @@ def name() -> str:
 def admin(
     stack: LocalStack, *arguments: str, said: str = "", table: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The operator's command, run in this process and by the stack's clock, against the embedded
-    AWS; `said` is what is typed into it."""
+    """Run the operator's command in this process, on the stack's clock, against the embedded AWS.
+    `said` is its standard input."""
     command = [*arguments, "--table", table or stack.table_name]
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -38,7 +38,7 @@ def admin(
 def admin_process(
     stack: LocalStack, *arguments: str, said: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """As `admin`, in a process of its own, as an operator runs it."""
+    """As `admin`, but in a separate process, as an operator runs it."""
     command = [sys.executable, "-m", "callback.admin", *arguments, "--table", stack.table_name]
     environment = {
         "PATH": os.environ["PATH"],

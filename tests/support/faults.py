@@ -2,7 +2,7 @@
 
 Every call that a function makes to the outside (DynamoDB, Step Functions, the carrier) has two
 points: before the call goes out, and after it has come back. A killed function does nothing
-more, as if its sandbox were gone. Nothing of this exists in what is deployed.
+more, as if its sandbox were gone. None of this is deployed.
 """
 
 import itertools
@@ -15,11 +15,11 @@ class Killed(BaseException):
 
 
 class Faults:
-    """`arm` a point; the `nth` time it is reached, whoever reaches it is killed, or `work` is done
-    meanwhile, as others may. `lose` the answer of a call: boto3 then makes it again by itself.
+    """`arm` a point: the `nth` time a function reaches it, the function is killed, or `work` runs
+    first, as if concurrently. `lose` drops the answer of a call: boto3 then retries it.
 
-    `calls` is another number whenever a call has come back: what was looked at before may have
-    changed by it. It is counted after the call, for another thread may look meanwhile.
+    `calls` changes whenever a call has returned: the call may have changed state that was read
+    before. It is counted after the call, because another thread may read meanwhile.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Faults:
                     self._lost.discard(name)
                     result = call(*args, **kwargs)
             finally:
-                self.calls = next(self._count)  # never the same twice, whichever thread is first
+                self.calls = next(self._count)  # never the same twice, on any thread
             self.reach(f"after {name}")
             return result
 

@@ -68,8 +68,8 @@ def _inner(kind: Any) -> Any:
 
 
 def changes(whole: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """(path of a field, `whole` with another value there, that value), for every field of it and
-    of what it is made of."""
+    """(path of a field, `whole` with another value there, that value), for every field at any
+    depth."""
     is_model = isinstance(whole, BaseModel)
     kinds = (
         {name: field.annotation for name, field in type(whole).model_fields.items()}
@@ -93,7 +93,7 @@ def changes(whole: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
 
 
 def news(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Any]:
-    """What is said in `after`, at any depth, and was not in `before`."""
+    """Everything in `after`, at any depth, that is not in `before`."""
     for name, value in after.items():
         if before.get(name) != value:
             yield value

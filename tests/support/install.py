@@ -1,8 +1,8 @@
-"""`python tests/support/install.py ENVIRONMENT ARGUMENT...`: `pip install` there, saying how far
-it is.
+"""`python tests/support/install.py ENVIRONMENT ARGUMENT...`: `pip install` there, with a progress
+line.
 
-pip's own words go to a file: about a version that is not there it prints every other. If it
-fails, the end of them is shown.
+pip's output goes to a file, because pip lists every other version if one is missing. If pip fails,
+the end of its output is shown.
 """
 
 import itertools
@@ -31,10 +31,10 @@ def installed(environment: Path) -> int:
 
 
 def how_far(log: str, new: int, total: int) -> str:
-    """One line, from what pip said so far and how many packages have come."""
+    """One line, from pip's output so far and the number of packages collected."""
     installs = "\nInstalling collected packages" in log
     done = new if installs else len(re.findall(r"^(?:Collecting|Processing) ", log, re.M))
-    # More than are pinned: pip's own tools, which come unpinned.
+    # More than are pinned: pip's build tools are not pinned.
     count = f"{min(done, total)} of {total}" if total else str(done)
     return f"  {count} packages {'installed' if installs else 'found'}"
 

@@ -35,7 +35,7 @@ class Observer:
         return calls
 
     def heard(self, call_sid: str) -> str:
-        """Everything that the called party heard, one line per thing."""
+        """Everything that the called party heard, one line each."""
         return "\n".join(map(str, self._sim("GET", f"calls/{call_sid}")["hears"]))
 
     @contextlib.contextmanager
@@ -47,7 +47,7 @@ class Observer:
             self._sim("DELETE", "faults")
 
     def rows(self) -> set[str]:
-        """The keys of all rows in the table. Some may go at any time: `reconcile` tidies up
+        """The keys of all rows in the table. Rows may disappear at any time: `reconcile` cleans up
         after the callbacks of other tests."""
         rows = dynamodb_backends[ACCOUNT][REGION].tables[self._stack.table_name].items
         return {
@@ -57,14 +57,14 @@ class Observer:
         }
 
     def execution_text(self, callback_id: str) -> str:
-        """Everything the workflow ever saw of a callback."""
+        """The whole execution history of a callback."""
         return str(self._stack.history(callback_id))
 
     def billed_transitions(self, callback_id: str) -> int:
         return self._stack.billed_transitions(callback_id)
 
     def lines(self) -> list[Line]:
-        """What was logged lately, line by line."""
+        """The latest log lines."""
         return list(self._stack.logs)
 
     def logged(self) -> str:

@@ -14,13 +14,13 @@ from tests.local.carrier.scripts import Behaviour, Scripts
 from tests.support.world import ACCOUNT_SID, AUTH_TOKEN, SeenCall, World, whole_steps
 
 MINUTE = 60.0
-STEP = 0.5  # virtual seconds between two looks: how exact a measured time is
+STEP = 0.5  # virtual seconds between two checks: the precision of measured times
 PHASES = (1, 14, 31, 59)  # seconds from the start of a play to its first minute
 
 
 class Play:
-    """One scenario. `first_minute`: seconds until `reconcile` runs for the first time, because
-    how soon something is mended depends on where in the minute it broke."""
+    """One scenario. `first_minute`: seconds until `reconcile` runs for the first time, because the
+    time to a repair depends on the second of the minute at which the fault occurs."""
 
     def __init__(self, world: World, first_minute: float = MINUTE) -> None:
         self.world = world
@@ -34,24 +34,24 @@ class Play:
     def post(
         self, a: str, b: str = "1000218", key: str | None = None, **fields: Any
     ) -> dict[str, Any] | None:
-        """The answer to a POST; None: the function was killed."""
+        """POST a callback. None: the function was killed."""
         body = {"leg_A": {"to": a}, "leg_B": {"to": b}, **fields}
         return self.world.request("POST", body=body, **({"idempotency-key": key} if key else {}))
 
     def accepted(self, a: str, b: str = "1000218", **fields: Any) -> str:
-        """The id of a callback that was accepted."""
+        """POST a callback that must be accepted. Returns its id."""
         answer = self.post(a, b, **fields)
         assert answer is not None
         assert answer["statusCode"] == 202, answer
         return str(json.loads(answer["body"])["callback_id"])
 
     def the_only_id(self) -> str:
-        """Of the one callback that is stored."""
+        """The id of the only stored callback."""
         (callback_id,) = self.world.records()
         return callback_id
 
     def record(self, callback_id: str) -> dict[str, Any]:
-        """As the client sees it."""
+        """The record that a client gets."""
         answer = self.world.request("GET", callback_id)
         assert answer is not None
         record: dict[str, Any] = json.loads(answer["body"])
@@ -83,7 +83,7 @@ class Play:
         while not condition():
             waited = self.world.clock.seconds() - began
             assert waited < within, (f"not within {within} s", self.world.records(), self.calls())
-            # What is waited for is none of time alone, so nothing is missed where nothing is due.
+            # Only due work can make the condition true, so this skips to the next due moment.
             rest = min(self.world.rest(), within - waited, self._next_minute - began - waited)
             self.let(whole_steps(rest, step), step)
         return self.world.clock.seconds() - began
@@ -114,13 +114,13 @@ class Play:
         return [(self.at(line["at"]), line["hears"]) for line in self.call(leg).lines]
 
     def party(self, to: str, **part: Any) -> str:
-        """Script what whoever is called at `to` does; answers `to`."""
+        """Script the behaviour of the party at `to`. Returns `to`."""
         scripts = self.world.carrier.exchange.scripts
         self.world.carrier.call(scripts.set, to, Behaviour(**part))
         return to
 
     def webhook(self, path: str, **form: str) -> requests.Response:
-        """What is answered to a webhook that the carrier sent and signed."""
+        """Send a webhook signed as the carrier would. Returns the response."""
         fields = {"AccountSid": ACCOUNT_SID, **form}
         url = self.world.url + path
         signature = RequestValidator(AUTH_TOKEN).compute_signature(url, fields)
@@ -133,9 +133,9 @@ class Play:
     def whenever(
         self, point: str, work: Callable[[], Any], *, times: int = 1, skip: int = 0
     ) -> Iterator[list[float]]:
-        """At a fault point, do something first: let time pass, send a request, raise.
+        """Run `work` at a fault point: let time pass, send a request, raise.
 
-        What yields is a list of the moments at which it was done."""
+        Yields the list of the moments at which it ran."""
         faults, reach, done, seen = self.world.faults, self.world.faults.reach, [], []
 
         def reached(at: str) -> None:
@@ -161,7 +161,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 def tidy(world: World) -> None:
-    """Nobody is left on the line for the next scenario, and everybody is as documented."""
+    """Before the next scenario: end all calls and reset all scripts to the defaults."""
     world.heal()
 
     def hang_up_all() -> None:

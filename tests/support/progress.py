@@ -1,6 +1,6 @@
-"""A pytest plugin that says how far the run is: a line every so often, and no dot for each test.
+"""A pytest plugin that prints a progress line at intervals instead of a dot for each test.
 
-A test that fails is named at once. With -v pytest names every test itself.
+It names a failed test at once. With -v pytest names every test itself.
 """
 
 import threading
@@ -22,8 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Progress:
-    """`has_workers`: the tests run in other processes, so that there is time for a thread here
-    and nobody captures what it writes."""
+    """`has_workers`: the tests run in other processes, so a thread can run here and its output is
+    not captured."""
 
     def __init__(self, terminal: pytest.TerminalReporter, *, has_workers: bool) -> None:
         self._terminal = terminal
@@ -55,7 +55,7 @@ class Progress:
     def pytest_report_teststatus(
         self,
     ) -> Generator[None, tuple[str, str, object], tuple[str, str, object]]:
-        """Nothing is written for a single test; the summary afterwards needs the words."""
+        """Print nothing for a single test; the summary needs the category and word."""
         category, letter, word = yield
         return (category, letter, word) if self._loop_is_over.is_set() else (category, "", "")
 

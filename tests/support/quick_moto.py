@@ -1,10 +1,10 @@
-"""A pytest plugin: moto's DynamoDB does what it does, only sooner.
+"""A pytest plugin that makes moto's DynamoDB faster without changing its results.
 
 Most of what this suite computes is moto (5.2.5) answering DynamoDB requests, and most of that is
-work done again: an item's size is measured anew for each of its attributes, maps and lists are
-copied to be looked at, and an expression is read anew by each step of a request. What is replaced
-here gives the same results and raises the same errors (tests/unit/test_quick_moto.py holds each
-replacement to the original); where the work is quicker, a comment says why it is the same.
+repeated work: an item's size is measured for each of its attributes, maps and lists are copied to
+be read, and each step of a request parses the expression again. The replacements here give the same
+results and raise the same errors (tests/unit/test_quick_moto.py compares each replacement with the
+original). A comment at each shortcut says why it is equivalent.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from moto.dynamodb.responses import DynamoResult
 from moto.moto_api._internal.moto_random import MotoRandom
 
 _LARGEST_ITEM = 405_000  # bytes, as in LimitedSizeDict
-_EXPRESSIONS = 512  # texts of expressions that are kept; the service has some dozens
+_EXPRESSIONS = 512  # cached expressions; the service has some dozens
 _CLEAN = "sanitize_user_agent_string_component"
 _SETS = {"SS": "S", "NS": "N", "BS": "B"}
 
@@ -44,7 +44,7 @@ def bytesize(value: Any) -> int:
 
 
 def size(self: DynamoType) -> int:
-    """Without a copy of each member of a map."""
+    """Does not copy each member of a map."""
     kind, value = self.type, self.value
     if kind == "S":
         return bytesize(value)
@@ -60,7 +60,7 @@ def size(self: DynamoType) -> int:
 
 
 def cast_value(self: DynamoType) -> Any:
-    """Without a copy of each member of a list or a map."""
+    """Does not copy each member of a list or a map."""
     kind, value = self.type, self.value
     if kind == "S":
         return value
@@ -80,7 +80,7 @@ def _typed(value: Any) -> DynamoType:
 
 
 def copy_of_type(self: DynamoType, _memo: Any = None) -> DynamoType:
-    """Without a memo: nothing in an item is part of itself."""
+    """Copies without a memo: an item has no cycles."""
     copied = DynamoType.__new__(DynamoType)
     copied.type, value = self.type, self.value
     if copied.type == "L":
@@ -110,7 +110,7 @@ def is_equal(self: DynamoType, other: DynamoType) -> bool:
 def make_item(
     self: Item, hash_key: DynamoType, range_key: DynamoType | None, attrs: dict[str, Any]
 ) -> None:
-    """The size is measured once: attributes only add to it, so that the whole is the largest."""
+    """Measures the size once: attributes only add to it, so the whole item is the largest."""
     self.hash_key, self.range_key = hash_key, range_key
     self.attrs = LimitedSizeDict()
     total = 0
@@ -125,18 +125,18 @@ def make_item(
 def random_string(
     self: MotoRandom, length: int = 20, include_digits: bool = True, lower_case: bool = False
 ) -> str:
-    """All at once: the 52 characters of a request's id were drawn one after the other."""
+    """Draws all 52 characters of a request's id at once; moto draws them one by one."""
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     text = "".join(self.choices(letters + "0123456789" * include_digits, k=length))
     return text.lower() if lower_case else text
 
 
 def execute_result(self: DynamoResult, context: ActionContext) -> Any:
-    """A result is written as it is, not walked through against the API's model.
+    """Writes a result as it is, without filtering it by the API's model.
 
-    What is not in the model, nor has a value, clients leave out as well when they read it.
+    Clients drop members that are not in the model or have no value when they parse the result.
     """
-    # A binary value, a moment or an error is not JSON, and takes the long way.
+    # A binary value, a timestamp or an error is not JSON: moto's own serializer writes it.
     with contextlib.suppress(TypeError):
         headers = {"Content-Type": "application/x-amz-json-1.0"}
         return 200, headers, json.dumps(self.result)
@@ -147,7 +147,7 @@ _transact = DynamoDBBackend.transact_write_items
 
 
 def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """The table is copied once, not for each item: all copies are made before the first write."""
+    """Copies the table once, not for each item: all copies are made before the first write."""
     copies: dict[int, Any] = {}
     module = models.copy
 
@@ -173,7 +173,8 @@ def _tokens(expression: str) -> _Tokens:
 
 
 def tokens(self: ConditionExpressionParser) -> _Tokens:
-    """Read once. Who parses takes tokens off the queue and makes others of them; none changes."""
+    """Tokenizes an expression once. The parser takes tokens off the queue and makes new ones; it
+    changes none."""
     return deque(_tokens(self.condition_expression or ""))
 
 
@@ -183,7 +184,7 @@ def _kinds_of(traverser: type[DepthFirstTraverser]) -> tuple[type, ...]:
 
 
 def kinds(self: DepthFirstTraverser) -> tuple[type, ...]:
-    """Asked for once, not at each node: what is done with a kind is its object's, kinds are not."""
+    """Computed once per class, not at each node: the kinds depend on the class alone."""
     return _kinds_of(type(self))
 
 
@@ -200,14 +201,14 @@ REPLACED: list[tuple[Any, str, Any]] = [
     (DynamoDBBackend, "transact_write_items", transact_write_items),
     (ConditionExpressionParser, "_lex_condition_expression", tokens),
     (DepthFirstTraverser, "nodes_to_be_processed", kinds),
-    # An expression's tree is copied before anything is done to it.
+    # moto copies an expression's tree before it changes it.
     (
         UpdateExpressionParser,
         "make",
         functools.lru_cache(_EXPRESSIONS)(UpdateExpressionParser.make),
     ),
     (MotoRandom, "get_random_string", random_string),
-    # botocore's own, once for each request and word: a function of its text alone.
+    # botocore calls it for each request and word; its result depends on the text alone.
     (useragent, _CLEAN, functools.lru_cache(_EXPRESSIONS)(getattr(useragent, _CLEAN))),
 ]
 ORIGINALS = [(where, name, inspect.getattr_static(where, name)) for where, name, _ in REPLACED]

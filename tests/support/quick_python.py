@@ -1,8 +1,8 @@
-"""A pytest plugin: the interpreter spends less on garbage and on its stack.
+"""A pytest plugin that reduces the interpreter's cost of garbage collection and of its stack.
 
-To find garbage is to walk through everything that is alive. Here that is above all some thousand
-modules, which stay: they are left out once they are loaded, and the rest is looked through after
-50,000 new objects instead of 700.
+Garbage collection visits every live object. Most of them belong to some thousand modules that stay
+loaded: they are frozen after loading. The rest is collected after 50,000 new objects instead of
+700.
 
 CPython (3.11 to 3.13) keeps its frames in chunks of 16 KiB. A call that does not fit into the last
 one maps another, and unmaps it at its return. A loop that happens to run at that depth does so at

@@ -1,8 +1,8 @@
-"""Events on their way to clients, in virtual time: the stream, the queue and the bus, played.
+"""Delivery of events to clients in virtual time, with a simulated stream, queue and bus.
 
 The handlers are the real ones, the rows are in moto's DynamoDB, and a webhook goes over real HTTPS
-to a receiver on this machine. A queue's message waits as long as it is told, and shows up again
-after its visibility timeout if its function has died.
+to a receiver on this machine. A message waits for its DelaySeconds. It becomes visible again after
+its visibility timeout if its function has died.
 """
 
 import heapq
@@ -33,7 +33,7 @@ VISIBILITY_SECONDS = 240.0  # template.yaml: DeliveryQueue's VisibilityTimeout
 
 
 class Queue:
-    """SQS's client: messages by the moment from which they can be seen."""
+    """An SQS client: messages by the moment at which they become visible."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -57,14 +57,14 @@ class Queue:
         heapq.heappush(self.messages, (self._now() + seconds, next(self._numbers), body))
 
     def take(self) -> str | None:
-        """A message that can be seen by now."""
+        """A message that is visible now."""
         if not self.messages or self.messages[0][0] > self._now():
             return None
         return heapq.heappop(self.messages)[2]
 
 
 class Bus:
-    """EventBridge's client. `refusals` are answers to come, by entry."""
+    """An EventBridge client. `refusals` are the coming error answers, by entry."""
 
     def __init__(self) -> None:
         self.published: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ class Bus:
 
 
 class Relay:
-    """One scenario: callbacks whose rows are changed by hand, and what is told of them."""
+    """One scenario: a test changes the rows of callbacks, and the relay delivers their events."""
 
     def __init__(self, world: World, receiver: Receiver) -> None:
         self.world = world
@@ -102,7 +102,7 @@ class Relay:
         outgoing.stay_here(world.functions, receiver)
 
     def wrote(self, table: str, record: dict[str, Any]) -> None:
-        """To be told of every write, as `tables.streamed` does."""
+        """Receive every write, as `tables.streamed` reports it."""
         is_callback = record["dynamodb"]["Keys"]["sk"] == {"S": "CALLBACK"}
         if table == TABLE and record["eventName"] != "REMOVE" and is_callback:
             self.writes.append(record)
@@ -129,7 +129,7 @@ class Relay:
         return answer["statusCode"], json.loads(text) if text else None
 
     def endpoint(self, path: str = "/hook", tenant: str = TENANT, **fields: Any) -> str:
-        """Set the tenant's endpoint; its secret."""
+        """Set the tenant's endpoint. Returns its secret."""
         body = {"url": self.receiver.url + path, **fields}
         status, answer = self.ask("PUT", "endpoint", body, tenant)
         assert status in (200, 201), answer
@@ -172,13 +172,14 @@ class Relay:
     # -- time ------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Everything that is due at this moment."""
+        """Run everything that is due now."""
         self.publish()
         while (body := self.queue.take()) is not None:
             self.notify(body)
 
     def publish(self) -> None:
-        """What was written; from a write that the function failed on, all come again."""
+        """Deliver the writes. If the function fails on one, it and all later ones are delivered
+        again."""
         tries = 0
         while self.writes:
             tries += 1
@@ -200,7 +201,7 @@ class Relay:
             self.queue.put(body, VISIBILITY_SECONDS)
 
     def let(self, seconds: float) -> None:
-        """Let time pass, from one message that can be seen to the next."""
+        """Let time pass, from one visible message to the next."""
         self.run()
         end = self.world.clock.seconds() + seconds
         while self.queue.messages and self.queue.messages[0][0] <= end:
@@ -219,7 +220,7 @@ class Relay:
     # -- what was received -----------------------------------------------------------------------
 
     def told(self, path: str = "/hook") -> list[dict[str, Any]]:
-        """The payloads that the endpoint was sent, oldest first."""
+        """The payloads that the endpoint received, oldest first."""
         return [json.loads(each.body) for each in self.receiver.at(path)]
 
 
@@ -229,9 +230,9 @@ def sent_at(received: Received) -> int:
 
 
 def verified(received: Received, secret: str) -> Any:
-    """The payload, by the word of the library that a client would use, at the time of sending.
+    """The payload, verified at the time of sending with the library that a client would use.
 
-    Raises its WebhookVerificationError."""
+    Raises the library's WebhookVerificationError."""
     moment = datetime.fromtimestamp(sent_at(received), tz=build.NOON.tzinfo)
 
     class At(datetime):

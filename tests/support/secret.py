@@ -9,7 +9,7 @@ ACCOUNT_SID = "AC" + "0" * 32
 
 
 class Secret:
-    """`value` is what is stored now, `cached` what was fetched; `fails`: it cannot be had."""
+    """`value` is the stored secret, `cached` the fetched one; `fails`: fetching raises."""
 
     def __init__(self, **value: Any) -> None:
         self.value = value

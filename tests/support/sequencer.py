@@ -1,9 +1,9 @@
-"""Step Functions, one step at a time: plays the real state machine in virtual time.
+"""Step Functions, one step at a time: interprets the real state machine in virtual time.
 
-moto's engine runs executions in threads of their own; a history that must be repeatable, and
-shrinkable when it fails, cannot have that. So the definition is played here, by its own words:
-Task (with and without a token), TimeoutSecondsPath, Retry, Catch, Next, End. Anything else in it
-is an error, so that this does not quietly fall behind it.
+moto's engine runs each execution on its own thread. A history must be repeatable, and shrinkable
+when it fails, which threads prevent. So this module interprets the definition itself: Task (with
+and without a token), TimeoutSecondsPath, Retry, Catch, Next, End. Any other field is an error, so a
+change of the definition cannot go unnoticed.
 """
 
 import itertools
@@ -47,7 +47,7 @@ class _AlreadyExists(Exception):
 
 
 class Sequencer:
-    """What `boto3.client("stepfunctions")` is to our code, plus `run` and `stop`."""
+    """Stands in for `boto3.client("stepfunctions")`, with `run` and `stop` added."""
 
     class exceptions:  # noqa: N801  (as boto3 spells it)
         ExecutionAlreadyExists = _AlreadyExists
@@ -67,7 +67,7 @@ class Sequencer:
         self._numbers = itertools.count(1)
         self.executions: dict[str, Execution] = {}
         self.died: list[Execution] = []
-        self.throttled = 0  # so many settlings are turned away
+        self.throttled = 0  # the number of coming SendTask calls to throttle
         self._lock = threading.RLock()  # webhooks settle on threads of their own
 
     # -- what our code calls ---------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Sequencer:
     # -- what a test calls -----------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run every task that is due and end every task whose time is over."""
+        """Run every task that is due and time out every task past its deadline."""
         for execution in list(self.executions.values()):
             while self._is_due(execution):
                 self._task(execution)
@@ -119,7 +119,7 @@ class Sequencer:
             return execution.status == "RUNNING" and due is not None and due <= self._now()
 
     def next_due(self) -> datetime:
-        """The moment before which `run` would find nothing to do, for all that is known now."""
+        """The next moment at which `run` has work, as far as is known now."""
         with self._lock:
             moments = [
                 moment
@@ -131,7 +131,7 @@ class Sequencer:
         return min(moments, default=datetime.max.replace(tzinfo=UTC))
 
     def try_again(self) -> None:
-        """Every task that runs or waits is taken for lost, and its next try is made at once."""
+        """Fail every task that runs or waits, and retry it at once."""
         with self._lock:
             for execution in self.executions.values():
                 if execution.status == "RUNNING" and execution.token:
@@ -140,7 +140,7 @@ class Sequencer:
         self.run()
 
     def stop(self, name: str) -> None:
-        """As an operator may: StopExecution."""
+        """StopExecution, as an operator may call it."""
         execution = self.executions.get(name)
         if execution and execution.status == "RUNNING":
             self._died(execution, "ABORTED")

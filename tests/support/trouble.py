@@ -1,11 +1,11 @@
-"""Trouble that several scenarios need, and what is true of all of them afterwards."""
+"""Faults that several scenarios use, and the invariants that hold after all of them."""
 
 import requests
 from botocore.exceptions import ClientError
 
 from tests.support.play import Play, raising
 
-EVENTS = "^(status|conference)"  # webhooks that tell; those that ask for TwiML are others
+EVENTS = "^(status|conference)"  # webhooks that report events, not those that request TwiML
 CREATE = "POST .*/Calls.json"
 
 
@@ -14,7 +14,7 @@ def throttled(code: str = "ThrottlingException") -> ClientError:
 
 
 def refused_connection() -> None:
-    """What the SDK's own library raises where nobody listens."""
+    """The error that the SDK's HTTP library raises on a refused connection."""
     requests.post("http://127.0.0.1:9")
 
 
@@ -45,12 +45,12 @@ def frozen_for(play: Play, seconds: float):
 
 
 def real_end(play: Play) -> float:
-    """When the last call ended at the carrier."""
+    """The moment at which the carrier's last call ended."""
     return max(play.at(play.world.carrier.exchange.calls[c.sid].end_time) for c in play.calls())
 
 
 def ended_with_every_event_of_b_lost(play: Play, b: str) -> dict:
-    """A would wait for ever."""
+    """Without a repair, leg A would wait for ever."""
     callback_id = play.accepted("1000219", b)
     play.until(lambda: bool(play.calls("B")), within=10)
     play.world.carrier_fault("drop", where=EVENTS)

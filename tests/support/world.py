@@ -1,8 +1,8 @@
 """The whole service in one place and in virtual time, with a way to kill it anywhere.
 
 The real handlers on the real store (moto's DynamoDB in this process), the real state machine
-played by `sequencer`, and the carrier simulator over HTTP on a stepped clock: nothing happens but
-what a test lets happen.
+played by `sequencer`, and the carrier simulator over HTTP on a stepped clock: nothing happens
+unless a test triggers it.
 """
 
 import contextlib
@@ -59,13 +59,13 @@ def caller(tenant: str = TENANT) -> dict[str, Any]:
 
 
 def without_rates(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer as it is given again: what was left of a tenant's rates is told once."""
+    """The answer without its RateLimit headers, which a repeated answer does not carry."""
     kept = {k: v for k, v in answer["headers"].items() if not k.startswith("RateLimit")}
     return {**answer, "headers": kept}
 
 
 class KillableFunctions(functions.Functions):
-    """A killed function answers nothing: whoever called it sees what AWS would show."""
+    """A killed function returns nothing: its caller gets the error that AWS would return."""
 
     def invoke(self, name_or_arn: str, payload: bytes) -> functions.Invocation:
         try:
@@ -84,7 +84,7 @@ class FixedCredentials:
 
 
 def _with_parts(values: Iterable[Any]) -> list[Any]:
-    """And the policies that the rules among them have for their own."""
+    """The values, plus the policy stores inside the admission rules among them."""
     found = list(values)
     rules = [each for each in found if isinstance(each, Admission)]
     return [*found, *(each.policies for each in rules)]
@@ -92,7 +92,7 @@ def _with_parts(values: Iterable[Any]) -> list[Any]:
 
 @dataclass
 class SettleQueue:
-    """The queue's client: what is put there waits until `World.run` delivers it."""
+    """The SQS client of the settle queue: messages wait until `World.run` delivers them."""
 
     waiting: deque[str] = field(default_factory=deque)
 
@@ -103,7 +103,8 @@ class SettleQueue:
 
 @dataclass
 class TriggerQueue:
-    """Likewise, for `AcceptTrigger`, once it is time."""
+    """The SQS client of the trigger queue: `World.run` delivers a message to `AcceptTrigger` after
+    its delay."""
 
     clock: Clock
     waiting: list[tuple[datetime, str]] = field(default_factory=list)
@@ -124,7 +125,7 @@ class TriggerQueue:
 
 
 class FixedPepper:
-    """What SSM has under the pepper's name."""
+    """The SSM parameter that holds the pepper."""
 
     def get(self, _name: str, **_options: Any) -> str:
         return "0123456789abcdef" * 4
@@ -180,7 +181,7 @@ class World:
         self._definition = json.loads(workflow.definition)
 
     def _load(self, stack: contextlib.ExitStack) -> None:
-        """Load the handlers and put clients with fault points into them."""
+        """Load the handlers and give them clients with fault points."""
         session = boto3.Session("local", "local", region_name="us-east-1")
         self._dynamodb = session.client("dynamodb")
         stack.callback(self._dynamodb.close)
@@ -239,15 +240,15 @@ class World:
         if TABLE in self._dynamodb.list_tables()["TableNames"]:
             self._dynamodb.delete_table(TableName=TABLE)
         (table,) = self.template.tables
-        # What a stream would keep, nobody here reads, but `tests/support/relay.py`.
+        # Only `tests/support/relay.py` reads the stream.
         kept = {"StreamSpecification"} if not streaming else set()
         self._dynamodb.create_table(**{k: v for k, v in table.items() if k not in kept})
         self._put_tenant()
-        for policies in self._policies:  # what they saw of another test's tenant, seconds ago
+        for policies in self._policies:  # may hold the tenant of an earlier test
             policies._cache.clear()
 
     def _put_tenant(self) -> None:
-        """TENANT, as it was when it was made: its rows go straight into moto's memory."""
+        """Restore TENANT's initial rows, directly in moto's memory."""
         if self._tenant_rows is None:
             self.make_tenant(TENANT)
             self._tenant_rows = copy.deepcopy(self._moto_table().items)
@@ -258,12 +259,13 @@ class World:
         return dynamodb_backends[template.ACCOUNT][template.REGION].tables[TABLE]
 
     def make_tenant(self, tenant: str) -> None:
-        """One that may do much (GENEROUS)."""
+        """Add a tenant with generous limits (GENEROUS)."""
         tenants.TenantStore(Table(self._dynamodb, TABLE)).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
 
     def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
-        """Functions that have just looked feel it some seconds later."""
+        """Set fields of a tenant's policy. Functions cache policies, so it may take some seconds to
+        take effect."""
         for name, text in fields.items():
             PolicyStore(Table(self._dynamodb, TABLE)).set(tenant, name, text)
 
@@ -285,7 +287,7 @@ class World:
     def request(
         self, method: str, callback_id: str = "", *, body: Any = None, **headers: str
     ) -> dict[str, Any] | None:
-        """What API Gateway passes on of a client's request. None: the function was killed."""
+        """Send a client's request as API Gateway would. None: the function was killed."""
         route = f"{method} {PATH}" + ("/{callback_id}" if callback_id else "")
         answer, error = self.invoke(
             "CallbackApi",
@@ -303,7 +305,7 @@ class World:
         return None if error else answer
 
     def run(self) -> None:
-        """Everything that is due at this moment."""
+        """Run everything that is due now."""
         self.sequencer.run()
         for execution in self.sequencer.died[:]:
             self.sequencer.died.remove(execution)
@@ -327,9 +329,9 @@ class World:
             self.sequencer.run()
 
     def advance(self, seconds: int) -> None:
-        """Let time pass, second by second; whatever falls due happens in its second.
+        """Let time pass, second by second; work runs in the second in which it falls due.
 
-        No time at all still lets the carrier deliver what it has to tell at this moment."""
+        0 seconds still let the carrier send the webhooks that are due now."""
         if seconds == 0:
             self.carrier.advance(0)
             self.run()
@@ -337,25 +339,25 @@ class World:
             self.let(seconds, 1.0)
 
     def let(self, seconds: float, step: float) -> None:
-        """Let time pass, in steps: whatever falls due happens at the end of its step."""
+        """Let time pass, in steps: work runs at the end of the step in which it falls due."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             self.carrier.run(self._pass(end, step))
             self.run()
 
     async def _pass(self, end: float, step: float) -> None:
-        """Let one step pass, or all those until something is due."""
+        """Let one step pass, or all steps until something is due."""
         rest = await self._rest()
         now = self.clock.seconds()
         upto = min(end, now + whole_steps(min(rest, end - now), step))
         await self.clock.advance(upto - now)
 
     def rest(self) -> float:
-        """Seconds in which nothing is due, for all that is known now."""
+        """Seconds until the next work that is known now falls due."""
         return self.carrier.run(self._rest())
 
     async def _rest(self) -> float:
-        await self.clock.advance(0)  # what has just been asked of the carrier sets its timers
+        await self.clock.advance(0)  # requests just sent to the carrier set its timers
         if self.queue.waiting or self.sequencer.died:
             return 0.0
         due = min(self.sequencer.next_due(), self.triggers.next_due())
@@ -366,7 +368,7 @@ class World:
         self.run()
 
     def make_number(self, number: str, tenant: str = TENANT, **takes: Any) -> str:
-        """A tenant's own number, and the tenant where there is none yet; answers `number`."""
+        """Give a tenant a number, and add the tenant if it does not exist. Returns `number`."""
         with contextlib.suppress(tenants.TenantExists):
             self.make_tenant(tenant)
         owned = numbers.TenantNumber(number, tenant, owned=True, **takes)
@@ -383,7 +385,7 @@ class World:
         self.carrier.call(self.carrier.exchange.faults.add, rule)
 
     def heal(self) -> None:
-        """No more faults of any kind, from now on."""
+        """Remove all faults."""
         self.sequencer.throttled = 0
         self.faults.clear()
         self.carrier.call(self.carrier.exchange.faults.clear)
@@ -395,7 +397,7 @@ class World:
         if self.faults.calls == self._records_at:
             return self._records
         self._records_at = self.faults.calls
-        # Straight from moto's memory: a scan after every step is what histories would wait for.
+        # Straight from moto's memory: a scan after every step would take most of a history's time.
         rows = [
             item.to_json()["Attributes"]
             for items in self._moto_table().items.values()
@@ -435,7 +437,7 @@ class World:
 
 
 class _Current:
-    """The sequencer of the moment: `reset` makes a new one."""
+    """Forwards to the current sequencer: `reset` makes a new one."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -463,7 +465,7 @@ class SeenCall:
 
 
 def whole_steps(seconds: float, step: float) -> float:
-    """The shortest time that is not shorter and some steps long, at least one."""
+    """Round up to a whole number of steps, at least one."""
     return max(1, math.ceil(seconds / step)) * step
 
 
