@@ -18,11 +18,11 @@ SHELL := /bin/bash
 VENV := .venv
 INSTALLED := $(VENV)/installed
 SCANNERS := build/scanners
-# By the path, so that what they start (sam starts make, make starts pip) is the same Python's.
-# Compiled modules are kept, whatever the shell says: the tests start many processes.
+# PATH is set so that child processes (sam starts make, make starts pip) use the same Python.
+# PYTHONDONTWRITEBYTECODE is emptied to keep compiled modules: the tests start many processes.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	PYTHONDONTWRITEBYTECODE=
-# sam asks for a region even to read a template, and phones home unless told not to.
+# sam requires a region even to read a template, and sends telemetry by default.
 SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" sam
 
 REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
@@ -53,7 +53,7 @@ run: $(INSTALLED)
 	@$(RUN) python -m tests.local $(if $(PORT),--port $(PORT)) \
 		$(if $(CARRIER_PORT),--carrier-port $(CARRIER_PORT)) $(ARGS)
 
-# One part after another, even with -j, and none before it is certain that all of them can run.
+# The parts run one after another, even with -j. The requirements of all are checked first.
 test:
 	@$(python_needed)
 	@$(PYTHON) tests/support/chromium.py
@@ -64,12 +64,12 @@ test:
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory pytest
 
-# A file's tests stay together: those that share a stack, or a build, share it.
+# loadfile keeps a file's tests in one process, so that they can share a stack or a build.
 pytest: $(INSTALLED)
 	$(RUN) python -m pytest -p tests.support.progress --numprocesses 2 --dist loadfile \
 		--max-worker-restart 0 --durations 15 --durations-min 1 $(ARGS)
 
-# A quick run of it is among the tests.
+# make pytest includes a shorter run.
 schemathesis: $(INSTALLED)
 	$(RUN) python -m tests.api_document --max-examples 500 --at-least 5000 $(ARGS)
 
@@ -79,7 +79,7 @@ check: $(INSTALLED) $(SCANNERS)/installed
 	$(RUN) mypy
 	$(RUN) cfn-lint template.yaml
 	$(SAM) validate --lint
-	@# Each exception and its reason are in that module.
+	@# tests/scanners/__main__.py lists each exception and its reason.
 	$(RUN) PYTHONPATH=layers/shared python -m tests.scanners $(SCANNERS)
 
 format: $(INSTALLED)
@@ -97,7 +97,7 @@ define pip_install
 "$(1)/bin/python" tests/support/install.py "$(1)" $(2)
 endef
 
-# What does not even say that it is a Python of some version is none.
+# A command that prints neither "new" nor "old" is not a Python.
 define python_needed
 case "$$($(PYTHON) -c 'import sys; print("new" if sys.version_info >= (3, 11) else "old")' 2>/dev/null)" in \
 	new) ;; \
@@ -108,7 +108,7 @@ case "$$($(PYTHON) -c 'import sys; print("new" if sys.version_info >= (3, 11) el
 esac
 endef
 
-# Made anew when a requirement changes, so that nothing is in it which nobody asked for.
+# Recreated when a requirement changes, so that no package remains that is no longer required.
 $(INSTALLED): $(REQUIREMENTS)
 	@$(python_needed)
 	@echo "Installing what tests/requirements.txt asks for into $(VENV), about a minute:"
@@ -137,8 +137,8 @@ soak: $(INSTALLED)
 bench: $(INSTALLED)
 	$(RUN) PYTHONPATH=layers/shared python -m tests.bench.second_leg $(ARGS)
 
-# mutmut needs an older pytest than ours, so both lie in a folder of their own. It knows the
-# package by its name only where the package lies in the folder that it is run in.
+# mutmut needs an older pytest than ours, so both are installed into a separate folder. mutmut finds
+# the package by name only in its working directory, so the package is copied there.
 MUTATED := lifecycle.transitions lifecycle.outcomes carrier.twilio.signature \
 	$(addprefix carrier.twilio.client.x_,classify _seconds _never_connected)
 mutants: $(INSTALLED)
@@ -146,7 +146,7 @@ mutants: $(INSTALLED)
 	mkdir -p build/mutants/tests
 	cp -r layers/shared/callback build/mutants
 	cp -r tests/__init__.py tests/support tests/unit tests/local build/mutants/tests
-	@# These look at the whole repository, and at none of what is broken here.
+	@# These tests check the whole repository, and none of the mutated modules.
 	rm $(addsuffix .py,$(addprefix build/mutants/tests/unit/test_,readme canary layout quick_moto))
 	printf '%s\n' '[mutmut]' 'source_paths=callback' 'also_copy=callback' \
 		'only_mutate=' $(addprefix '    callback/,$(addsuffix .py',lifecycle/transitions lifecycle/outcomes carrier/twilio/signature carrier/twilio/client)) \

@@ -1,8 +1,8 @@
-"""How soon B is called once A is there: PYTHONPATH=layers/shared python -m tests.bench.second_leg
+"""Measure the delay from A to B's call: PYTHONPATH=layers/shared python -m tests.bench.second_leg
 
-Real milliseconds on this machine, from A's answer, and from A's joining the room, to the moment
-at which B's create request reaches the carrier; the whole service runs in this process, with
-moto's Step Functions between the two. Everything else (ringing, talking) runs on a fast clock.
+The delay ends when B's create request reaches the carrier. It is measured twice: from A's answer,
+and from A's joining the room, in real milliseconds on this machine. The whole service runs in this
+process, with moto's Step Functions. Everything else (ringing, talking) runs on a fast clock.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from tests.local.carrier import Scripts, Settings
 from tests.local.carrier.scripts import Behaviour
 from tests.local.stack import LocalStack
 
-# Virtual seconds in a real one. No more: the service's own deadlines pass faster too, and a claim
-# that is not used within 15 s is given up.
+# Virtual seconds per real second. A faster clock would also shorten the service's own deadlines:
+# a claim that is not used within 15 virtual seconds is given up.
 SPEED = 4.0
 PARALLEL = 2  # callbacks at a time
 PATIENCE_SECONDS = 60.0  # real ones, for one callback
 
 BODY = {"leg_A": {"to": "1000401"}, "leg_B": {"to": "1000402"}, "allow_parallel": True}
 PARTIES = {
-    # A answers once the workflow waits for it, and nobody is quicker than the service.
+    # A answers after a second, when the workflow already waits for the answer.
     "1000401": Behaviour("waits for B", answer_after=1.0, stay_at_most=3600.0),
     "1000402": Behaviour("says hello", answer_after=0.0, hang_up_after_joined=0.5),
 }
@@ -51,7 +51,7 @@ class NotMeasured(Exception):
 
 
 class Moments:
-    """When what happened at the carrier, by callback, in real seconds."""
+    """The time of each event at the carrier, by callback, in real seconds."""
 
     def __init__(self, url_of: Callable[[str], str | None]) -> None:
         self._url_of = url_of
@@ -59,19 +59,19 @@ class Moments:
         self._changed = threading.Condition()
 
     def heard(self, event: dict[str, Any]) -> None:
-        """On the simulator's own thread, as it happens."""
+        """Record an event. Called in the simulator's thread, at once."""
         now = time.perf_counter()
         url = self._url_of(event["subject"])
         if url is None:
             return
-        callback_id, leg, _ = urlsplit(url).path.split("/")[-3:]  # as it was dialed with
+        callback_id, leg, _ = urlsplit(url).path.split("/")[-3:]  # the URL that it was dialed with
         if moment := _MOMENTS.get((leg, event["kind"])):
             with self._changed:
                 self._at[callback_id].setdefault(moment, now)
                 self._changed.notify_all()
 
     def of(self, callback_id: str) -> dict[str, float]:
-        """All of them, once the callback is over. Raises NotMeasured."""
+        """All moments of a callback, once it is over. Raises NotMeasured."""
         with self._changed:
             if not self._changed.wait_for(
                 lambda: OVER in self._at[callback_id], timeout=PATIENCE_SECONDS
@@ -83,7 +83,7 @@ class Moments:
 def measured(
     callbacks: int, speed: float = SPEED, parallel: int = PARALLEL
 ) -> list[dict[str, float]]:
-    """The moments of so many callbacks. Raises NotMeasured, and NotLoopback before any call."""
+    """Run the callbacks; return their moments. Raises NotMeasured; NotLoopback before any call."""
     settings = Settings(calls_per_second=1000.0, keep_ended=200)
     scripts = Scripts()
     for party, behaviour in PARTIES.items():
@@ -114,7 +114,7 @@ def measured(
 
 
 def _deadline(speed: float) -> str:
-    """What gives a callback up here and nowhere else: a machine slower than its fast clock."""
+    """Explain a failure that only the fast clock causes: the machine missed a deadline."""
     real = transitions.DIAL_DEADLINE.total_seconds() / speed
     return (
         f"at x{speed:g} a claim not used within {real:.2f} real seconds is given up:"

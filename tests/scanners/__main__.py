@@ -2,9 +2,9 @@
 
     python -m tests.scanners build/scanners
 
-What they find must be excepted below, with a reason, and each exception must be needed. Each also
-scans a template, or a workflow, with a fault planted in it, and must find that: a scanner that
-finds nothing may have looked at nothing.
+Every finding needs an exception below, with a reason, and every exception must be needed. Each
+scanner also scans a template, or a workflow, with a planted fault, and must find the fault. This
+shows that the scanner works: one that finds nothing may have read nothing.
 """
 
 import copy
@@ -26,31 +26,32 @@ WORKFLOW = document.ROOT / "functions" / "workflow" / "callback.asl.yaml"
 
 
 class Finding(NamedTuple):
-    """`what` is the scanner's name of the rule, `where` the resource's logical id."""
+    """`what` is the scanner's name for the rule, `where` the resource's logical id."""
 
     what: str
     where: str
     words: str
 
 
-# By rule, or by rule and resource.
+# The key is a rule, or a rule and a resource.
 EXCEPTIONS: dict[str | tuple[str, str], str] = {
     # -- checkov -----------------------------------------------------------------------------------
     "CKV_AWS_115": (
-        "What is reserved for a function is taken from the account's others. What may run at once"
-        " is limited where it comes in, by the stage's pace and the queues' MaximumConcurrency."
+        "Reserved concurrency is taken from the account's other functions. Concurrency is limited"
+        " at the entrances: by the stage's throttling and the queues' MaximumConcurrency."
     ),
     "CKV_AWS_116": (
-        "A dead letter queue is for asynchronous invocations. CloseCallback's has one; the next"
-        " minute does a schedule's again; others are waited for, or read a queue that has one."
+        "A dead letter queue is for asynchronous invocations. CloseCallback has one. A schedule"
+        " runs again in the next minute. Other functions are invoked synchronously, or read a queue"
+        " that has a dead letter queue."
     ),
     "CKV_AWS_117": (
         "There is nothing in a VPC to reach. Functions call AWS and the carrier, for which a VPC"
         " would need a gateway to the internet."
     ),
     "CKV_AWS_119": (
-        "The table is encrypted with the account's aws/dynamodb key; a key of our own would let the"
-        " same roles in, as they may use the table."
+        "The table is encrypted with the account's aws/dynamodb key. A customer managed key would"
+        " admit the same roles: those that may use the table."
     ),
     "CKV_AWS_158": (
         "CloudWatch's own key encrypts logs; they hold no number (tests/support/canary.py)."
@@ -61,25 +62,25 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
     ),
     "CKV_AWS_27": (
         "Queues are encrypted with SQS's own key (SqsManagedSseEnabled), which the check does not"
-        " know; messages hold ids only."
+        " recognize. Messages hold ids only."
     ),
     # -- cfn-lint's serverless rules ---------------------------------------------------------------
-    "ES1001": "What is read is a queue, with dead letters of its own; OnFailure is for streams.",
+    "ES1001": "The source is a queue with its own dead letter queue; OnFailure is for streams.",
     "WS1004": (
-        "It looks for a group with the function's reference in its name. Ours is named in"
-        " LoggingConfig, and kept as long as asked (tests/template/test_resources.py)."
+        "The rule looks for a log group with the function's reference in its name. Our functions"
+        " name theirs in LoggingConfig; it has a retention (tests/template/test_resources.py)."
     ),
-    ("ES1007", "EraseRuleMayErase"): "The next minute goes on where a failed run stopped.",
-    ("ES1007", "ReconcileRuleMayReconcile"): "The next minute does what a failed run did not.",
-    ("ES1007", "TriggerRuleMayTrigger"): "EventInvokeConfig is there; what fails is in its queue.",
-    ("ES4000", "EraseRule"): "The next minute does it again.",
-    ("ES4000", "ReconcileRule"): "The next minute does it again.",
+    ("ES1007", "EraseRuleMayErase"): "The next minute's run continues where a failed run stopped.",
+    ("ES1007", "ReconcileRuleMayReconcile"): "The next minute's run does the rest of a failed run.",
+    ("ES1007", "TriggerRuleMayTrigger"): "EventInvokeConfig sends failed events to a queue.",
+    ("ES4000", "EraseRule"): "The rule runs again in the next minute.",
+    ("ES4000", "ReconcileRule"): "The rule runs again in the next minute.",
     ("ES4000", "TriggerRule"): "The rule's retries hand the event over; the function keeps it.",
-    ("ES6000", "RefusedTriggers"): "It is where dead letters end.",
-    ("ES6000", "UnclosedCallbacks"): "It is where dead letters end.",
-    ("ES6000", "UnpublishedEvents"): "It is where dead letters end.",
-    ("ES6000", "UnsentDeliveries"): "It is where dead letters end.",
-    ("ES6000", "UnsettledCallbacks"): "It is where dead letters end.",
+    ("ES6000", "RefusedTriggers"): "It is itself a dead letter queue.",
+    ("ES6000", "UnclosedCallbacks"): "It is itself a dead letter queue.",
+    ("ES6000", "UnpublishedEvents"): "It is itself a dead letter queue.",
+    ("ES6000", "UnsentDeliveries"): "It is itself a dead letter queue.",
+    ("ES6000", "UnsettledCallbacks"): "It is itself a dead letter queue.",
     # -- parliament --------------------------------------------------------------------------------
     "RESOURCE_MISMATCH states:SendTaskSuccess states:SendTaskFailure": (
         "The service authorization reference names no resource for these two, yet Step Functions"
@@ -87,13 +88,13 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
     ),
 }
 
-# Planted, and what must then be found of it.
+# The finding that each scanner must report for its planted fault.
 TABLE = "CallbackTable"
 PLANTED = {
     "checkov": ("CKV_AWS_28", TABLE),  # point-in-time recovery is off
     "cfn-lint": ("WS1000", "CallbackApi"),  # no tracing
     "parliament": ("UNKNOWN_ACTION", "AuthorizerRole"),
-    "statelint": ("statelint", "workflow"),  # on to a state that is not there
+    "statelint": ("statelint", "workflow"),  # a transition to a missing state
 }
 
 
@@ -119,8 +120,11 @@ def policies() -> dict[str, Any]:
 
 
 def _with_streams(statement: dict[str, Any]) -> dict[str, Any]:
-    """A log group's Arn ends in :* (CloudFormation, AWS::Logs::LogGroup, "Return values"); that of
-    a table's stream in a time, whose colons parliament takes for those of an ARN."""
+    """Adapt two kinds of ARN for parliament.
+
+    A log group's Arn ends in :* (CloudFormation, AWS::Logs::LogGroup, "Return values"). A table
+    stream's ARN ends in a time; parliament mistakes its colons for separators of the ARN.
+    """
     resource = statement["Resource"]
     if isinstance(resource, str) and resource.startswith("arn:aws:logs:"):
         return {**statement, "Resource": f"{resource}:*"}
@@ -172,7 +176,7 @@ def _actions(issue: str, detail: str) -> list[str]:
 
 
 def statelint(workflow: Path) -> list[Finding]:
-    # FLOAT: Step Functions takes whole numbers where the linter wants a decimal point.
+    # FLOAT: Step Functions accepts whole numbers where the linter requires a decimal point.
     program = Path(sys.executable).with_name("statelint")
     ran = subprocess.run(
         [str(program), "--ignore", "FLOAT", "--yaml", str(workflow)],
@@ -185,13 +189,13 @@ def statelint(workflow: Path) -> list[Finding]:
 
 
 def reason_for(finding: Finding) -> str | tuple[str, str] | None:
-    """The exception that the finding falls under."""
+    """The key of the exception that covers the finding."""
     keys: tuple[str | tuple[str, str], ...] = ((finding.what, finding.where), finding.what)
     return next((key for key in keys if key in EXCEPTIONS), None)
 
 
 def report(findings: Iterable[Finding]) -> int:
-    """How many findings, or exceptions that nothing needs, there are."""
+    """Print and count the findings without an exception, and the exceptions without a finding."""
     used, wrong = set(), 0
     for finding in findings:
         key = reason_for(finding)

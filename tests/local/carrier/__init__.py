@@ -1,4 +1,4 @@
-"""A small Twilio over HTTP, for applications that must be tried before a call is paid for."""
+"""A small Twilio over HTTP, to test an application without paying for calls."""
 
 from tests.local.clock import Clock
 

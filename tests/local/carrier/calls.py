@@ -132,7 +132,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """What the party calls itself: the address' user part (an inbound caller's is From)."""
+        """The party's name: the user part of its address (From for an inbound caller)."""
         return user_part(self.from_ if self.direction == "inbound" else self.to)
 
     def hears(self, what: str) -> None:
@@ -144,7 +144,7 @@ class Call:
         self.exchange.tell("hears", self.sid, text=what)
 
     def later(self, name: str, delay: float, callback: Any, *arguments: Any) -> None:
-        """A timer of this call, replaced by the next of its name, gone when the call ends."""
+        """Start a timer. The next one of the same name replaces it; the call's end cancels it."""
         self.forget(name)
         self._timers[name] = self.exchange.clock.call_later(delay, callback, *arguments)
 
@@ -157,7 +157,7 @@ class Call:
     # -- webhooks' parameters ------------------------------------------------------------------
 
     def form(self, status: str | None = None) -> Form:
-        """The parameters of every webhook about this call; unknown places are there, empty."""
+        """The parameters of every webhook about this call; unknown places are sent empty."""
         form: Form = {
             "CallSid": self.sid,
             "AccountSid": self.exchange.account_sid,
@@ -226,7 +226,7 @@ class Call:
             self.later("ring", part.ring_after, self._ring)
 
     def fail_before_dialing(self) -> None:
-        """The account's concurrency cap, where it lets a call fail rather than refuses it."""
+        """Fail the call at the concurrency cap, where creates are not refused for it."""
         self.dialed = True
         self.finish("failed")
 
@@ -284,7 +284,7 @@ class Call:
             self.recording = self.exchange.recordings.start(self, "OutboundAPI")
 
     async def _run(self) -> None:
-        """What the carrier does with an answered outbound call."""
+        """Run an answered outbound call."""
         if self.options.send_digits:
             await self.exchange.clock.sleep(
                 sum({"w": 0.5, "W": 1.0}.get(c, 0.1) for c in self.options.send_digits)
@@ -307,7 +307,7 @@ class Call:
         self.finish("completed")
 
     async def _run_dialed(self) -> None:
-        """A party of somebody's <Dial>: hears its whisper, then talks until it is over."""
+        """Run a party of a <Dial>: it hears its whisper, then talks until the call ends."""
         from .player import Player  # noqa: PLC0415 - player and calls know each other
 
         self._document_loaded()
@@ -389,7 +389,7 @@ class Call:
         self.finish("completed")
 
     def pick_up(self) -> None:
-        """The carrier answers an inbound call, as the first verb that is heard makes it do."""
+        """The carrier answers an inbound call: the first audible verb causes it."""
         if self.direction == "inbound" and self.answered_at is None and not self.ended:
             self._connected()
 
@@ -455,7 +455,7 @@ class Call:
         if self.participant:
             self.participant.conference.leave(self.participant, "participant_hung_up")
         if action is not None:
-            # The dialing party is gone, yet its <Dial action> is still told how it went.
+            # The dialing party is gone, but its <Dial action> still receives the result.
             form = self.form() | action.extra
             self.outbox.push("action", action.url, action.method, form, self.jar)
         self.listener = None
@@ -465,7 +465,7 @@ class Call:
     # -- the party -----------------------------------------------------------------------------
 
     def joined(self) -> None:
-        """Somebody can now be heard: the party talks, and its time with them starts."""
+        """Another party can be heard: this party talks, and its time with the other one starts."""
         part = self.behaviour
         self.forget("goodbye")
         if part.hang_up_after_joined is not None and "joined" not in self._timers:
@@ -481,7 +481,7 @@ class Call:
             self.later("goodbye", 1.0, self.hang_up)
 
     def speak(self, sentence: str) -> None:
-        """Say something to whoever this call is connected with."""
+        """Say something to the connected parties."""
         if self.participant:
             self.participant.conference.speak(self.participant, sentence)
         elif self.bridge:
@@ -497,7 +497,7 @@ class Call:
         return True
 
     def next_digits(self) -> str:
-        """What the script presses into the next Gather ("" for nothing)."""
+        """The keys that the script presses in the next Gather ("" for none)."""
         given, self._digits_given = self._digits_given, self._digits_given + 1
         return self.behaviour.digits[given] if given < len(self.behaviour.digits) else ""
 

@@ -38,7 +38,7 @@ def _fits(declared: str, value: Any) -> bool:
     if isinstance(value, tuple):
         return "tuple" in declared and all(isinstance(word, str) for word in value)
     if isinstance(value, int | float):
-        # Also refuses NaN, which is not at least anything.
+        # Also refuses NaN, which compares as False.
         return 0 <= value < math.inf and (
             "float" in declared or (isinstance(value, int) and "int" in declared)
         )

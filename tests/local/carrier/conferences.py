@@ -1,4 +1,4 @@
-"""Rooms: who is in, what each hears, and the callbacks about it.
+"""Rooms: their participants, the sound that each hears, and the callbacks.
 
 Source: Twilio docs, conference-resource, participant-resource and the conference noun.
 """
@@ -43,7 +43,7 @@ REASONS = {
 
 
 class JoinRefused(Exception):
-    """Somebody may not join: `code` is Twilio's (16020 full, 16023 bad label, 16025 label used)."""
+    """A call may not join: `code` is Twilio's (16020 full, 16023 bad label, 16025 label used)."""
 
     def __init__(self, code: int, message: str):
         super().__init__(message)
@@ -53,7 +53,7 @@ class JoinRefused(Exception):
 
 @dataclass
 class Terms:
-    """On which terms somebody joins: the attributes of <Conference>, or of a participant create."""
+    """The terms of joining: the attributes of <Conference>, or of a participant create."""
 
     muted: bool = False
     beep: str = "true"
@@ -197,7 +197,7 @@ class Conference:
             self.recording = self.exchange.recordings.start_room(self, terms)
 
     def _mix(self) -> None:
-        """Who talks, who waits, after any change."""
+        """After a change, let each participant talk or wait."""
         able = [p for p in self.connected() if not p.hold]
         together = self.started and len(able) >= 2
         for participant in self.connected():
@@ -223,7 +223,7 @@ class Conference:
         participant.waiting = participant.listening = None
 
     async def _wait(self, participant: Participant) -> None:
-        """What a lone participant hears: the waitUrl's document, once."""
+        """Play the waitUrl's document to a lone participant, once."""
         terms, call = participant.terms, participant.call
         if terms.wait_url is None or terms.wait_url.startswith(TWILIO_MUSIC):
             call.hears("music on hold")
@@ -249,7 +249,7 @@ class Conference:
     # -- leaving -------------------------------------------------------------------------------
 
     def leave(self, participant: Participant, reason: str, *, kicked: bool = False) -> None:
-        """Take a call out of the room; its <Dial> ends. What follows depends on who it was."""
+        """Take a call out of the room; its <Dial> ends. Its terms decide whether the room ends."""
         if self.participants.pop(participant.call.sid, None) is None:
             return
         was_in = participant.connected
@@ -369,7 +369,7 @@ class Conference:
         self._emit("announcement-end" if fine else "announcement-fail", to, extra)
 
     def speak(self, speaker: Participant, sentence: str) -> None:
-        """Everybody who talks hears it, unless the speaker is muted; a coach is heard by one."""
+        """All talking participants hear it, unless the speaker is muted; only one hears a coach."""
         if not speaker.talking or speaker.muted:
             return
         name = speaker.terms.label or speaker.call.name

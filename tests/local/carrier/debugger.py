@@ -1,4 +1,4 @@
-"""The carrier's debugger: what Twilio would have written into its console's error log."""
+"""The carrier's debugger: the entries that Twilio would write into its console's error log."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Debugger:
         self._add("warning", code, message, call_sid, url)
 
     def failed_webhook(self, delivery: "Delivery", answer: "Answer") -> None:
-        """A callback's failure is only noted; whoever needed a document tells of it itself."""
+        """Log a failed callback. A document's failure is reported where the document is used."""
         if delivery.kind == "conference":
             self.error(16011, answer.error, call_sid=delivery.subject, url=delivery.url)
         elif delivery.kind in ("status", "recording", "amd", "sms-status"):

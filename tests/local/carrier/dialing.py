@@ -51,7 +51,7 @@ class Dialing:
         self.exchange = player.exchange
 
     async def run(self) -> dict[str, str]:
-        """Returns what the action URL is told: DialCallStatus, DialCallSid, …"""
+        """Returns the parameters of the action URL: DialCallStatus, DialCallSid, …"""
         nouns = list(self.verb.children)
         if not nouns and self.verb.text:
             nouns = [Verb("Number", {}, self.verb.text)]
@@ -79,7 +79,7 @@ class Dialing:
         )
 
     def _address(self, noun: Verb) -> str:
-        """Where a noun leads; "" (and a line in the debugger) when it cannot be dialed."""
+        """The address that a noun dials; "" (and a line in the debugger) when it cannot."""
         to = {"Client": f"client:{noun.text}", "Sip": noun.text}.get(noun.name, "")
         if noun.name == "Number":
             to = number(noun.text) or ""

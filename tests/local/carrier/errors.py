@@ -11,7 +11,7 @@ MORE_INFO = "https://www.twilio.com/docs/errors/{code}"
 class ApiError(Exception):
     """Ends a REST request with Twilio's error body.
 
-    `status` is the HTTP status, `code` Twilio's error code, `detail` only appears where given.
+    `status` is the HTTP status, `code` Twilio's error code, `detail` is left out unless given.
     """
 
     def __init__(self, status: int, code: int, message: str, *, detail: str | None = None):
@@ -58,7 +58,7 @@ def not_in_progress() -> ApiError:
 
 GEO_PERMISSIONS = "https://www.twilio.com/console/voice/calls/geo-permissions/low-risk"
 
-# What a destination may be refused with at create, by code: HTTP status and message, where
+# The errors that may refuse a destination at create, by code: HTTP status and message, where
 # {to} is the number as it was sent. Used by scripted destinations and the magic numbers.
 REFUSALS: dict[int, tuple[int, str]] = {
     10004: (429, "Call concurrency limit exceeded"),

@@ -1,4 +1,4 @@
-"""The carrier itself: its account, its queue, and everything that goes on in it."""
+"""The carrier: its account, its queue, its calls and its rooms."""
 
 import asyncio
 import os
@@ -129,7 +129,7 @@ class Exchange:
             self.debugger.error(12400, f"the simulator itself failed: {error!r}")
 
     def subscribe(self, listener: Listener) -> None:
-        """Be told everything as it happens: {"at", "seconds", "kind", "subject", …}.
+        """Receive every event at once: {"at", "seconds", "kind", "subject", …}.
 
         The listener is called in the simulator's thread and must return at once.
         """
@@ -149,7 +149,7 @@ class Exchange:
             listener(event)
 
     async def close(self) -> None:
-        """Drop everything that is going on."""
+        """Drop all calls and other work."""
         while self._tasks:
             self.clock.clear()
             for task in self._tasks:
@@ -260,7 +260,7 @@ class Exchange:
     def receive(
         self, to: str, from_: str, behaviour: Behaviour, source: Source, verstat: str = VERSTAT
     ) -> Call:
-        """Somebody calls one of the account's numbers."""
+        """A caller calls one of the account's numbers."""
         number = self.numbers.get(to)
         options = CallOptions(source=source)
         if number and number.status_callback:
@@ -298,7 +298,7 @@ class Exchange:
         return room
 
     def drop_if_empty(self, room: Conference) -> None:
-        """Forget a room nobody was ever let into."""
+        """Forget a room that never had a participant."""
         if not room.participants and not room.over:
             self._rooms.pop(room.name, None)
             self.conferences.pop(room.sid, None)

@@ -1,6 +1,6 @@
-"""What goes wrong on purpose, repeatably.
+"""Injects faults, repeatably.
 
-A rule says what breaks, where, how often and with which chance. The chance of its k-th
+A rule states the fault, where it occurs, how often and with which chance. The chance of its k-th
 opportunity depends on the seed, the rule and k alone, so a run can be repeated whatever else
 happens at the same time.
 
@@ -44,7 +44,7 @@ class FaultRule:
     event: regular expression on CallStatus or StatusCallbackEvent (webhooks)
     chance: 0 … 1; times: how often at most; skip: opportunities left alone first
     seconds: for slow and delay
-    retry_after: what a 429 says in that header (seconds); None: nothing
+    retry_after: the Retry-After header of a 429, in seconds; None: no header
     """
 
     fault: str

@@ -1,4 +1,4 @@
-"""How much the simulator carries: `python -m tests.local.carrier.load`.
+"""Load test of the simulator: `python -m tests.local.carrier.load`.
 
 Places many calls over HTTP against an application in a second process, lets each last its
 minutes of virtual time, and checks every single one afterwards: answered, its length exact, its
@@ -52,7 +52,7 @@ class Application:
         self.requests = 0
         self.events: Counter[str] = Counter()
         self.durations: Counter[int] = Counter()
-        # The last word on a call is its `completed`, on a room its `conference-end`.
+        # The last callback of a call is its `completed`, that of a room its `conference-end`.
         self.left = calls + (calls // 2 if rooms else 0)
         self.done = asyncio.Event()
 
@@ -213,7 +213,7 @@ def _resident_megabytes() -> float:
 
 
 def faults(figures: dict[str, Any]) -> list[str]:
-    """What is wrong with a run; empty when every call was as it should be."""
+    """The faults of a run; empty when every call went as expected."""
     calls, seconds = figures["calls"], figures["call_seconds"]
     expected = dict.fromkeys(("initiated", "ringing", "in-progress", "completed"), calls)
     if figures["rooms"]:
@@ -223,7 +223,7 @@ def faults(figures: dict[str, Any]) -> list[str]:
         for word, count in expected.items()
         if figures["events"].get(word) != count
     ]
-    # The second of a room leaves with the first, so in rooms nobody may stay longer.
+    # The second participant of a room leaves with the first, so no call in a room may be longer.
     lengths = {int(length) for length in figures["durations"]}
     if figures["rooms"]:
         if max(lengths) > seconds:

@@ -40,7 +40,7 @@ class Message:
 
     @property
     def segments(self) -> int:
-        """How many parts it is sent in; anything outside Latin-1 makes it Unicode."""
+        """The number of its parts; a character outside Latin-1 makes the message Unicode."""
         plain = self.body.isascii()
         single, part = (GSM_SINGLE, GSM_PART) if plain else (UNICODE_SINGLE, UNICODE_PART)
         length = len(self.body)
@@ -82,7 +82,7 @@ def new_message(
 
 
 def dispatch(exchange: "Exchange", message: Message) -> None:
-    """Let an outbound message go its way: queued, sent after 1 s, delivered after 2 s."""
+    """Process an outbound message: queued, sent after 1 s, delivered after 2 s."""
     exchange.clock.call_later(1.0, _move, exchange, message, "sent")
     exchange.clock.call_later(2.0, _move, exchange, message, "delivered")
 

@@ -1,7 +1,7 @@
-"""Which of aiohttp's complaints are worth printing.
+"""Filters aiohttp's log.
 
-What comes in and is no HTTP is answered 400, and is whoever's who sent it; aiohttp prints a
-traceback of it besides. A crash of our own is still printed.
+A request that is not valid HTTP is the client's error: aiohttp answers 400, but also logs a
+traceback, which is dropped here. A crash of our own is still logged.
 """
 
 import logging

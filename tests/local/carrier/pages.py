@@ -66,7 +66,7 @@ def page(
 def _start(
     items: Sequence[Item], token: str, number: int, size: int, sid: Callable[[Item], str]
 ) -> int:
-    """Where the page begins: after the token's item, or before it; else by page number."""
+    """The start of the page: after the token's item, or before it; else by page number."""
     if token[:2] in ("PA", "PB"):
         for index, item in enumerate(items):
             if sid(item) == token[2:]:

@@ -1,4 +1,4 @@
-"""What a request may say: every documented parameter of a create, checked.
+"""Checks the parameters of a request: every documented parameter of a create.
 
 Source: Twilio docs, call-resource and participant-resource; codes from its error dictionary.
 A bad value for which no code is documented is refused with 21200, the code of the resource.
@@ -31,7 +31,7 @@ MAX_TWIML = 4_000
 MAX_CALLBACK_URL = 4_000
 GENERAL = 21200
 
-# Dialing these with any account does what Twilio's test credentials do.
+# These numbers behave as with Twilio's test credentials, whatever the account.
 MAGIC_TO = {
     "+15005550001": 21217,
     "+15005550002": 21214,
@@ -108,7 +108,7 @@ def whole(
 
 
 def flag(form: Form, name: str, default: bool = False) -> bool:
-    """A boolean; anything but a yes counts as no."""
+    """A boolean; any value but a yes is False."""
     text = form.get(name, "").strip().lower()
     return default if not text else text in ("true", "1", "yes")
 
@@ -179,7 +179,7 @@ def parties(exchange: "Exchange", form: Form, *, twiml_needed: bool = True) -> t
 
 
 def call_options(exchange: "Exchange", form: Form) -> CallOptions:
-    """Everything a call's create says beside To and From. Raises the error Twilio would."""
+    """The other parameters of a call's create. Raises the error Twilio would."""
     options = CallOptions(source=source(exchange, form))
     application = exchange.applications.get(form.get("ApplicationSid", "").strip())
     if application:
@@ -211,7 +211,7 @@ def call_options(exchange: "Exchange", form: Form) -> CallOptions:
 
 
 def _leg_options(form: Form, options: CallOptions, *, shortest_ring: int) -> None:
-    """What calls and participants share."""
+    """The parameters that calls and participants share."""
     options.timeout = float(whole(form, "Timeout", shortest_ring, 600, 60, 21208) or 60)
     limit = whole(form, "TimeLimit", 60, 86_400, None)
     options.time_limit = None if limit is None else float(limit)
@@ -250,7 +250,7 @@ def _sip_credentials(form: Form) -> None:
 
 
 def source(exchange: "Exchange", form: Form) -> Source:
-    """Where the call's TwiML comes from: ApplicationSid before Url before Twiml."""
+    """The source of the call's TwiML: ApplicationSid before Url before Twiml."""
     sid = form.get("ApplicationSid", "").strip()
     if sid:
         application = exchange.applications.get(sid)
@@ -277,7 +277,7 @@ def source(exchange: "Exchange", form: Form) -> Source:
 
 
 def participant_options(exchange: "Exchange", form: Form) -> tuple[CallOptions, Terms]:
-    """What creating a participant says beside To and From."""
+    """The other parameters of a participant's create."""
     options = CallOptions()
     options.status_callback = callback_url(form, "StatusCallback")
     options.status_method = method(form, "StatusCallbackMethod")

@@ -1,4 +1,4 @@
-"""Running TwiML: one document after another, verb by verb, in virtual time.
+"""Runs TwiML: one document after another, verb by verb, in virtual time.
 
 Source: Twilio docs, voice/twiml and the page of each verb.
 """
@@ -24,16 +24,16 @@ WORDS_PER_SECOND = 2.5
 UNKNOWN_MEDIA_SECONDS = 5.0
 # Loop 0 means "until hangup", which Twilio bounds at a thousand.
 ENDLESS = 1000
-# Documents that follow each other without any time passing are a loop.
+# This many documents at one moment of virtual time are a loop.
 MAX_DOCUMENTS_AT_ONCE = 100
 XML_TYPES = ("text/xml", "application/xml", "text/html")
 
-# What a verb may answer instead of None (go on): another document, or the end of the call.
+# A verb returns None (continue), another document, or the end of the call.
 HANG_UP = object()
 
 
 class _Endless:
-    """Counts the documents of one moment: so many without any time passing are a loop."""
+    """Detects a loop: counts the documents that run at one moment of virtual time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -119,7 +119,7 @@ class Player:
         return True
 
     async def _load(self, source: Source) -> Document | None:
-        """The document, else the fallback's, else None."""
+        """The document, or else that of the fallback, or else None."""
         try:
             return await self._fetch(source)
         except TwimlError as error:
@@ -352,7 +352,7 @@ class Player:
         wanted: int | None,
         spoken: list[str],
     ) -> str:
-        """Keys until enough, the finishing one, or silence; the first interrupts the prompts."""
+        """Collect keys until enough, the finishing key, or silence; the first stops the prompts."""
         digits = ""
         key = asyncio.ensure_future(keys.get())
         speaking = asyncio.ensure_future(self._prompts(prompts))

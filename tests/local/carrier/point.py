@@ -1,4 +1,4 @@
-"""Runs somebody's Twilio application against the simulator, its code untouched.
+"""Runs a Twilio application against the simulator, without a change to its code.
 
     python …/tests/local/carrier/point.py http://127.0.0.1:8001 app.py [arguments]
 

@@ -1,4 +1,4 @@
-"""Recordings: their resource, their callbacks and a WAV that really has their length.
+"""Recordings: their resource, their callbacks and a WAV of their length.
 
 Source: Twilio docs, recording-resource and recording status callbacks.
 """
@@ -102,7 +102,7 @@ class Recordings:
         return recording
 
     def stop(self, recording: Recording, *, silent: bool = False) -> None:
-        """Ends it: completed, or absent when there was nothing to record."""
+        """End the recording: completed, or absent when there was nothing to record."""
         if recording.status != "in-progress":
             return
         recording.seconds = max(0, round(self.exchange.clock.seconds() - recording.began))

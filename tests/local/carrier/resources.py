@@ -28,7 +28,7 @@ CALL_SUBRESOURCES = (
     ("user_defined_message_subscriptions", "UserDefinedMessageSubscriptions"),
     ("user_defined_messages", "UserDefinedMessages"),
 )
-# Dollars a minute, and how long after the end a call's price is known.
+# The price in dollars per minute, and the delay from a call's end until its price is known.
 RATE = {"outbound-api": 0.0140, "outbound-dial": 0.0140, "inbound": 0.0085}
 RATED_AFTER = timedelta(seconds=2)
 

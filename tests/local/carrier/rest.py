@@ -92,7 +92,7 @@ class Rest:
         ]
         known: dict[str, set[str]] = {}
         routes = []
-        # The sound of a recording matches whatever the longer paths leave.
+        # Last: a recording's sound matches every path that the longer ones do not.
         for verb, path, work in sorted(table, key=lambda row: row[1].endswith("{sid}")):
             known.setdefault(path, set()).add(verb)
             routes.append(web.route(verb, path, self._answer(work)))
@@ -135,7 +135,7 @@ class Rest:
         return handler
 
     async def _wait(self, request: web.Request, seconds: float) -> None:
-        """Virtual seconds, whatever keeps the clock standing: it is the client who waits."""
+        """Wait virtual seconds, even if work holds the clock: the client is waiting."""
         clock = self.exchange.clock
         work = clock.take_over(request.headers.get(WORK_HEADER))
         with work.suspended() if work else clock.awaited():
@@ -148,7 +148,7 @@ class Rest:
         return MultiDictProxy(MultiDict((k, v) for k, v in form.items() if isinstance(v, str)))
 
     def _fault(self, request: web.Request, form: MultiDictProxy[str]) -> tuple[str, float]:
-        """What goes wrong with this request, and how many seconds its answer is late."""
+        """The fault of this request, and the delay of its answer in seconds."""
         to = form.get("To", "")
         rule = self.exchange.faults.rest(f"{request.method} {request.path}", to)
         if rule:
@@ -197,7 +197,7 @@ class Rest:
             raise refusal(20429)
 
     def _dress(self, request: web.Request, answer: Any, began: float) -> web.StreamResponse:
-        """A response of its own, or (status, body), under Twilio's headers."""
+        """Add Twilio's headers to a response, or to one made from (status, body)."""
         response: web.StreamResponse
         if isinstance(answer, tuple):
             status, body = answer

@@ -32,7 +32,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def apply(exchange: Exchange, scenario: dict[str, Any]) -> None:
-    """Put a scenario in force, on top of what is. Raises ValueError naming what is wrong."""
+    """Apply a scenario on top of the current state. Raises ValueError naming the fault."""
     unknown = sorted(set(scenario) - set(PARTS))
     if unknown:
         raise ValueError(f"no such part of a scenario: {', '.join(unknown)}")

@@ -1,8 +1,8 @@
-"""What each called party does, scripted by destination.
+"""Scripts the behaviour of each called party, by destination.
 
 A destination is matched by its user part: `sip:1000202@demo.example`, `client:1000202` and
 `+1000202` all have the user part `1000202`. An exact rule beats a suffix rule (`*202`), a longer
-suffix beats a shorter one, and whoever matches nothing is the default party.
+suffix beats a shorter one, and a destination without a match is the default party.
 """
 
 import re
@@ -18,7 +18,7 @@ FAULTS = ("429", "500-before", "500-after", "503-before", "reset-before", "reset
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One party's part. Seconds are virtual.
+    """The behaviour of one party. Seconds are virtual.
 
     refuse: Twilio error code with which creating the call is refused
     fault: what goes wrong with the create request itself, see FAULTS
@@ -81,7 +81,7 @@ class Behaviour:
         return replace(base or cls(), **ready)
 
     def as_dict(self) -> dict[str, Any]:
-        """Only what differs from the default party."""
+        """Only the fields that differ from the default party."""
         plain = asdict(Behaviour())
         return {name: value for name, value in asdict(self).items() if value != plain[name]}
 
@@ -181,7 +181,7 @@ class Scripts:
         return self.rules.pop(match.lstrip("+"), None) is not None
 
     def behaviour(self, address: str) -> Behaviour:
-        """The part that whoever is called at this address plays."""
+        """The behaviour of the party at this address."""
         user = user_part(address)
         exact = self.rules.get(user)
         if exact is not None:
@@ -193,7 +193,7 @@ class Scripts:
         return self.default
 
     def table(self) -> list[tuple[str, str]]:
-        """(destination, what it does) for people, without the `555-01NN` doubles."""
+        """(destination, description) for display, without the `555-01NN` doubles."""
         rows = [
             (match.replace("*10002", "10002"), behaviour.note)
             for match, behaviour in self.rules.items()

@@ -1,7 +1,7 @@
-"""How the simulated carrier behaves where Twilio's own account settings, or doubts, decide.
+"""Settings of the simulated carrier: account settings, and switches for undocumented behaviour.
 
 Every behaviour that no public source settles is a switch here, with the likelier answer as its
-default; `DOUBTS` says which values each switch knows.
+default; `DOUBTS` lists the values of each switch.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,13 +14,13 @@ DOUBTS: dict[str, tuple[Any, ...]] = {
     "answered_callback": ("together", "before_twiml", "after_twiml"),
     # The first SequenceNumber of a conference's callbacks.
     "conference_sequence_base": (1, 0),
-    # REST status of a room in which somebody waits alone.
+    # REST status of a room with one waiting participant.
     "lone_room_status": ("init", "in-progress"),
     # HTTP status of 22005 (queue full) and of 10004 (concurrency), and what 10004 does.
     "queue_full_http_status": (400, 429),
     "concurrency_http_status": (429, 400, 403),
     "concurrency_effect": ("refuse", "fail"),
-    # Which missing parameter of a create is complained about first.
+    # The missing parameter of a create that the error names first.
     "validation_order": ("to-from-url", "from-to-url", "url-to-from"),
     # The error of inline TwiML over 4000 characters.
     "long_twiml_code": (21205, 12100, 11750),
@@ -33,7 +33,7 @@ DOUBTS: dict[str, tuple[Any, ...]] = {
     "empty_twiml": ("hangup", "error"),
     # Redirecting a call that still rings: 21220, or taken for when it answers.
     "redirect_ringing": ("refuse", "accept"),
-    # What Status=completed makes of a call that still rings.
+    # The status of a ringing call after Status=completed.
     "completed_while_ringing": ("canceled", "completed"),
     # Which conferences a list without Status shows (changes with the API on 2026-09-30).
     "conference_list_default": ("in-progress", "all"),
@@ -50,7 +50,8 @@ class Settings:
     queue_limit_seconds: float = 86_400.0
     ring_buffer: float = 5.0  # Twilio adds 5 s to the ring timeout
     time_limit: float = 14_400.0
-    deletable_after: float = 0.0  # so long after its end a call's record is refused with 20009
+    # From a call's end until then, deleting its record is refused with 20009.
+    deletable_after: float = 0.0
     caller_ids: str = "any"  # "any": every valid From is yours; "owned": 21210 unless listed
     trial: bool = False  # only verified numbers may be called (21219)
 
@@ -74,7 +75,7 @@ class Settings:
     completed_while_ringing: str = "canceled"
     conference_list_default: str = "in-progress"
 
-    # Memory bounds: what is kept of the past.
+    # Memory bounds: how much of the past is kept.
     keep_ended: int = 10_000
     keep_deliveries: int = 2_000
     keep_lines: int = 400
@@ -97,7 +98,7 @@ class Settings:
             raise
 
     def check(self) -> None:
-        """Raises ValueError where a switch has a value it does not know."""
+        """Raises ValueError where a switch has an unknown value."""
         for name, known in DOUBTS.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")

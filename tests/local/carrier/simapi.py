@@ -74,7 +74,7 @@ class SimApi:
             ("POST", "/sim/inbound-call", self.inbound_call),
             ("POST", "/sim/inbound-sms", self.inbound_sms),
             ("POST", "/sim/scenario", self.scenario),
-            # The last: what is none of those.
+            # Last: any other path.
             ("*", "/sim{rest:.*}", self.nothing),
         ]
         return [web.route(verb, path, _guarded(work)) for verb, path, work in table]
@@ -169,7 +169,7 @@ class SimApi:
         return web.json_response({})
 
     async def say(self, request: web.Request) -> web.StreamResponse:
-        """{"text": "…"}: the party says something to whoever it is connected with."""
+        """{"text": "…"}: the party says something to the connected parties."""
         self._find(request).speak(_text(await _body(request), "text"))
         return web.json_response({})
 
@@ -182,8 +182,8 @@ class SimApi:
         """{"to", "from", "url"?, "method"?, "behaviour"?, "verstat"?}: somebody calls the account's
         number.
 
-        Without `url` the number's own voice URL is fetched. `verstat` is how the caller's network
-        vouched for the number; "" where it did not.
+        Without `url` the number's own voice URL is fetched. `verstat` is the attestation of
+        the number by the caller's network; "" for none.
         """
         body = await _body(request)
         to, from_ = _text(body, "to"), _text(body, "from")
@@ -350,7 +350,9 @@ def _guarded(
             return await work(request)
         except Refused as refused:
             return web.json_response({"error": str(refused)}, status=refused.status)
-        except web.HTTPException as refused:  # aiohttp's own, such as of a body that is too long
+        except (
+            web.HTTPException
+        ) as refused:  # raised by aiohttp, for example for a body that is too long
             return web.json_response({"error": refused.reason}, status=refused.status)
         except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)

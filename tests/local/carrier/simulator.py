@@ -28,8 +28,8 @@ class CarrierSimulator:
     >>> client.api.base_url = sim.url      # any twilio.rest.Client
     >>> sim.stop()
 
-    `settings` are the account's limits and the switches for what is not documented, `scripts`
-    what each called party does, `seed` makes SIDs and faults repeatable. State is read through
+    `settings` are the account's limits and the switches for undocumented behaviour, `scripts`
+    the behaviour of each called party; `seed` makes SIDs and faults repeatable. Read state through
     /sim or, from other threads, with `call(function)`.
     """
 
@@ -68,7 +68,7 @@ class CarrierSimulator:
         return self.exchange.url
 
     def subscribe(self, listener: Listener) -> None:
-        """Be told every event as a dict; see Exchange.subscribe. Call before `start`."""
+        """Receive every event as a dict; see Exchange.subscribe. Call before `start`."""
         self.exchange.subscribe(listener)
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class CarrierSimulator:
             site = web.TCPSite(runner, self.host, self.port, backlog=1024)
             try:
                 await site.start()
-            except OSError as error:  # asyncio's own words are about a tuple
+            except OSError as error:  # asyncio's message shows a tuple
                 reason = os.strerror(error.errno) if error.errno else error
                 raise OSError(error.errno, f"port {self.port} of {self.host}: {reason}") from error
             self.port = runner.addresses[0][1]
@@ -144,7 +144,7 @@ class CarrierSimulator:
 
         try:
             asyncio.run(main())
-        except OSError as error:  # the port is taken: told by start()
+        except OSError as error:  # the port is taken: start() raises it
             self._failure = error
         finally:
             self._ready.set()

@@ -1,4 +1,4 @@
-"""Reading TwiML: documents, verbs and what Twilio says about broken ones.
+"""Reads TwiML: documents, verbs and Twilio's errors and warnings about them.
 
 Source: Twilio docs, voice/twiml; codes from its error dictionary.
 """
@@ -52,7 +52,7 @@ ATTRIBUTES: dict[str, frozenset[str]] = {
 VERBS = frozenset(
     ["Say", "Play", "Pause", "Gather", "Dial", "Redirect", "Reject", "Hangup", "Record", "Leave"]
 )
-# Real verbs this simulator does not play. They are reported, never passed over in silence.
+# Real verbs this simulator does not play. They are reported, never ignored silently.
 NOT_SIMULATED = frozenset(
     ["Enqueue", "Connect", "Start", "Stop", "Pay", "Prompt", "Refer", "Queue", "Sms", "Stream"]
 )

@@ -1,4 +1,4 @@
-"""HTTP from the carrier to the application: signed, timed, retried as the URL's fragment says.
+"""HTTP from the carrier to the application: signed, timed, and retried as the URL's fragment asks.
 
 Sources: Twilio docs, usage/webhooks (security, connection-overrides) and voice/twiml.
 """
@@ -76,7 +76,7 @@ class Overrides:
 
 @dataclass
 class Answer:
-    """What came of one webhook. `cause` is "" on 2xx/3xx, else ct, rt, 4xx, 5xx or refused."""
+    """The result of one webhook. `cause` is "" on 2xx/3xx, else ct, rt, 4xx, 5xx or refused."""
 
     url: str
     status: int = 0
@@ -221,15 +221,15 @@ class Webhooks:
         return answer
 
     def _spent(self, began: float, really: float, work: Work) -> float:
-        """Seconds since then: virtual ones for an application that knows the clock. Any other
-        answers in real time, whether the clock stands still or runs a thousand times faster."""
+        """Seconds since the start: virtual ones for an application that uses this clock. Any other
+        application answers in real time, at whatever speed the clock runs."""
         if work.is_shared:
             return self.exchange.clock.seconds() - began
         return time.monotonic() - really
 
     @contextlib.asynccontextmanager
     async def _timeout(self, seconds: float, work: Work) -> AsyncIterator[None]:
-        """As asyncio.timeout, by the rule of `_spent`. A work that is given up is ours again."""
+        """Like asyncio.timeout, by the rule of `_spent`. Work that timed out is ours again."""
         loop = asyncio.get_running_loop()
 
         def expire(*, is_virtual: bool) -> None:
@@ -357,7 +357,7 @@ class Webhooks:
 class Outbox:
     """Progress webhooks of one call or conference, sent one after another."""
 
-    # A reordered webhook waits at most so long (virtual seconds) for one to let pass.
+    # The longest wait of a reordered webhook for the next one, in virtual seconds.
     PATIENCE = 30.0
 
     def __init__(self, exchange: "Exchange", subject: str):
