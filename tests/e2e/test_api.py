@@ -33,7 +33,7 @@ from tests.support.client import SEED, between, has_ended
         "all at once",
     ],
 )
-def test_a_bad_request_names_every_wrong_field_and_leaves_no_trace(client, stack, body, fields):
+def test_an_invalid_request_lists_every_wrong_field_and_stores_nothing(client, stack, body, fields):
     calls, stored = len(stack.calls()), stack.rows()
     answer = client.post(body)
     assert answer.status_code == 400
@@ -55,7 +55,7 @@ def test_a_bad_request_names_every_wrong_field_and_leaves_no_trace(client, stack
     ],
     ids=["a form", "nothing", "a deep nest", "a list", "over 16 KB"],
 )
-def test_what_is_no_request_at_all_is_refused(client, stack, body, status, code):
+def test_a_malformed_request_is_refused(client, stack, body, status, code):
     stored = stack.rows()
     answer = client.post_raw(body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -38,7 +38,7 @@ def status_path(record, leg="A", attempt=1):
     return f"/carrier/status/{record['callback_id']}/{leg}/{attempt}"
 
 
-def test_what_the_carrier_signed_is_recorded_and_twice_is_once(client, stack, ringing):
+def test_a_signed_event_is_recorded_once_even_if_sent_twice(client, stack, ringing):
     for _ in range(2):
         assert send(stack, status_path(ringing), told(stack, ringing)).status_code == 204
     record = client.record_when(ringing["callback_id"], has_ended)
@@ -73,7 +73,7 @@ def test_a_genuine_event_replayed_on_the_other_leg_is_403(stack, ringing):
 
 
 @pytest.mark.parametrize("path", ["/carrier/conference/x", "/carrier/wait/x", "/carrier/fallback"])
-def test_every_door_of_the_carrier_wants_its_signature(stack, path):
+def test_every_carrier_endpoint_requires_a_signature(stack, path):
     assert requests.post(stack.url + path, data={"a": "b"}).status_code == 403
 
 
@@ -89,7 +89,7 @@ def test_a_call_that_no_callback_knows_is_hung_up(stack):
     assert "<Dial" not in answer.text
 
 
-def test_an_event_of_a_callback_that_is_not_ours_is_taken_and_dropped(stack):
+def test_an_event_of_an_unknown_callback_is_accepted_and_dropped(stack):
     fields = {"AccountSid": stack.account_sid, "CallSid": "CA" + "0" * 32, "CallStatus": "busy"}
     assert send(stack, "/carrier/status/no-such/A/1", fields).status_code == 204
 
@@ -102,7 +102,7 @@ def test_a_second_call_of_the_same_leg_is_not_admitted(client, stack, ringing):
     assert client.get(ringing["callback_id"]).json()["leg_A"]["call_sid"] == call_sid
 
 
-def test_an_unknown_word_of_the_carrier_moves_nothing(client, stack, ringing):
+def test_an_unknown_carrier_status_changes_nothing(client, stack, ringing):
     fields = told(stack, ringing, CallStatus="levitating")
     assert send(stack, status_path(ringing), fields).status_code == 204
     assert client.get(ringing["callback_id"]).json()["leg_A"]["status"] == "ringing"

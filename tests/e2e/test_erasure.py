@@ -44,7 +44,7 @@ def test_a_number_is_forgotten_here_and_at_the_carrier(running, leaving):
     assert call(client, "GET").json() == {"erasures": [evidence]}
 
 
-def test_what_is_no_number_is_refused_and_leaves_no_trace(stack, leaving):
+def test_an_invalid_number_is_refused_and_nothing_is_stored(stack, leaving):
     _, client = leaving
     stored = stack.rows()
     for body, code in (
@@ -59,7 +59,7 @@ def test_what_is_no_number_is_refused_and_leaves_no_trace(stack, leaving):
     assert stack.rows() <= stored
 
 
-def test_only_a_key_for_it_erases(running, stack, leaving):
+def test_erasing_requires_the_erase_scope(running, stack, leaving):
     tenant, _ = leaving
     writer = Client(running, running.make_key(tenant, "callbacks:read", "callbacks:write"))
     stored = stack.rows()
@@ -70,7 +70,7 @@ def test_only_a_key_for_it_erases(running, stack, leaving):
     writer.close()
 
 
-def test_who_may_erase_may_see_what_came_of_it_and_nothing_else(running, leaving):
+def test_an_erase_key_reads_erasures_and_nothing_else(running, leaving):
     tenant, _ = leaving
     eraser = Client(running, running.make_key(tenant, "callbacks:erase"))
     asked = call(eraser, "POST", json={"number": "+14155550118"})

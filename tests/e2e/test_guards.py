@@ -46,7 +46,7 @@ def policy(said: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in said.splitlines())
 
 
-def test_a_policy_that_the_operator_sets_is_shown_and_felt(running, tenant, client):
+def test_a_policy_set_by_the_operator_is_shown_and_enforced(running, tenant, client):
     before = policy(done(running, "show-policy", tenant))
     assert before.items() >= {**GENEROUS, "calling_window": "always"}.items() - {
         ("allowed_regions", "US,GB"),
@@ -91,7 +91,9 @@ def test_a_new_tenants_first_refusal_names_the_commands_that_fix_it(running):
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name_and_changes_nothing(running, tenant, given, said):
+def test_an_invalid_policy_is_refused_with_the_field_name_and_changes_nothing(
+    running, tenant, given, said
+):
     before = done(running, "show-policy", tenant)
     ran = admin(running, "set-policy", tenant, "concurrent_callbacks=3", given)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -99,7 +101,7 @@ def test_what_makes_no_sense_is_refused_by_name_and_changes_nothing(running, ten
     assert done(running, "show-policy", tenant) == before
 
 
-def test_a_policy_of_nobody_and_a_field_without_a_value_are_refused(running):
+def test_an_unknown_tenant_and_a_field_without_a_value_are_refused(running):
     for command in (("show-policy", "nobody"), ("kill-switch", "on", "nobody")):
         ran = admin(running, *command)
         assert (ran.returncode, ran.stderr.strip()) == (1, "There is no tenant nobody.")
@@ -147,15 +149,13 @@ def test_a_dry_run_is_asked_for_by_true_and_by_nothing_else(client):
     assert dry_run(client, "false").status_code == 202
 
 
-def test_what_is_left_is_told_with_each_new_answer(client):
+def test_each_new_response_states_the_remaining_limit(client):
     first, second = (client.post(PARTIES).headers["RateLimit"] for _ in range(2))
     left = [int(each.split(";")[1].removeprefix("r=")) for each in (first, second)]
     assert left[0] - left[1] == 1 or left[1] == 999_999, "or another minute began"
 
 
-def test_whom_the_operator_suppresses_is_not_called_until_that_is_taken_back(
-    running, tenant, client
-):
+def test_a_number_suppressed_by_the_operator_is_not_called_until_released(running, tenant, client):
     typed = PARTIES["leg_A"]["to"] + "\n"
     assert dry_run(client).status_code == 200
     said = admin(running, "suppress", tenant, said=typed)

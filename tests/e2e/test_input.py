@@ -135,11 +135,11 @@ def test_there_are_such_names():
         (ENDPOINT, f'{{"url": "{URL}", "url": "{URL}/elsewhere"}}', "url"),
     ],
 )
-def test_of_a_field_sent_twice_nobody_knows_which_is_meant(key, door, body, field):
+def test_a_duplicate_field_is_refused(key, door, body, field):
     assert errors_of(key.send(door, data=body)) == {field: "repeated_field"}
 
 
-def test_a_field_that_is_in_two_objects_is_in_neither_twice(key):
+def test_the_same_field_name_in_two_objects_is_not_a_duplicate(key):
     body = DOORS[PATH][2] | {"webhook": None, "metadata": {"to": "1", "from": "2", "metadata": "3"}}
     accepted = key.send(PATH, json=body)
     assert accepted.status_code == 202, accepted.text
@@ -163,7 +163,7 @@ def without_parameters() -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize(("method", "path"), without_parameters())
-def test_a_parameter_that_is_not_taken_is_refused_and_not_passed_over(key, method, path):
+def test_an_unknown_parameter_is_refused_and_not_ignored(key, method, path):
     body = DOORS[path][2] if path in DOORS else None
     answer = key.ask(method, path, params={"dry_run": "true", "x": ""}, json=body)
     assert errors_of(answer) == {"dry_run": "extra_forbidden", "x": "extra_forbidden"}
@@ -174,7 +174,7 @@ def test_there_are_operations_that_take_no_parameters():
     assert {("POST", PACKET), ("DELETE", "/voice/webhook/endpoint")} <= set(without_parameters())
 
 
-def test_to_try_whether_it_can_be_canceled_cancels_nothing(key, one):
+def test_deleting_with_dry_run_is_refused(key, one):
     callback_id = one.accepted(between("1000203", "1000218"))
     answer = key.ask("DELETE", f"{PATH}/{callback_id}", params={"dry_run": "true"})
     assert errors_of(answer) == {"dry_run": "extra_forbidden"}
@@ -182,7 +182,7 @@ def test_to_try_whether_it_can_be_canceled_cancels_nothing(key, one):
     assert one.delete(callback_id).status_code == 202
 
 
-def test_what_takes_parameters_takes_its_own(key):
+def test_an_operation_accepts_its_own_parameters(key):
     assert key.ask("POST", PATH, params={"dry_run": "true"}, json=SEED).status_code == 200
     assert key.ask("GET", PATH, params={"limit": "1"}).status_code == 200
     assert key.ask("GET", "/voice/webhook/failed", params={"limit": "1"}).status_code == 200
@@ -206,14 +206,14 @@ def test_what_takes_parameters_takes_its_own(key):
         (ENDPOINT, b'{"url": "https://client.example/\xe9"}'),
     ],
 )
-def test_what_is_no_utf_8_is_refused_and_not_changed(key, door, body, content_type):
+def test_invalid_utf_8_is_refused_and_not_replaced(key, door, body, content_type):
     """Whether the gateway hands it over as bytes or as text."""
     answer = key.send(door, data=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["code"]) == (400, "body_not_utf8")
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
-def test_what_is_utf_8_is_kept_as_it_was_sent(key, content_type):
+def test_valid_utf_8_is_stored_unchanged(key, content_type):
     text = '{"leg_A": {"to": "1000203"}, "leg_B": {"to": "1000218"}, "metadata": {"k": "é😀"}}'
     answer = key.send(PATH, data=text.encode(), headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["metadata"]) == (202, {"k": "é😀"})
@@ -234,7 +234,7 @@ def test_what_is_utf_8_is_kept_as_it_was_sent(key, content_type):
     ],
     ids=["many", "many twice", "long"],
 )
-def test_a_refusal_is_short_whatever_was_sent(key, door, body, told):
+def test_an_error_response_is_short_for_any_request(key, door, body, told):
     answer = key.send(door, data=body)
     assert set(errors_of(answer).values()) <= {"extra_forbidden", "missing", "repeated_field"}
     errors = answer.json()["errors"]
@@ -254,7 +254,7 @@ def test_a_refusal_says_how_many_more_fields_are_wrong(key):
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize("door", [PATH, ERASURE, ENDPOINT])
-def test_json_that_is_broken_is_told_from_json_that_is_no_object(key, door):
+def test_invalid_json_and_json_that_is_not_an_object_get_different_errors(key, door):
     broken, list_ = key.send(door, data=b'{"x": 1,\n "y" 2}'), key.send(door, data=b"[]")
     assert (broken.json()["code"], list_.json()["code"]) == ("body_not_json", "body_not_json")
     assert "line 2, column 6" in broken.json()["detail"]
@@ -263,7 +263,7 @@ def test_json_that_is_broken_is_told_from_json_that_is_no_object(key, door):
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize("body", ["", "a=1000203&a=1000203", "b=1000218"])
-def test_a_form_that_is_wrong_is_told_nothing_of_json(key, body):
+def test_an_error_about_a_form_does_not_mention_json(key, body):
     assert "JSON" not in key.send(PACKET, data=body).text
 
 
@@ -286,7 +286,7 @@ def test_a_packets_id_is_told_what_an_idempotency_key_is(key):
 
 
 @pytest.mark.usefixtures("nothing_is_done")
-def test_a_url_that_is_too_long_is_told_how_long_it_may_be(key):
+def test_an_error_about_a_long_url_states_the_limit(key):
     answer = key.send(ENDPOINT, json={"url": URL + "x" * 3000})
     assert errors_of(answer) == {"url": "url_not_allowed"}
     assert "2048" in answer.json()["errors"][0]["message"]
@@ -315,6 +315,6 @@ def test_a_plus_in_a_query_need_not_be_escaped(running, tenant, key, one):
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/voice/nothing"), ("PATCH", PATH), ("POST", f"{PATH}/")]
 )
-def test_what_the_gateway_has_no_route_for_it_answers_itself(key, method, path):
+def test_the_gateway_itself_responds_to_an_unknown_route(key, method, path):
     answer = key.ask(method, path, json=SEED)
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})

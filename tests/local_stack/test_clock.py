@@ -34,7 +34,7 @@ def clock() -> Iterator[Clock]:
         stepped.shut()
 
 
-def test_time_stands_still_while_work_is_in_flight(clock: Clock) -> None:
+def test_virtual_time_stops_while_work_is_in_flight(clock: Clock) -> None:
     fired: list[float] = []
     clock.call_later(5, lambda: fired.append(clock.seconds()))
 
@@ -84,8 +84,8 @@ def test_a_wait_that_nobody_ends_is_over_in_virtual_time(clock: Clock) -> None:
     assert clock.seconds() == 86_400
 
 
-def test_work_that_is_handed_on_is_one_piece_of_work(clock: Clock) -> None:
-    """Whoever has it may suspend it, and only the end of it ends it."""
+def test_work_that_is_taken_over_counts_once(clock: Clock) -> None:
+    """The new holder may suspend the work, and only its end ends it."""
     work = clock.begin("a request")
     taken = clock.take_over(str(work.number))
     assert taken is work

@@ -227,7 +227,7 @@ def test_a_failing_handler_is_an_internal_error_with_its_traceback_printed(capsy
         b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_answered_and_not_printed(echo, sent, caplog, capsys):
+def test_invalid_http_gets_a_response_and_is_not_printed(echo, sent, caplog, capsys):
     with socket.create_connection(("127.0.0.1", echo.connection.port)) as stranger:
         stranger.sendall(sent)
         assert stranger.recv(1000).startswith(b"HTTP/1.0 400 ")
@@ -319,7 +319,7 @@ def test_without_the_identity_source_a_request_is_unauthorized_and_nobody_is_ask
     assert keeper.asked == []
 
 
-def test_who_is_not_authorized_is_forbidden_and_reaches_no_function(kept):
+def test_an_unauthorized_request_is_forbidden_and_reaches_no_function(kept):
     status, _, content = kept.request("GET", "/kept", headers=[("Authorization", "no")])
     assert (status, json.loads(content)) == (403, {"message": "Forbidden"})
 
@@ -353,14 +353,14 @@ def test_an_answer_that_lives_no_time_is_not_remembered(kept, keeper):
 
 
 @pytest.mark.parametrize("answer", ["yes", {"isAuthorized": "true"}, {"context": {}}])
-def test_an_authorizer_that_answers_nonsense_lets_nobody_in(kept, keeper, answer, capsys):
+def test_an_invalid_authorizer_response_denies_access(kept, keeper, answer, capsys):
     keeper.answer = answer
     status, _, content = kept.request("GET", "/kept", headers=OPEN)
     assert (status, json.loads(content)) == (500, {"message": "Internal Server Error"})
     assert "the authorizer answered" in capsys.readouterr().err
 
 
-def test_an_authorizer_that_fails_lets_nobody_in_and_is_asked_again(capsys):
+def test_a_failing_authorizer_denies_access_and_is_not_cached(capsys):
     failing = [RuntimeError("by hand")]
 
     def keeper(_: Any, __: Any) -> Any:

@@ -271,7 +271,7 @@ def test_interrupted_while_it_starts_it_ends_at_once_without_a_trace(module, sta
     assert (process.returncode, out, err) == (status, "", "")
 
 
-def test_what_does_not_stop_is_ended_by_the_system():
+def test_a_stack_that_does_not_stop_is_killed():
     hangs = """
 import os, signal, threading
 from tests.local import interruption
@@ -388,9 +388,7 @@ def test_an_address_that_is_none_keeps_the_stack_from_starting(variable, url):
         (demo.main, "--speed", "nan", "nan is not a speed: give more than 0 and at most 1000"),
     ],
 )
-def test_an_argument_that_makes_no_sense_is_refused_in_plain_words(
-    start, option, value, said, capsys
-):
+def test_an_invalid_argument_is_refused_with_a_plain_message(start, option, value, said, capsys):
     with pytest.raises(SystemExit) as refused:
         start([option, value])
     assert refused.value.code == 2

@@ -52,7 +52,7 @@ def test_the_whole_schedule_is_75_hours_35_minutes_5_seconds():
     assert len(SCHEDULE) == 10
 
 
-def test_an_endpoint_that_comes_back_is_told_once_and_no_more(relay: Relay):
+def test_an_endpoint_that_comes_back_receives_the_event_once(relay: Relay):
     relay.endpoint(events=["callback.accepted"])
     relay.receiver.answers["/hook"] = 503
     relay.accepted()
@@ -150,7 +150,7 @@ def test_every_2xx_is_success(relay: Relay, status: int):
 # -- gone ----------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_that_says_410_is_told_nothing_until_it_is_put_again(relay: Relay):
+def test_an_endpoint_that_returns_410_receives_nothing_until_it_is_set_again(relay: Relay):
     relay.endpoint()
     relay.receiver.answers["/hook"] = 410
     relay.accepted("cb-1")
@@ -534,7 +534,7 @@ def test_a_secret_is_shown_when_it_is_made_and_never_again(relay: Relay):
 
 
 @pytest.mark.parametrize("spoilt", ["webhook-id", "webhook-timestamp", "webhook-signature", "body"])
-def test_whoever_changes_anything_is_found_out(relay: Relay, spoilt: str):
+def test_any_change_of_a_delivery_breaks_its_signature(relay: Relay, spoilt: str):
     secret = relay.endpoint()
     relay.accepted()
     relay.let(0)
@@ -592,7 +592,7 @@ def busy(callback, now):
         (["leg.ended", "callback.accepted"], ["callback.accepted", "leg.ended", "leg.ended"]),
     ],
 )
-def test_only_what_was_selected_is_told_and_the_bus_has_all(relay: Relay, selected, told):
+def test_an_endpoint_receives_selected_events_and_the_bus_all(relay: Relay, selected, told):
     relay.endpoint(events=selected)
     relay.accepted()
     relay.canceled("cb-1")
@@ -622,7 +622,7 @@ def test_a_url_of_its_own_that_is_gone_disables_nothing_but_itself(relay: Relay)
     assert [each["reason"] for each in relay.failed()] == ["http_410"]
 
 
-def test_a_tenant_without_an_endpoint_is_told_nothing_and_the_bus_is(relay: Relay):
+def test_without_an_endpoint_only_the_event_bus_receives_events(relay: Relay):
     relay.accepted()
     relay.let(0)
     assert relay.receiver.received == []

@@ -132,7 +132,7 @@ MOMENTS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Play], None]]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_who_asks_to_be_forgotten_is_in_whatever_state_the_callback_is(play, moment):
+def test_an_erasure_works_in_any_state_of_the_callback(play, moment):
     a, b, until = MOMENTS[moment]
     play.party(FORGOTTEN, **{"answer_after": 1, **a})
     play.party(OTHER, **{"answer_after": 1, **b})
@@ -220,7 +220,7 @@ def test_a_callback_that_is_being_accepted_at_the_time_is_not_missed(play):
     assert play.world.records() == {}
 
 
-def test_what_was_asked_for_later_or_by_others_or_of_others_is_not_touched(play):
+def test_an_erasure_keeps_later_callbacks_other_tenants_and_other_numbers(play):
     play.world.make_tenant("another-tenant")
     others = posted(play, a="1000202", b=OTHER, key=None, metadata={})
     event = {
@@ -333,7 +333,7 @@ def test_a_run_that_dies_anywhere_is_gone_on_with_and_counts_once(play, point, n
 # -- the door --------------------------------------------------------------------------------------
 
 
-def test_the_evidence_tells_whoever_has_the_number_and_nobody_else(play):
+def test_the_evidence_can_be_verified_only_with_the_number(play):
     posted(play)
     ids = [ask_to_forget(play)]
     play.let(1)

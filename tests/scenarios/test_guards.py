@@ -175,7 +175,7 @@ NO_ADDRESS = {
 
 @pytest.mark.parametrize("leg", ["leg_A", "leg_B"])
 @pytest.mark.parametrize("to", FRAUD)
-def test_a_number_that_fraud_is_made_of_is_refused_before_any_spend(shows, to, leg):
+def test_a_number_type_used_for_fraud_is_refused_before_any_spend(shows, to, leg):
     numbers(shows).put(TenantNumber(OWNED, TENANT, owned=True))
     may(shows, allowed_types="fixed_line,mobile,fixed_line_or_mobile")
     other = "leg_A" if leg == "leg_B" else "leg_B"
@@ -188,7 +188,7 @@ def test_a_number_that_fraud_is_made_of_is_refused_before_any_spend(shows, to, l
 
 
 @pytest.mark.parametrize("to", NO_ADDRESS)
-def test_what_is_no_address_or_an_emergency_is_refused_by_its_field(play, to):
+def test_an_invalid_or_emergency_address_is_refused_by_its_field(play, to):
     answer = play.post(to)
     assert answer["statusCode"] == 400
     errors = {error["field"]: error["code"] for error in problem(answer)["errors"]}
@@ -201,7 +201,7 @@ def test_a_party_is_not_called_to_talk_to_itself(play):
     assert nothing_happened(play)
 
 
-def test_no_policy_can_allow_what_fraud_is_made_of(shows):
+def test_no_policy_can_allow_number_types_used_for_fraud(shows):
     """Every example that there is of such numbers, whatever the country."""
     every = ",".join(sorted(phonenumbers.SUPPORTED_REGIONS))
     may(shows, allowed_regions=every, allowed_types=",".join(sorted(ALLOWABLE_TYPES)))
@@ -495,7 +495,7 @@ def test_a_party_named_as_the_other_is_elsewhere_may_be_called_unless_suppressed
     assert code(shows.post(a, b)) == "202"
 
 
-def test_who_says_stop_while_the_request_is_decided_is_not_called(shows):
+def test_a_stop_during_admission_prevents_the_call(shows):
     """After the rules have looked, and before the callback is stored."""
     stop = lambda: suppression(shows).add(TENANT, LA)  # noqa: E731
     with shows.whenever("before dynamodb.transact_write_items", stop) as done:
@@ -676,7 +676,7 @@ def test_a_callback_that_the_carrier_refuses_costs_nothing(shows):
 @pytest.mark.parametrize("play", PHASES, indirect=True)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("nth", [1, 2])
-def test_whoever_dies_giving_back_gives_back_once(play, when, nth):
+def test_a_crash_while_returning_a_reservation_returns_it_once(play, when, nth):
     callback_id = play.accepted("1000201", "1000218", max_duration_seconds=60)
     play.world.faults.arm(f"{when} dynamodb.transact_write_items", nth)
     play.ended(callback_id, within=180)
@@ -685,7 +685,7 @@ def test_whoever_dies_giving_back_gives_back_once(play, when, nth):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_whoever_dies_taking_has_taken_all_or_nothing_and_in_the_end_nothing(play, when):
+def test_a_crash_while_reserving_takes_all_or_nothing_and_leaks_nothing(play, when):
     play.world.faults.arm(f"{when} dynamodb.transact_write_items")
     assert play.post("1000201", "1000218", max_duration_seconds=60) is None
     stored = len(play.world.records())
@@ -720,7 +720,7 @@ def test_the_day_begins_anew_at_midnight(play):
     assert code(play.post("1000211", "1000219", max_duration_seconds=60)) == "202"
 
 
-def test_what_is_left_is_told_and_runs_out(play):
+def test_the_remaining_limit_is_reported_and_runs_out(play):
     may(play, calls_per_tenant="3/1m,5/1d")
     play.let(60 - play.world.clock.now().second)
     told = []
@@ -850,7 +850,7 @@ def test_a_tenant_may_have_to_send_a_key(play):
 # -- the defaults --------------------------------------------------------------------------------
 
 
-def test_a_tenant_of_whom_nothing_was_said_may_call_home_and_little_else(shows):
+def test_a_tenant_without_a_policy_may_call_home_and_little_else(shows):
     by_default(shows)
     may(shows, fallback_caller_id=VERIFIED, calling_window="always")
     body = {"max_duration_seconds": 600}

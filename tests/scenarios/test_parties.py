@@ -107,7 +107,7 @@ def test_a_who_waits_hears_it_once_though_the_minutes_look_comes_as_it_is_said(p
 @pytest.mark.parametrize(
     "b", ["1000212", "1000214", "1000217"], ids=["machine", "unknown", "mailbox"]
 )
-def test_whoever_picks_up_for_b_is_taken_for_a_human(play: Play, b):
+def test_anyone_who_picks_up_for_b_counts_as_a_human(play: Play, b):
     record = play.ended(play.accepted("1000201", b), within=120)
     assert record["outcome"] == "completed"
     assert record["bridged_seconds"] > 0

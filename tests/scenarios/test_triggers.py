@@ -108,7 +108,7 @@ def test_a_plain_caller_of_our_own_country_is_called_back_after_the_line_is_free
 
 
 @pytest.mark.parametrize("sender", ["+19005550123", "+870773111632", "+33612345678"])
-def test_whom_nobody_here_calls_is_texted_nothing_and_may_still_say_stop(ours: Play, sender: str):
+def test_a_sender_that_is_never_called_gets_no_reply_and_may_still_stop(ours: Play, sender: str):
     """Premium, satellite, foreign: an answer is paid for, and earns them money."""
     before = rows(ours)
     for body in ("HELP", "hello", "STATUS", "CALL ME", "CALL (415) 555-0123"):
@@ -172,7 +172,7 @@ def test_a_machine_that_answers_every_text_is_answered_once(ours: Play):
     assert answers == [HELP] + [None] * 9
 
 
-def test_who_texts_without_end_is_answered_twenty_times_an_hour_and_may_still_stop(ours: Play):
+def test_a_sender_gets_at_most_twenty_replies_an_hour_and_may_still_stop(ours: Play):
     assert [text(ours, "STATUS") for _ in range(25)] == [sms_grammar.NO_CALL] * 20 + [None] * 5
     assert text(ours, "CALL ME") is None
     assert text(ours, "STATUS", sender=ANOTHER) == sms_grammar.NO_CALL

@@ -517,7 +517,7 @@ def test_a_party_in_the_room_is_joined(world: World) -> None:
     assert world.store.get(callback_id(event)).leg_a.status is LegStatus.JOINED
 
 
-def test_who_waits_hears_the_ringback(world: World) -> None:
+def test_the_waiting_party_hears_ringback(world: World) -> None:
     answer = world.invoke("CarrierWebhook", EVENTS / "carrier_webhook/wait.json")
 
     assert answer["statusCode"] == 200
@@ -805,7 +805,7 @@ def test_a_text_cancels_whatever_step_is_under_way(
 
 
 @pytest.mark.usefixtures("number")
-def test_who_texts_stop_is_on_the_list_until_start(world: World, tmp_path: Path) -> None:
+def test_a_sender_of_stop_is_suppressed_until_start(world: World, tmp_path: Path) -> None:
     suppressed = SuppressionList(world.store.table, Given(PEPPER))
     answer = world.invoke("Trigger", text(tmp_path, "STOP"))
     assert "<Message>" not in answer["body"]
@@ -967,7 +967,7 @@ handler.sender.post = lambda *_: Response({status}, None)
     assert (endpoints.get("default").disabled_at is not None) == (status == 410)
 
 
-def test_a_client_who_is_not_public_is_told_nothing(world: World) -> None:
+def test_a_private_endpoint_receives_nothing(world: World) -> None:
     event = EVENTS / "notify_client/delivery.json"
     endpoints_of(world)
     store = deliveries_of(world)

@@ -257,7 +257,7 @@ def test_the_stage_sets_a_pace_for_routes_that_exist(
     assert all(0 < pace["ThrottlingRateLimit"] <= pace["ThrottlingBurstLimit"] for pace in paces)
 
 
-def test_a_function_ends_before_whoever_waits_for_it_gives_up(local: Template) -> None:
+def test_a_function_times_out_before_its_caller(local: Template) -> None:
     timeouts = {function.logical_id: function.timeout for function in local.functions}
     (workflow,) = local.workflows
     closing = json.loads(workflow.definition)["States"]["CloseCallback"]["TimeoutSeconds"]
@@ -379,7 +379,7 @@ def test_a_look_at_what_is_open_that_fails_is_left_to_the_next_minute(
     assert invocation_of(deployed, function).items() >= once.items()
 
 
-def test_who_takes_erasures_sees_no_callbacks(deployed: dict[str, Any]) -> None:
+def test_the_erasure_function_may_not_read_callbacks(deployed: dict[str, Any]) -> None:
     (statement,) = [
         statement
         for name, statement in document.statements(deployed)
@@ -606,7 +606,7 @@ TO_WEBHOOKS = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["WEBHOOK#*"]
 
 
 @pytest.mark.parametrize("role", ["PublishEventsRole", "NotifyClientRole", "WebhookApiRole"])
-def test_who_has_to_do_with_strangers_servers_may_touch_webhooks_rows_only(
+def test_functions_that_contact_client_endpoints_may_access_webhook_rows_only(
     deployed: dict[str, Any], role: str
 ) -> None:
     touching = [
@@ -633,7 +633,7 @@ def test_the_worker_may_do_nothing_but_its_queue_its_rows_and_its_log(
     }
 
 
-def test_every_write_of_a_callback_is_told_to_who_publishes_it(
+def test_every_write_of_a_callback_reaches_the_publisher(
     deployed: dict[str, Any], local: Template
 ) -> None:
     (table,) = of_type(deployed, "AWS::DynamoDB::Table").values()
