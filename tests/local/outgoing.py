@@ -54,7 +54,7 @@ def sender_for(
     clock: Clock | None = None,
 ) -> Any:
     http_sender = importlib.import_module("callback.webhooks.http_sender")
-    told: deque[str] = deque(maxlen=_REMEMBERED)
+    reported: deque[str] = deque(maxlen=_REMEMBERED)
 
     class Sender(http_sender.Sender):  # type: ignore[misc, name-defined]
         def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
@@ -71,8 +71,8 @@ def sender_for(
                     raise http_sender.Unreachable("timed_out") from None
             except (http_sender.NotAllowed, http_sender.Unreachable) as reason:
                 webhook_id = headers["webhook-id"]
-                if undelivered and webhook_id not in told:
-                    told.append(webhook_id)
+                if undelivered and webhook_id not in reported:
+                    reported.append(webhook_id)
                     # In a context of its own: what it prints is not the function's output.
                     Context().run(undelivered, webhook_id, url, reason.code)
                 raise
