@@ -25,6 +25,7 @@ from multidict import CIMultiDict
 from tests.local import loopback
 from tests.local.carrier import noise
 from tests.local.clock import WORK_HEADER, Clock, Work, doing
+from tests.local.connections import close_server
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
 
@@ -333,7 +334,7 @@ class Front:
         await web.SockSite(runner, self._listening).start()
         self._ready.set()
         await self._stop.wait()
-        await runner.cleanup()
+        await close_server(runner, self._listening)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         header = request.headers.get(WORK_HEADER)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from tests.local.clock import Clock
+from tests.local.connections import close_server
 
 from . import noise
 from .exchange import Exchange, Listener
@@ -18,6 +20,8 @@ from .settings import Settings
 from .simapi import SimApi
 
 Result = TypeVar("Result")
+
+_BACKLOG = 1024  # connections that wait to be accepted
 
 
 class CarrierSimulator:
@@ -115,6 +119,7 @@ class CarrierSimulator:
     async def serve(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Listen in the running loop until `stopping` is set."""
         self.clock.attach(asyncio.get_running_loop())
+        listening = self._listen()
         app = web.Application(client_max_size=1024**2)
         app.add_routes(Rest(self.exchange).routes())
         app.add_routes(SimApi(self.exchange).routes())
@@ -122,19 +127,21 @@ class CarrierSimulator:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, logger=noise.logger)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self.host, self.port, backlog=1024)
-            try:
-                await site.start()
-            except OSError as error:  # asyncio's message shows a tuple
-                reason = os.strerror(error.errno) if error.errno else error
-                raise OSError(error.errno, f"port {self.port} of {self.host}: {reason}") from error
-            self.port = runner.addresses[0][1]
+            await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+            self.port = listening.getsockname()[1]
             self.exchange.url = f"http://{self.host}:{self.port}"
             ready()
             await stopping.wait()
         finally:
-            await runner.cleanup()
+            await close_server(runner, listening)
             await self.exchange.close()
+
+    def _listen(self) -> socket.socket:
+        try:
+            return socket.create_server((self.host, self.port), backlog=_BACKLOG)
+        except OSError as error:  # the library's message shows a tuple
+            reason = os.strerror(error.errno) if error.errno else error
+            raise OSError(error.errno, f"port {self.port} of {self.host}: {reason}") from error
 
     def _run(self) -> None:
         async def main() -> None:
