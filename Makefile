@@ -28,7 +28,7 @@ SAM := $(RUN) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-
 REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 	tests/requirements.txt tests/constraints.txt
 
-.PHONY: help demo run test check pytest format build deploy admin soak bench mutants schemathesis lock clean
+.PHONY: help demo run test check pytest format build deploy admin soak bench cost mutants schemathesis lock clean
 help:
 	@echo "make demo          show one callback between two simulated parties as it happens"
 	@echo "make run           run the whole service on this machine until Ctrl-C (PORT=, CARRIER_PORT=)"
@@ -41,6 +41,7 @@ help:
 	@echo "make admin         manage tenants, keys, numbers, policies and erasures (ARGS='--help')"
 	@echo "make schemathesis  over 5,000 requests generated from the API's document, some minutes"
 	@echo "make bench         time from the first party's answer to the second party's call, some minutes"
+	@echo "make cost          what a million callbacks cost on AWS, counted in a run"
 	@echo "make mutants       mutation testing: which small faults no test notices, some minutes"
 	@echo "make soak          many long random histories (N=20000 STEPS=100 SEED=), 40 minutes"
 	@echo "make lock          pin the newest versions that requirements.txt allows"
@@ -136,6 +137,9 @@ soak: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(RUN) PYTHONPATH=layers/shared python -m tests.bench.second_leg $(ARGS)
+
+cost: $(INSTALLED)
+	@$(RUN) PYTHONPATH=layers/shared python -m tests.bench.cost $(ARGS)
 
 # mutmut needs an older pytest than ours, so both are installed into a separate folder. mutmut finds
 # the package by name only in its working directory, so the package is copied there.
