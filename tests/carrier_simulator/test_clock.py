@@ -126,7 +126,7 @@ def test_a_holding_clock_waits_for_what_is_in_flight() -> None:
         fired: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         timer = clock.call_later(1, lambda: fired.set_result(clock.seconds()))
         due = timer.due
-        with clock.busy():
+        with clock.track_work():
             await asyncio.sleep(0.05)
             assert not fired.done()
         assert await fired == due
@@ -142,7 +142,7 @@ def test_a_stepped_clock_waits_for_what_an_answer_sets_off_however_fast_it_came(
         done: list[float] = []
 
         async def webhook() -> None:
-            with clock.busy():
+            with clock.track_work():
                 for _ in range(rounds):
                     await asyncio.sleep(0)
             for _ in range(5):

@@ -9,5 +9,5 @@ from tests.support import world
 
 @pytest.fixture(scope="module")
 def the_world() -> Iterator[world.World]:
-    with world.running() as running:
+    with world.run_world() as running:
         yield running

@@ -66,7 +66,7 @@ def begin() -> None:
     """Once in each process: a world for as long as the process lasts."""
     logging.disable()  # functions that are killed and requests that are refused are the point
     worlds = contextlib.ExitStack()
-    CountedHistories.world = worlds.enter_context(world.running())
+    CountedHistories.world = worlds.enter_context(world.run_world())
     multiprocessing.util.Finalize(None, worlds.close, exitpriority=1)
 
 

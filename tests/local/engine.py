@@ -16,7 +16,7 @@ moto's interpreter of the Amazon States Language is executed as it is. What is r
 * settling, describing or starting executions does not fail while another execution starts;
 * a state machine's definition, and each path in it, is parsed once, not for each execution.
 
-All of it is in force only inside `running`.
+All of it is in force only inside `correct_moto`.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ class TaskTimedOut(AWSError):
 
 
 @contextlib.contextmanager
-def running(
+def correct_moto(
     functions: Functions, clock: Clock, changed: Callable[[Execution], None]
 ) -> Iterator[Callable[[], None]]:
     """Apply the corrections to executions inside the block. Executions that still run at its end,

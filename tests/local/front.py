@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 
 from tests.local import loopback
 from tests.local.carrier import noise
-from tests.local.clock import WORK_HEADER, Clock, Work, doing
+from tests.local.clock import WORK_HEADER, Clock, Work, run_as
 from tests.local.connections import close_server
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
@@ -341,11 +341,11 @@ class Front:
         sent = self._clock.take_over(header)
         waiting: contextlib.AbstractContextManager[Any]
         if sent:  # the sender waits for us; if it gives up, it resumes its own work
-            waiting = sent.suspended()
+            waiting = sent.suspension()
         else:
-            waiting = contextlib.nullcontext() if header else self._clock.awaited()
+            waiting = contextlib.nullcontext() if header else self._clock.let_time_pass()
         what = f"a request: {request.method} {request.raw_path.partition('?')[0]}"
-        with self._clock.busy(what) as own, waiting:
+        with self._clock.track_work(what) as own, waiting:
             return await self._respond(request, own)
 
     async def _respond(self, request: web.BaseRequest, work: Work) -> web.StreamResponse:
@@ -389,7 +389,7 @@ class Front:
         payload = json.dumps(event).encode()
 
         def invoke() -> Invocation:
-            with doing(work):
+            with run_as(work):
                 return self._functions.invoke(function, payload)
 
         assert self._stalled is not None

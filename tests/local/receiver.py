@@ -26,7 +26,7 @@ class Silence:
 
     def keep(self, work_header: str | None) -> None:
         work = self.clock.take_over(work_header)
-        with work.suspended() if work else contextlib.nullcontext():
+        with work.suspension() if work else contextlib.nullcontext():
             self.is_over.wait()
 
 

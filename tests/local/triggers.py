@@ -18,7 +18,7 @@ from moto.sqs import models as sqs_models
 from moto.sqs.models import Message, Queue, sqs_backends
 
 from tests.local.aws import EmbeddedAws
-from tests.local.clock import Clock, finishing
+from tests.local.clock import Clock, run_and_end
 from tests.local.events import matches
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
@@ -35,7 +35,7 @@ _A_MOMENT = 0.001
 
 
 @contextlib.contextmanager
-def running(
+def run_triggers(
     template: Template, functions: Functions, aws: EmbeddedAws, clock: Clock
 ) -> Iterator[None]:
     """Run every schedule, queue and stream of the template inside the block, in virtual time."""
@@ -86,7 +86,7 @@ class _Workers:
         work = self._clock.begin(what)
 
         def run() -> None:
-            with finishing(work):
+            with run_and_end(work):
                 try:
                     task(*arguments)
                 except Exception:  # nobody reads the future of this work

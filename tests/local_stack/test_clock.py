@@ -15,7 +15,7 @@ import requests
 
 from tests.local import clock as clocks
 from tests.local import demo
-from tests.local.clock import Clock, ClockStalled, NotInTime, Signal, doing, running
+from tests.local.clock import Clock, ClockStalled, NotInTime, Signal, run_as, run_loop
 from tests.local.events import Bus
 from tests.local.functions import Function, Functions
 from tests.local.receiver import Receiver, Silence
@@ -29,7 +29,7 @@ CREATE = "POST .*/Calls.json"
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     stepped = Clock(stepped=True)
-    with running(stepped):
+    with run_loop(stepped):
         yield stepped
         stepped.shut()
 
@@ -90,7 +90,7 @@ def test_work_that_is_taken_over_counts_once(clock: Clock) -> None:
     taken = clock.take_over(str(work.number))
     assert taken is work
     clock.call_later(4, lambda: None)
-    with work.suspended():
+    with work.suspension():
         clock.pause(2)
     assert clock.holders() == ["a request"]
     work.end()
@@ -104,7 +104,7 @@ def test_a_call_gets_virtual_time_and_no_more(clock: Clock) -> None:
     def hang() -> None:
         work = clocks.current_work()
         assert work is not None
-        with work.suspended():  # a peer that knows the clock, and does not answer
+        with work.suspension():  # a peer that knows the clock, and does not answer
             forever.wait()
 
     def call() -> None:
@@ -134,8 +134,8 @@ def test_work_that_never_ends_is_named(clock: Clock, monkeypatch: pytest.MonkeyP
 
 def test_a_fast_clock_is_no_faster_than_real_time_while_work_is_in_flight() -> None:
     clock = Clock(1000)
-    with running(clock):
-        with clock.busy("a slow handler"):
+    with run_loop(clock):
+        with clock.track_work("a slow handler"):
             began, before = time.monotonic(), clock.seconds()
             time.sleep(0.2)
             passed, real = clock.seconds() - before, time.monotonic() - began
@@ -241,7 +241,7 @@ def test_a_request_waits_for_what_its_function_waits_for(stack: LocalStack) -> N
     api.close()
     function._handler = handler
     assert stack.clock.seconds() - began == 5
-    with doing(None):
+    with run_as(None):
         stack.clock.pause(1)
     assert stack.clock.seconds() - began == 6
 
@@ -266,7 +266,7 @@ def test_a_change_that_comes_while_the_condition_is_read_is_not_missed(clock: Cl
 
 def test_a_timer_that_raises_stops_no_clock(capsys: pytest.CaptureFixture[str]) -> None:
     for made in (Clock(1000), Clock(stepped=True)):
-        with running(made):
+        with run_loop(made):
             made.call_later(1, lambda: 1 / 0)
             with contextlib.suppress(ZeroDivisionError):
                 made.pause(5)
@@ -278,7 +278,7 @@ def test_a_timer_that_raises_stops_no_clock(capsys: pytest.CaptureFixture[str]) 
 
 def test_who_pauses_while_the_clock_is_stopped_by_hand_wakes_up_all_the_same() -> None:
     clock = Clock(1)
-    with running(clock):
+    with run_loop(clock):
         thread = threading.Thread(target=clock.pause, args=(3600,), daemon=True)
         thread.start()
         while not clock.quiet() < 3600:
@@ -297,7 +297,7 @@ def test_failing_events_wait_for_their_retries_side_by_side(capfd: pytest.Captur
 
     functions = Functions([Function(definition_of("f"), fail)])
     bus = Bus((Rule("All", {"source": ["here"]}, (RuleTarget("f"),)),), functions, clock)
-    with running(clock):
+    with run_loop(clock):
         for _ in range(40):
             bus.publish({"source": "here"})
         clock.until(lambda: len(bus.dead_letters) == 40, within=600)
@@ -352,7 +352,7 @@ def test_a_stack_closes_though_a_function_pauses_or_fails(paused: str) -> None:
 
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
-        with stack.clock.awaited():
+        with stack.clock.let_time_pass():
             while not calls:
                 time.sleep(0.01)
     asking.join()

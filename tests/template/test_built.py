@@ -48,7 +48,7 @@ from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
-from tests.local import aws, environment, heard, template
+from tests.local import aws, environment, output_tap, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
 from tests.support import build as callbacks
@@ -106,7 +106,7 @@ class World:
         try:
             return running.answer(event, before)
         finally:
-            heard.told(f"the log of {function}", running.printed())
+            output_tap.report_text(f"the log of {function}", running.printed())
 
     def _sandbox(self, function: str, definition: template.FunctionDefinition) -> Sandbox:
         # The key tells the embedded AWS who asks.
@@ -114,7 +114,7 @@ class World:
         same = (function, *sorted(given.items()))
         if same not in self.sandboxes:
             self.sandboxes[same] = self.stack.enter_context(
-                sandbox.running(
+                sandbox.run_sandbox(
                     self.build / function,
                     self.build / "SharedLayer" / "python",
                     given,
@@ -231,12 +231,12 @@ def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         ("an API key's secret", SECRET),
         ("a task token", TOKEN),
     ):
-        heard.secret(kind, value)
+        output_tap.report_secret(kind, value)
     secret = {"account_sid": sign.ACCOUNT_SID, "auth_token": sign.TOKEN}
     try:
         with (
             mock.patch.object(aws, "DomainDispatcherApplication", Recorder),
-            aws.running() as cloud,
+            aws.run_aws() as cloud,
             contextlib.ExitStack() as stack,
         ):
             # Executions are started and never run: the workflow here has nothing to do.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callback.carrier.twilio import client
-from tests.local import heard
+from tests.local import output_tap
 from tests.support.canary import Canaries, listening
 
 ROOT = Path(__file__).parents[2]
@@ -79,21 +79,21 @@ def test_who_has_stopped_listening_hears_nothing():
     canaries = Canaries()
     with listening(canaries):
         pass
-    heard.told("the log of nobody", "nothing that the plugin would mind")
+    output_tap.report_text("the log of nobody", "nothing that the plugin would mind")
     assert canaries.forget() == []
 
 
 LEAK = """
 import pytest
-from tests.local import heard, logs
+from tests.local import output_tap, logs
 
 @pytest.fixture
 def leaking():
     yield
-    heard.told("the history of an execution", "1000123")
+    output_tap.report_text("the history of an execution", "1000123")
 
 def test_that_leaks_in_its_log():
-    with logs.collected(), logs.of("place-leg"):
+    with logs.collected(), logs.write_as("place-leg"):
         print("calling +14155550123")
 
 def test_that_leaks_at_its_end(leaking):

@@ -138,7 +138,7 @@ class Rest:
         """Wait virtual seconds, even if work holds the clock: the client is waiting."""
         clock = self.exchange.clock
         work = clock.take_over(request.headers.get(WORK_HEADER))
-        with work.suspended() if work else clock.awaited():
+        with work.suspension() if work else clock.let_time_pass():
             await clock.sleep(seconds)
 
     async def _form(self, request: web.Request) -> MultiDictProxy[str]:

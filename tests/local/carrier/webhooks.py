@@ -192,7 +192,7 @@ class Webhooks:
         else:
             if fault and fault.fault == "delay":
                 await self.exchange.clock.sleep(fault.seconds)
-            with self.exchange.clock.busy(f"a {kind} webhook to {url}") as work:
+            with self.exchange.clock.track_work(f"a {kind} webhook to {url}") as work:
                 answer = await self._attempts(delivery, jar or Jar(), work)
                 if fault and fault.fault == "duplicate":
                     answer = await self._attempts(delivery, jar or Jar(), work)
