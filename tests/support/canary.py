@@ -116,4 +116,4 @@ def pytest_runtest_teardown() -> Iterator[None]:
     yield
     leaks = _canaries.forget()
     if leaks:
-        pytest.fail("heard during this test, or since the last: " + "; ".join(leaks))
+        pytest.fail("leaked during this test, or since the last one: " + "; ".join(leaks))

@@ -104,7 +104,7 @@ def test_that_does_not_leak():
 """
 
 
-def test_a_test_during_which_one_is_heard_fails_and_says_where_but_not_which(tmp_path):
+def test_a_test_that_leaks_a_canary_fails_and_names_the_place_but_not_the_canary(tmp_path):
     (tmp_path / "test_leak.py").write_text(LEAK, encoding="utf-8")
     ran = subprocess.run(
         [
