@@ -1,4 +1,4 @@
-"""A world for each file: its histories begin with an empty table of their own accord."""
+"""One world for each file. Each history empties the table before it begins."""
 
 from collections.abc import Iterator
 

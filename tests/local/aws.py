@@ -205,10 +205,10 @@ class _Handler(MotoRequestHandler):
         written: list[bytes] = []
 
         def start_response(
-            given: str, fields: list[tuple[str, str]], _: Any = None
+            status_line: str, fields: list[tuple[str, str]], _: Any = None
         ) -> Callable[[bytes], object]:
             nonlocal status, headers
-            status, headers = given, fields
+            status, headers = status_line, fields
             return written.append
 
         parts = self.server.app(environ, start_response)

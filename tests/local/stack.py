@@ -227,14 +227,14 @@ class LocalStack:
     def _check_redirect(self) -> None:
         """Check that every function with a carrier address has this one, before anything is
         dialed."""
-        told = {
+        api_urls = {
             function.logical_id: function.environment["CARRIER_API_URL"]
             for function in self.template.functions
             if "CARRIER_API_URL" in function.environment
         }
-        if not told:
-            raise CarrierNotRedirected("no function is told CARRIER_API_URL")
-        for logical_id, url in told.items():
+        if not api_urls:
+            raise CarrierNotRedirected("no function has the variable CARRIER_API_URL")
+        for logical_id, url in api_urls.items():
             if url != self.carrier_url:
                 raise CarrierNotRedirected(f"{logical_id} would dial through {url or 'Twilio'}")
         if not self._chosen_carrier and not loopback.is_loopback_url(self.carrier_url):
