@@ -40,19 +40,25 @@ def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
     return 0
 
 
+# Several threads print these lines. print() writes its line end separately, so another thread's
+# text could come before it. So each text carries its own line end.
+
+
 def _print_log(line: logs.Line) -> None:
-    print(f"{line.function}: {line.text}", file=sys.stderr, flush=True)
+    print(f"{line.function}: {line.text}\n", end="", file=sys.stderr, flush=True)
 
 
 def _print_webhook(received: Received) -> None:
-    print(f"webhook {received.headers.get('webhook-id')}: {received.body.decode()}", flush=True)
+    webhook_id = received.headers.get("webhook-id")
+    print(f"webhook {webhook_id}: {received.body.decode()}\n", end="", flush=True)
 
 
 def _report_undelivered_to(receiver: Receiver) -> Undelivered:
     def report(webhook_id: str, url: str, reason: str) -> None:
         print(
             f"not delivered: {webhook_id} to {url} ({reason}):"
-            f" here, webhooks go to {receiver.url} and nowhere else",
+            f" here, webhooks go to {receiver.url} and nowhere else\n",
+            end="",
             flush=True,
         )
 

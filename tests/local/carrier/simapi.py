@@ -191,7 +191,7 @@ class SimApi:
         number = self._owned(to)
         verstat, method = body.get("verstat", VERSTAT), body.get("method", "POST")
         if not isinstance(verstat, str):
-            raise Refused("verstat must be a string")
+            raise Refused("verstat must be a text")
         if body.get("url"):
             if not parameters.is_url(_text(body, "url")) or method not in ("GET", "POST"):
                 raise Refused("url must be an http or https URL, method GET or POST")
@@ -219,7 +219,7 @@ class SimApi:
         if not (parameters.number(from_) or SHORT_CODE.fullmatch(from_)):
             raise Refused(f"{from_} cannot text: give a phone number or a short code as from")
         if not isinstance(text, str):
-            raise Refused("body must be a string")
+            raise Refused("body must be a text")
         message = messages.receive(self.exchange, to=to, from_=from_, body=text)
         return web.json_response(message_json(self.exchange, message), status=201)
 
