@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 60.0  # real ones, for one callback
 
 BODY = {"leg_A": {"to": "1000401"}, "leg_B": {"to": "1000402"}, "allow_parallel": True}
 PARTIES = {
-    # A answers after a second, when the workflow already waits for the answer.
+    # A answers after a second. By then the workflow waits for that answer.
     "1000401": Behaviour("waits for B", answer_after=1.0, stay_at_most=3600.0),
     "1000402": Behaviour("says hello", answer_after=0.0, hang_up_after_joined=0.5),
 }
@@ -47,7 +47,7 @@ _MOMENTS = {
 
 
 class NotMeasured(Exception):
-    """A callback did not get as far as B's call in time."""
+    """A callback did not end within PATIENCE_SECONDS."""
 
 
 class Moments:
@@ -58,20 +58,20 @@ class Moments:
         self._at: dict[str, dict[str, float]] = defaultdict(dict)
         self._changed = threading.Condition()
 
-    def heard(self, event: dict[str, Any]) -> None:
-        """Record an event. Called in the simulator's thread, at once."""
+    def record_event(self, event: dict[str, Any]) -> None:
+        """Record an event. The simulator calls this in its own thread, without delay."""
         now = time.perf_counter()
         url = self._url_of(event["subject"])
         if url is None:
             return
-        callback_id, leg, _ = urlsplit(url).path.split("/")[-3:]  # the URL that it was dialed with
+        callback_id, leg, _ = urlsplit(url).path.split("/")[-3:]  # the URL of its create request
         if moment := _MOMENTS.get((leg, event["kind"])):
             with self._changed:
                 self._at[callback_id].setdefault(moment, now)
                 self._changed.notify_all()
 
-    def of(self, callback_id: str) -> dict[str, float]:
-        """All moments of a callback, once it is over. Raises NotMeasured."""
+    def pop_moments(self, callback_id: str) -> dict[str, float]:
+        """Wait until a callback is over, and remove and return its moments. Raises NotMeasured."""
         with self._changed:
             if not self._changed.wait_for(
                 lambda: OVER in self._at[callback_id], timeout=PATIENCE_SECONDS
@@ -80,10 +80,11 @@ class Moments:
             return self._at.pop(callback_id)
 
 
-def measured(
+def measure(
     callbacks: int, speed: float = SPEED, parallel: int = PARALLEL
 ) -> list[dict[str, float]]:
-    """Run the callbacks; return their moments. Raises NotMeasured; NotLoopback before any call."""
+    """Run the callbacks and return their moments. Raises NotMeasured, or NotLoopback before any
+    call."""
     settings = Settings(calls_per_second=1000.0, keep_ended=200)
     scripts = Scripts()
     for party, behaviour in PARTIES.items():
@@ -95,7 +96,7 @@ def measured(
                 raise loopback.NotLoopback(url)
         calls = stack.carrier.exchange.calls
         moments = Moments(lambda sid: calls[sid].options.source.url if sid in calls else None)
-        stack.carrier.call(lambda: stack.carrier.subscribe(moments.heard))
+        stack.carrier.call(lambda: stack.carrier.subscribe(moments.record_event))
 
         def one(_: int) -> dict[str, float]:
             key = {"Authorization": f"Bearer {stack.key}"}
@@ -104,7 +105,7 @@ def measured(
             answer.raise_for_status()
             callback_id = answer.json()["callback_id"]
             try:
-                return moments.of(callback_id)
+                return moments.pop_moments(callback_id)
             except NotMeasured as error:
                 record = requests.get(f"{stack.url}/voice/call/callback/{callback_id}")
                 raise NotMeasured(f"{error} of {record.text}; {_deadline(speed)}") from error
@@ -131,13 +132,13 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="How soon B is called once A is there.")
+    parser = argparse.ArgumentParser(description="Measure the delay from A's answer to B's call.")
     parser.add_argument("--callbacks", type=int, default=1000)
     parser.add_argument("--speed", type=float, default=SPEED)
     parser.add_argument("--parallel", type=int, default=PARALLEL)
     arguments = parser.parse_args()
     began = time.monotonic()
-    seen = measured(arguments.callbacks, arguments.speed, arguments.parallel)
+    seen = measure(arguments.callbacks, arguments.speed, arguments.parallel)
     for since in (ANSWERED, JOINED):
         values = milliseconds(seen, since)
         print(

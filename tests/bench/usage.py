@@ -93,7 +93,7 @@ class Recorder:
         send = getattr(kind, method)
 
         def counted(*arguments: Any, **options: Any) -> Any:
-            function = self._functions.get(logs.running() or "")
+            function = self._functions.get(logs.running_function() or "")
             if self._is_on and function is not None:
                 with self._lock:
                     self.usage.other_requests[function] += 1
@@ -114,7 +114,7 @@ class Recorder:
             self.usage.traced_roots += "token" not in event
 
     def _before(self, model: Any, params: Any, context: dict[str, Any], **_: Any) -> None:
-        function = self._functions.get(logs.running() or "")
+        function = self._functions.get(logs.running_function() or "")
         if not self._is_on or function is None:
             return
         body = json.loads(params["body"]) if params.get("body") else {}

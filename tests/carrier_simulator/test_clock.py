@@ -26,7 +26,7 @@ def run(work: Callable[[Clock], Coroutine[Any, Any, None]], clock: Clock) -> Non
     asyncio.run(main())
 
 
-def test_a_fast_clock_runs_as_many_times_faster() -> None:
+def test_a_clock_runs_at_its_speed() -> None:
     async def work(clock: Clock) -> None:
         as_many_real_ones = asyncio.ensure_future(asyncio.sleep(20))
         began = time.monotonic()
@@ -38,7 +38,7 @@ def test_a_fast_clock_runs_as_many_times_faster() -> None:
     run(work, Clock(100))
 
 
-def test_a_stepped_clock_stands_still_until_stepped() -> None:
+def test_a_stepped_clock_stands_still_until_it_is_advanced() -> None:
     async def work(clock: Clock) -> None:
         fired: list[float] = []
         for delay in (3, 1, 2, 2):
@@ -55,7 +55,7 @@ def test_a_stepped_clock_stands_still_until_stepped() -> None:
     run(work, Clock(stepped=True, start=START))
 
 
-def test_a_chain_of_waits_keeps_its_moments_however_late_the_machine_is() -> None:
+def test_consecutive_waits_end_at_exact_moments_on_a_slow_machine() -> None:
     async def work(clock: Clock) -> None:
         seen: list[float] = []
 
@@ -63,11 +63,11 @@ def test_a_chain_of_waits_keeps_its_moments_however_late_the_machine_is() -> Non
             for _ in range(5):
                 await clock.sleep(1)
                 seen.append(clock.seconds())
-                time.sleep(0.01)  # a machine that is too slow for a thousand times
+                time.sleep(0.01)  # a machine too slow for this speed
 
         began = clock.seconds()
         await asyncio.gather(chain(), *(clock.sleep(0.5 * half) for half in range(1, 12)))
-        # Only the first wait begins at a moment that flows.
+        # Only the first wait begins while time flows.
         steps = [later - earlier for earlier, later in pairwise(seen)]
         assert steps == pytest.approx([1, 1, 1, 1], abs=1e-6)
         assert seen[-1] - began >= 5
@@ -75,7 +75,7 @@ def test_a_chain_of_waits_keeps_its_moments_however_late_the_machine_is() -> Non
     run(work, Clock(1_000))
 
 
-def test_time_that_was_lost_is_not_caught_up_in_a_rush() -> None:
+def test_a_clock_does_not_catch_up_on_lost_time() -> None:
     async def work(clock: Clock) -> None:
         clock.call_later(1, time.sleep, 0.6)
         await clock.sleep(2)
@@ -85,7 +85,7 @@ def test_time_that_was_lost_is_not_caught_up_in_a_rush() -> None:
     run(work, Clock(100))
 
 
-def test_the_time_is_read_from_other_threads_and_never_goes_back() -> None:
+def test_time_never_goes_back_in_any_thread() -> None:
     async def work(clock: Clock) -> None:
         def read() -> bool:
             last = 0.0
@@ -108,7 +108,7 @@ def test_the_time_is_read_from_other_threads_and_never_goes_back() -> None:
     run(work, Clock(5_000))
 
 
-def test_a_cancelled_timer_does_nothing() -> None:
+def test_a_canceled_timer_does_not_fire() -> None:
     async def work(clock: Clock) -> None:
         fired: list[int] = []
         timer = clock.call_later(1, fired.append, 1)
@@ -121,12 +121,12 @@ def test_a_cancelled_timer_does_nothing() -> None:
     run(work, Clock(stepped=True))
 
 
-def test_a_holding_clock_waits_for_what_is_in_flight() -> None:
+def test_a_clock_with_a_hold_waits_for_the_work_in_flight() -> None:
     async def work(clock: Clock) -> None:
         fired: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         timer = clock.call_later(1, lambda: fired.set_result(clock.seconds()))
         due = timer.due
-        with clock.busy():
+        with clock.track_work():
             await asyncio.sleep(0.05)
             assert not fired.done()
         assert await fired == due
@@ -135,14 +135,14 @@ def test_a_holding_clock_waits_for_what_is_in_flight() -> None:
 
 
 @pytest.mark.parametrize("rounds", range(1, 40))
-def test_a_stepped_clock_waits_for_what_an_answer_sets_off_however_fast_it_came(rounds) -> None:
-    """Rounds of the event loop until the answer is there, a few more until it is acted upon."""
+def test_a_stepped_clock_waits_for_the_work_that_a_response_starts(rounds) -> None:
+    """The response takes `rounds` of the event loop, and its consequences take a few more."""
 
     async def work(clock: Clock) -> None:
         done: list[float] = []
 
         async def webhook() -> None:
-            with clock.busy():
+            with clock.track_work():
                 for _ in range(rounds):
                     await asyncio.sleep(0)
             for _ in range(5):
@@ -158,7 +158,7 @@ def test_a_stepped_clock_waits_for_what_an_answer_sets_off_however_fast_it_came(
     run(work, Clock(stepped=True))
 
 
-def test_the_speed_is_changed_while_it_runs() -> None:
+def test_the_speed_of_a_running_clock_can_be_changed() -> None:
     async def work(clock: Clock) -> None:
         sleeping = asyncio.ensure_future(clock.sleep(1_000))
         await asyncio.sleep(0)
@@ -173,12 +173,12 @@ def test_the_speed_is_changed_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize("speed", [0, -1, float("inf"), float("nan")])
-def test_a_clock_refuses_a_speed_that_is_none(speed: float) -> None:
+def test_an_invalid_speed_is_refused(speed: float) -> None:
     with pytest.raises(ValueError, match="speed"):
         Clock(speed)
 
 
-def test_a_five_minute_call_is_over_sooner_and_lasts_exactly_that(
+def test_a_five_minute_call_on_a_fast_clock_lasts_exactly_five_minutes(
     application: Application,
 ) -> None:
     with CarrierSimulator(ACCOUNT, TOKEN, clock=Clock(600)) as simulator:
@@ -200,7 +200,7 @@ def test_a_five_minute_call_is_over_sooner_and_lasts_exactly_that(
         client.http_client.session.close()
 
 
-def test_the_clock_is_read_set_and_stepped_by_api(simulator: CarrierSimulator) -> None:
+def test_the_api_reads_sets_and_advances_the_clock(simulator: CarrierSimulator) -> None:
     url = simulator.url + "/sim/clock"
     before = requests.get(url).json()
     assert before["speed"] == 0

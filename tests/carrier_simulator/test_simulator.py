@@ -241,7 +241,7 @@ def test_state_is_read_over_http(
         ("POST", "scenario", " " * 2_000_000, 413, "Request Entity Too Large"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_a_sentence(
+def test_an_impossible_request_is_refused_with_a_reason(
     simulator: CarrierSimulator, method: str, path: str, body: Any, status: int, error: str
 ) -> None:
     if path.startswith("inbound"):

@@ -231,13 +231,13 @@ def test_a_signature_is_not_valid_elsewhere(
 
 
 def test_overrides_are_read_and_kept_in_range() -> None:
-    plain = Overrides.of("http://h/", 15.0)
+    plain = Overrides.parse("http://h/", 15.0)
     assert (plain.connect, plain.read, plain.total, plain.retries) == (5.0, 15.0, 15.0, 1)
     assert plain.retry_on == {"ct"}
-    tuned = Overrides.of("http://h/#ct=50&rt=20000&tt=99999&rc=9&rp=4xx,5xx", 15.0)
+    tuned = Overrides.parse("http://h/#ct=50&rt=20000&tt=99999&rc=9&rp=4xx,5xx", 15.0)
     assert (tuned.connect, tuned.read, tuned.total, tuned.retries) == (0.1, 15.0, 15.0, 5)
     assert tuned.retry_on == {"4xx", "5xx"}
-    assert Overrides.of("http://h/#rp=all", 15.0).retries_after("rt")
+    assert Overrides.parse("http://h/#rp=all", 15.0).retries_after("rt")
 
 
 def answers(status: int) -> tuple[int, dict[str, str], str]:

@@ -1,4 +1,4 @@
-"""What a client sends is done as it is written, or refused: at every door, and nothing half."""
+"""Every route carries out a request exactly as it was sent, or refuses all of it."""
 
 import copy
 import re
@@ -17,9 +17,9 @@ from tests.support.client import PATH, SEED, Client, between
 from tests.support.observer import Observer
 
 PACKET, ERASURE, ENDPOINT = "/voice/trigger/packet", "/voice/erasure", "/voice/webhook/endpoint"
-URL = "https://client.example/told"
-# Each door that takes JSON, its model, and a body that it would take.
-DOORS: dict[str, tuple[str, type[BaseModel], dict[str, Any]]] = {
+URL = "https://client.example/hook"
+# Each route that takes JSON: its method, its model and a body that it accepts.
+ROUTES: dict[str, tuple[str, type[BaseModel], dict[str, Any]]] = {
     PATH: (
         "POST",
         schema.CallbackRequest,
@@ -36,8 +36,8 @@ DOORS: dict[str, tuple[str, type[BaseModel], dict[str, Any]]] = {
 }
 
 
-class Everything:
-    """A key that may do everything, and whether anything was done with it."""
+class FullKey:
+    """A key with every scope, and the requests sent with it."""
 
     def __init__(self, stack: LocalStack, tenant: str) -> None:
         self._url = stack.url
@@ -48,21 +48,21 @@ class Everything:
         headers = {**self._bearer, **options.pop("headers", {})}
         return requests.request(method, self._url + path, headers=headers, **options)
 
-    def send(self, door: str, **options: Any) -> requests.Response:
-        return self.ask(DOORS[door][0], door, **options)
+    def send(self, route: str, **options: Any) -> requests.Response:
+        return self.ask(ROUTES[route][0], route, **options)
 
 
 @pytest.fixture
-def key(running: LocalStack, tenant: str) -> Everything:
-    return Everything(running, tenant)
+def key(running: LocalStack, tenant: str) -> FullKey:
+    return FullKey(running, tenant)
 
 
 @pytest.fixture
-def nothing_is_done(key: Everything, stack: Observer, one: Client) -> Iterator[None]:  # noqa: ARG001
+def nothing_is_done(key: FullKey, stack: Observer, one: Client) -> Iterator[None]:  # noqa: ARG001
     calls, stored = len(stack.calls()), stack.rows()
     yield
     assert len(stack.calls()) == calls
-    # Meanwhile others' callbacks may end, and be taken off a list.
+    # Callbacks of other tests may end meanwhile and leave a list.
     assert stack.rows() <= stored
     assert one.list().json()["callbacks"] == []
 
@@ -72,33 +72,34 @@ def errors_of(answer: requests.Response) -> dict[str, str]:
     return {error["field"]: error["code"] for error in answer.json()["errors"]}
 
 
-def names_in_here(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where a field could be sent by the name that it has in the code and not for clients."""
+def internal_names(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all fields that have another name in the code than for clients."""
     for name, field in model.model_fields.items():
         public = field.alias or name
         if name != public:
             yield (*at, name)
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from names_in_here(kind, (*at, public))
+                yield from internal_names(kind, (*at, public))
 
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize(
-    ("door", "path"), [(door, path) for door in DOORS for path in names_in_here(DOORS[door][1])]
+    ("route", "path"),
+    [(route, path) for route in ROUTES for path in internal_names(ROUTES[route][1])],
 )
-def test_a_field_by_the_name_that_it_has_in_the_code_is_refused_and_not_dropped(key, door, path):
-    body = copy.deepcopy(DOORS[door][2])
+def test_the_internal_name_of_a_field_is_refused_and_not_ignored(key, route, path):
+    body = copy.deepcopy(ROUTES[route][2])
     place = body
     for part in path[:-1]:
         place = place[part]
     place[path[-1]] = "+14155550199" if len(path) > 1 else {"to": "1000201"}
     field = ".".join(path)
-    assert errors_of(key.send(door, json=body)) == {field: "extra_forbidden"}
+    assert errors_of(key.send(route, json=body)) == {field: "extra_forbidden"}
 
 
-def test_there_are_such_names():
-    assert set(names_in_here(schema.CallbackRequest)) >= {("leg_a",), ("leg_A", "caller_id")}
+def test_some_fields_have_an_internal_name():
+    assert set(internal_names(schema.CallbackRequest)) >= {("leg_a",), ("leg_A", "caller_id")}
 
 
 # -- a field sent twice ----------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_there_are_such_names():
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize(
-    ("door", "body", "field"),
+    ("route", "body", "field"),
     [
         (
             PATH,
@@ -135,22 +136,25 @@ def test_there_are_such_names():
         (ENDPOINT, f'{{"url": "{URL}", "url": "{URL}/elsewhere"}}', "url"),
     ],
 )
-def test_a_duplicate_field_is_refused(key, door, body, field):
-    assert errors_of(key.send(door, data=body)) == {field: "repeated_field"}
+def test_a_duplicate_field_is_refused(key, route, body, field):
+    assert errors_of(key.send(route, data=body)) == {field: "repeated_field"}
 
 
 def test_the_same_field_name_in_two_objects_is_not_a_duplicate(key):
-    body = DOORS[PATH][2] | {"webhook": None, "metadata": {"to": "1", "from": "2", "metadata": "3"}}
+    body = ROUTES[PATH][2] | {
+        "webhook": None,
+        "metadata": {"to": "1", "from": "2", "metadata": "3"},
+    }
     accepted = key.send(PATH, json=body)
     assert accepted.status_code == 202, accepted.text
     key.ask("DELETE", accepted.headers["Location"])
 
 
-# -- parameters that nobody takes ------------------------------------------------------------------
+# -- unknown parameters ----------------------------------------------------------------------------
 
 
 def without_parameters() -> list[tuple[str, str]]:
-    """Every operation that takes no query, as the document says."""
+    """Every operation that takes no query parameter, by the OpenAPI document."""
     paths = openapi.build_document("https://a.example", key_required=False)["paths"]
     return [
         (method.upper(), re.sub("{.+?}", "6f1c0000-0000-4000-8000-000000000000", path))
@@ -164,7 +168,7 @@ def without_parameters() -> list[tuple[str, str]]:
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize(("method", "path"), without_parameters())
 def test_an_unknown_parameter_is_refused_and_not_ignored(key, method, path):
-    body = DOORS[path][2] if path in DOORS else None
+    body = ROUTES[path][2] if path in ROUTES else None
     answer = key.ask(method, path, params={"dry_run": "true", "x": ""}, json=body)
     assert errors_of(answer) == {"dry_run": "extra_forbidden", "x": "extra_forbidden"}
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -188,13 +192,13 @@ def test_an_operation_accepts_its_own_parameters(key):
     assert key.ask("GET", "/voice/webhook/failed", params={"limit": "1"}).status_code == 200
 
 
-# -- what is no text -------------------------------------------------------------------------------
+# -- invalid UTF-8 --------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("nothing_is_done")
 @pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
 @pytest.mark.parametrize(
-    ("door", "body"),
+    ("route", "body"),
     [
         (
             PATH,
@@ -206,9 +210,9 @@ def test_an_operation_accepts_its_own_parameters(key):
         (ENDPOINT, b'{"url": "https://client.example/\xe9"}'),
     ],
 )
-def test_invalid_utf_8_is_refused_and_not_replaced(key, door, body, content_type):
-    """Whether the gateway hands it over as bytes or as text."""
-    answer = key.send(door, data=body, headers={"Content-Type": content_type})
+def test_invalid_utf_8_is_refused_and_not_replaced(key, route, body, content_type):
+    """Both when the gateway passes the body on as bytes and when it passes it on as text."""
+    answer = key.send(route, data=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["code"]) == (400, "body_not_utf8")
 
 
@@ -220,13 +224,13 @@ def test_valid_utf_8_is_stored_unchanged(key, content_type):
     key.ask("DELETE", answer.headers["Location"])
 
 
-# -- how it is told --------------------------------------------------------------------------------
+# -- error responses -------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("nothing_is_done")
-@pytest.mark.parametrize("door", [PATH, PACKET, ERASURE])
+@pytest.mark.parametrize("route", [PATH, PACKET, ERASURE])
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "most_errors"),
     [
         ("{" + ",".join(f'"{n}":1' for n in range(1500)) + "}", 20),
         ("{" + ",".join(f'"{n}":1,"{n}":1' for n in range(1000)) + "}", 20),
@@ -234,11 +238,11 @@ def test_valid_utf_8_is_stored_unchanged(key, content_type):
     ],
     ids=["many", "many twice", "long"],
 )
-def test_an_error_response_is_short_for_any_request(key, door, body, told):
-    answer = key.send(door, data=body)
+def test_an_error_response_is_short_for_any_request(key, route, body, most_errors):
+    answer = key.send(route, data=body)
     assert set(errors_of(answer).values()) <= {"extra_forbidden", "missing", "repeated_field"}
     errors = answer.json()["errors"]
-    assert 2 <= len(errors) <= told
+    assert 2 <= len(errors) <= most_errors
     assert max(len(error["field"]) for error in errors) <= 64
     assert len(answer.content) < 4000
 
@@ -253,9 +257,9 @@ def test_a_refusal_says_how_many_more_fields_are_wrong(key):
 
 
 @pytest.mark.usefixtures("nothing_is_done")
-@pytest.mark.parametrize("door", [PATH, ERASURE, ENDPOINT])
-def test_invalid_json_and_json_that_is_not_an_object_get_different_errors(key, door):
-    broken, list_ = key.send(door, data=b'{"x": 1,\n "y" 2}'), key.send(door, data=b"[]")
+@pytest.mark.parametrize("route", [PATH, ERASURE, ENDPOINT])
+def test_invalid_json_and_json_that_is_not_an_object_get_different_errors(key, route):
+    broken, list_ = key.send(route, data=b'{"x": 1,\n "y" 2}'), key.send(route, data=b"[]")
     assert (broken.json()["code"], list_.json()["code"]) == ("body_not_json", "body_not_json")
     assert "line 2, column 6" in broken.json()["detail"]
     assert "not an object" in list_.json()["detail"]
@@ -267,18 +271,18 @@ def test_an_error_about_a_form_does_not_mention_json(key, body):
     assert "JSON" not in key.send(PACKET, data=body).text
 
 
-def test_a_packet_is_not_told_of_what_it_cannot_send(key, one):
-    first = key.send(PACKET, json=DOORS[PACKET][2])
-    answer = key.send(PACKET, json=DOORS[PACKET][2])
+def test_the_conflict_of_a_packet_names_the_operation_that_accepts_more(key, one):
+    first = key.send(PACKET, json=ROUTES[PACKET][2])
+    answer = key.send(PACKET, json=ROUTES[PACKET][2])
     assert (answer.status_code, answer.json()["code"]) == (409, "callback_in_progress")
     assert "POST /voice/call/callback also accepts" in answer.json()["detail"]
     one.delete(first.json()["callback_id"])
 
 
-def test_a_packets_id_is_told_what_an_idempotency_key_is(key):
+def test_an_invalid_packet_id_gets_the_error_of_an_invalid_idempotency_key(key):
     as_id = key.send(PACKET, data="a=1000203&b=1000218&id=x")
     as_header = key.send(
-        PATH, json=DOORS[PATH][2] | {"webhook": None}, headers={"Idempotency-Key": "x"}
+        PATH, json=ROUTES[PATH][2] | {"webhook": None}, headers={"Idempotency-Key": "x"}
     )
     (error,) = as_id.json()["errors"]
     assert (error["field"], error["code"]) == ("id", as_header.json()["code"])
@@ -292,7 +296,7 @@ def test_an_error_about_a_long_url_states_the_limit(key):
     assert "2048" in answer.json()["errors"][0]["message"]
 
 
-def test_the_scheme_of_a_url_is_written_in_any_case_and_kept_in_one(key):
+def test_the_scheme_of_a_url_is_stored_in_lower_case(key):
     answer = key.send(ENDPOINT, json={"url": URL.replace("https", "HTTPS")})
     assert (answer.status_code, answer.json()["url"]) == (201, URL)
 

@@ -31,7 +31,7 @@ def canaries():
         yield heard
 
 
-def test_canaries_at_every_door_are_heard_of_nowhere(client, stack, canaries):
+def test_canaries_sent_to_every_endpoint_appear_nowhere(client, stack, canaries):
     body = between(RINGS, TALKS, metadata={"ticket": "ticket-of-a-canary"})
     body["allow_parallel"] = False
     refused = client.post(between(REFUSED, TALKS))

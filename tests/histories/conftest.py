@@ -1,4 +1,4 @@
-"""A world for each file: its histories begin with an empty table of their own accord."""
+"""One world for each file. Each history empties the table before it begins."""
 
 from collections.abc import Iterator
 
@@ -9,5 +9,5 @@ from tests.support import world
 
 @pytest.fixture(scope="module")
 def the_world() -> Iterator[world.World]:
-    with world.running() as running:
+    with world.run_world() as running:
         yield running

@@ -1,7 +1,6 @@
-"""Every way in which clients, carrier, network and sandboxes can behave, as rules; and what must
-hold after every one of them.
+"""The behaviors of clients, carrier, network and sandboxes as rules, and the invariants.
 
-`test_histories` runs some hundred histories of it, `make soak` some ten thousand.
+`test_histories` runs some hundred histories of them, `make soak` some ten thousand.
 """
 
 import json
@@ -12,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.world import SeenCall, World
 
-# What the called parties do, by the simulator's table (tests/local/carrier/README.md).
+# The behaviors of called parties, from the simulator's table (tests/local/carrier/README.md).
 PARTIES = {
     "stays": "1000201",
     "busy": "1000202",
@@ -45,8 +44,8 @@ POINTS = [
     )
 ]
 
-# After this long with everybody alive again, nothing may be left of any callback: ring timeouts
-# are 30 s here and conversations 60 s at most.
+# Once no fault is active any more, every callback ends within this time. Ring timeouts are 30 s
+# here, and conversations last 60 s at most.
 HEALED_WITHIN_SECONDS = 60 + 35 + 60 + 90 + 90
 
 _parties = st.sampled_from(list(PARTIES.values()))
@@ -59,21 +58,21 @@ def _is_over(record: dict[str, Any]) -> bool:
     return "close_reason" in record or any(leg["status"]["S"] == "ended" for leg in legs)
 
 
-def kept(answer: dict[str, Any]) -> bool:
-    """Whether it is the answer of a request that has the key from here on."""
-    is_anothers = json.loads(answer["body"]).get("code") == "idempotency_key_reused"
-    return answer["statusCode"] in (202, 422) and not is_anothers
+def owns_key(answer: dict[str, Any]) -> bool:
+    """Whether the request with this response owns the idempotency key from now on."""
+    is_other_owner = json.loads(answer["body"]).get("code") == "idempotency_key_reused"
+    return answer["statusCode"] in (202, 422) and not is_other_owner
 
 
 def as_stored(answer: dict[str, Any]) -> dict[str, Any]:
-    """Without what only tells of the request that was answered: a repetition takes no rate."""
-    told = ("Idempotent-Replayed", "RateLimit", "RateLimit-Policy")
-    headers = {name: text for name, text in answer["headers"].items() if name not in told}
+    """The response without the headers that differ between a request and its repetition."""
+    per_request = ("Idempotent-Replayed", "RateLimit", "RateLimit-Policy")
+    headers = {name: text for name, text in answer["headers"].items() if name not in per_request}
     return {**answer, "headers": headers}
 
 
 class Histories(RuleBasedStateMachine):
-    """`world` is set by whoever runs it: one for the process."""
+    """The caller sets `world`: one for each process."""
 
     world: World
 
@@ -103,14 +102,14 @@ class Histories(RuleBasedStateMachine):
         headers = {"idempotency-key": key} if keyed else {}
         answer = self.world.request("POST", body=body, **headers)
         if keyed:
-            self.answers[key] = (body, answer if answer and kept(answer) else None)
+            self.answers[key] = (body, answer if answer and owns_key(answer) else None)
         assert answer is None or answer["statusCode"] in (202, 422, 503), answer
 
     @precondition(lambda self: self.answers)
     @rule(pick=_picks, changed=st.booleans())
     def a_client_posts_again_with_the_same_key(self, pick: int, changed: bool) -> None:
-        """Whoever's request was stored first has the key; a client whose function died does not
-        know whether that was its own."""
+        """The first request stored owns the key. A client whose function died does not
+        know whether it owns the key."""
         key = sorted(self.answers)[pick % len(self.answers)]
         body, first = self.answers[key]
         other = {**body, "max_duration_seconds": 121 - body["max_duration_seconds"]}
@@ -119,9 +118,9 @@ class Histories(RuleBasedStateMachine):
         if answer is None:
             return
         if first is None:
-            self.answers[key] = (sent, answer) if kept(answer) else (body, None)
+            self.answers[key] = (sent, answer) if owns_key(answer) else (body, None)
         elif changed:
-            assert not kept(answer), answer
+            assert not owns_key(answer), answer
             assert answer["statusCode"] in (409, 422, 503), answer
         elif answer["statusCode"] not in (409, 503):
             assert answer["headers"].get("Idempotent-Replayed") == "true", (answer, first)
@@ -190,8 +189,8 @@ class Histories(RuleBasedStateMachine):
             self.world.sequencer.stop(callback_id)
             self.world.run()
 
-    # Which rules may run must not depend on what the world did, or a failing history could not
-    # be repeated: a rule that finds nothing to do does nothing.
+    # Preconditions must not depend on the state of the world, or a failing history could not be
+    # repeated. So a rule without anything to act on does nothing.
 
     def _by_age(self) -> list[str]:
         return sorted(self.seen, key=lambda i: self.seen[i]["created_at"]["S"])
@@ -200,7 +199,7 @@ class Histories(RuleBasedStateMachine):
     def _one_of(things: list[Any], pick: int) -> list[Any]:
         return things[pick : pick + 1]
 
-    # -- what must hold --------------------------------------------------------------------------
+    # -- invariants ------------------------------------------------------------------------------
 
     def calls(self) -> list[SeenCall]:
         return self.world.calls()
@@ -237,11 +236,11 @@ class Histories(RuleBasedStateMachine):
                 assert now["status"]["S"] == "ended", f"{leg} came back to life"
 
     def teardown(self) -> None:
-        """Everybody is well again: every callback ends, and nobody is left on the line."""
+        """Once all faults are removed, every callback ends and no call stays live."""
         if not hasattr(self, "seen"):
             return
         self.world.heal()
-        self._whoever_is_left_is_released()
+        self._ended_calls_are_released()
         for _ in range(0, HEALED_WITHIN_SECONDS, 30):
             self.world.advance(30)
             self.world.reconcile()
@@ -257,14 +256,14 @@ class Histories(RuleBasedStateMachine):
             if record["outcome"]["S"] == "completed":
                 assert callback_id in talked
 
-    def _whoever_is_left_is_released(self) -> None:
-        """What is over stays on nobody's line: a minute's tick, and time for one sentence."""
+    def _ended_calls_are_released(self) -> None:
+        """A callback that is over has no live call after the next minute and one announcement."""
         self.world.advance(20)
         over = {i for i, record in self.world.records().items() if _is_over(record)}
         self.world.reconcile()
         self.world.advance(8)
-        left = [call for call in self.calls() if call.live and call.callback_id in over]
-        assert left == [], "still on the line after the end"
+        live = [call for call in self.calls() if call.live and call.callback_id in over]
+        assert live == [], "a call is live after its callback ended"
 
     def _all_is_over(self) -> bool:
         return not any(c.live for c in self.calls()) and all(

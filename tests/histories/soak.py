@@ -1,10 +1,10 @@
 """Many long histories: `make soak`, or PYTHONPATH=layers/shared python -m tests.histories.soak.
 
-Exits 1 if a promise was broken.
+Exits with 1 if an invariant was broken.
 
-They are run in batches, each with a seed of its own, counted up from the one given: a batch in
-which something broke can be run again without the thousands before it. The batches are spread
-over as many processes as there are processors, each with a world of its own.
+The histories run in batches. The first batch has the seed `--seed`, and each later one the next
+number, so a failing batch can be run again alone. There are as many processes as processors, each
+with its own world.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.support import world
 BATCH = 100
 PROGRESS_SECONDS = 30.0
 
-# A world remembers something of every history: after so many a new one takes over.
+# A world grows with every history, so a process ends after so many batches.
 BATCHES_OF_A_PROCESS = 10
 
 
@@ -47,10 +47,10 @@ class CountedHistories(Histories):
 
 @dataclass
 class Tally:
-    """What was run, and which batches broke a promise."""
+    """The number of histories and steps run, and of batches that broke an invariant."""
 
     histories: int = 0
-    steps: int = 0  # rules that were run: one check follows each, and one the beginning
+    steps: int = 0  # rules run; each is followed by one check, and so is the beginning
     violations: int = 0
 
     def add(self, other: "Tally") -> None:
@@ -63,15 +63,15 @@ class Tally:
 
 
 def begin() -> None:
-    """Once in each process: a world for as long as the process lasts."""
-    logging.disable()  # functions that are killed and requests that are refused are the point
+    """Build a world that lasts as long as this process."""
+    logging.disable()  # killed functions and refused requests are expected
     worlds = contextlib.ExitStack()
-    CountedHistories.world = worlds.enter_context(world.running())
+    CountedHistories.world = worlds.enter_context(world.run_world())
     multiprocessing.util.Finalize(None, worlds.close, exitpriority=1)
 
 
 def run_batch(batch_seed: int, histories: int, steps: int) -> Tally:
-    """Run them in this process's world; what broke is told on standard error."""
+    """Run a batch in this process's world. Failures are printed to standard error."""
     CountedHistories.histories = CountedHistories.checks = 0
     chosen = settings(
         max_examples=histories,
@@ -83,9 +83,9 @@ def run_batch(batch_seed: int, histories: int, steps: int) -> Tally:
     )
     broken = 0
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what Hypothesis prints of a failure
+        with contextlib.redirect_stdout(sys.stderr):  # Hypothesis prints the failure
             run_state_machine_as_test(seed(batch_seed)(CountedHistories), settings=chosen)
-    except (Exception, ExceptionGroup):  # noqa: BLE001 - whatever it was, it broke a promise
+    except (Exception, ExceptionGroup):  # noqa: BLE001 - any error is a violation
         broken = 1
         again = f"--histories {histories} --steps {steps} --seed {batch_seed}"
         print(f"{traceback.format_exc()}\nagain: {again}", file=sys.stderr, flush=True)
@@ -94,8 +94,8 @@ def run_batch(batch_seed: int, histories: int, steps: int) -> Tally:
 
 
 def main() -> int:
-    arguments = parsed()
-    began = told = time.monotonic()
+    arguments = parse_arguments()
+    began = reported_at = time.monotonic()
     total = Tally()
     with ProcessPoolExecutor(
         arguments.processes,
@@ -114,14 +114,14 @@ def main() -> int:
         ]
         for batch in as_completed(batches):
             total.add(batch.result())
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
-                print(f"{total}, {told - began:.0f} s", flush=True)
+            if time.monotonic() - reported_at > PROGRESS_SECONDS:
+                reported_at = time.monotonic()
+                print(f"{total}, {reported_at - began:.0f} s", flush=True)
     print(f"{total}, seed {arguments.seed}, {time.monotonic() - began:.0f} s")
     return 1 if total.violations else 0
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run many long histories.")
     parser.add_argument("--histories", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=100)

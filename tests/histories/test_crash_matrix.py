@@ -1,7 +1,7 @@
-"""A process dies at every point that matters, and the carrier does everything it can do.
+"""A process dies at each crash point of the dial protocol, for each response of the carrier.
 
-A leg is called once or not at all, nothing is sent again unless it certainly never arrived, and
-the callback ends: whether its client comes back or not.
+A leg is called at most once. A create request is sent again only if the first certainly had no
+effect. The callback ends, whether its client sends the request again or not.
 """
 
 import contextlib
@@ -25,15 +25,16 @@ REFUSED = "1000207"
 RING_SECONDS = 30
 KEY = "key-of-the-crash-matrix"
 
-# When its client sends the request again: while it may still be answered, and later.
+# The seconds at which the client sends the request again: while the first may still be in progress,
+# and later.
 RETURNS = {"client gone": (), "client back": (1, 35)}
 
-# What the carrier does with the leg's first create request: a fault of the simulator's, or what
-# the client library raises once the request went through.
+# The carrier's response to the leg's first create request: a fault of the simulator, or the error
+# that the client library raises after the request was sent.
 CARRIER = {
     "accepted": None,
     "429": "429",
-    "4xx": None,  # by the number that is called
+    "4xx": None,  # REFUSED is called instead
     "5xx-created": "500-after",
     "5xx-not-created": "500-before",
     "timeout-created": requests.ReadTimeout("no answer in time"),
@@ -42,19 +43,19 @@ CARRIER = {
 
 
 class Crash:
-    """A play in which one process dies, once, at one point of what becomes of one leg."""
+    """A play in which one process dies once, at one crash point of one leg."""
 
     def __init__(self, play: Play, point: "Point", carrier: str, leg: str) -> None:
         self.play = play
         self.died = False
-        self.sent: list[str] = []  # create requests that went over the wire: to whom
+        self.sent: list[str] = []  # the called party of each create request that was sent
         self._point = point
         self._carrier = CARRIER[carrier]
         self._leg = leg
         self.parties = PARTIES | ({leg: REFUSED} if carrier == "4xx" else {})
 
     @contextlib.contextmanager
-    def armed(self) -> Iterator[None]:
+    def inject(self) -> Iterator[None]:
         faults, send = self.play.world.faults, requests.Session.send
 
         def reach(name: str) -> None:
@@ -62,7 +63,7 @@ class Crash:
                 self.died = True
                 raise Killed(name)
 
-        def sent(
+        def send_and_record(
             session: requests.Session, request: requests.PreparedRequest, **how: object
         ) -> requests.Response:
             if request.method != "POST" or not str(request.url).endswith("/Calls.json"):
@@ -82,7 +83,7 @@ class Crash:
             )
         with (
             mock.patch.object(faults, "reach", reach),
-            mock.patch.object(requests.Session, "send", sent),
+            mock.patch.object(requests.Session, "send", send_and_record),
         ):
             yield
 
@@ -90,8 +91,8 @@ class Crash:
     def party(self) -> str:
         return self.parties[self._leg]
 
-    def asked(self) -> bool:
-        """The create request has come back, whatever it brought."""
+    def create_returned(self) -> bool:
+        """The create request has returned, with a response or an error."""
         return self.party in self.sent
 
     def dialing(self) -> bool:
@@ -99,7 +100,7 @@ class Crash:
         return any(r[leg]["M"]["status"]["S"] == "dialing" for r in self.records())
 
     def recorded(self) -> bool:
-        return self.asked() and not self.dialing()
+        return self.create_returned() and not self.dialing()
 
     def ended(self) -> bool:
         return any(record["status"]["S"] == "ended" for record in self.records())
@@ -110,13 +111,13 @@ class Crash:
 
 @dataclass(frozen=True)
 class Point:
-    """Where a process dies: at `name`, a fault point, as soon as `when` holds there."""
+    """A process dies at the fault point `name`, the first time that `when` is true there."""
 
     name: str
     when: Callable[[Crash], bool] = lambda _: True
 
 
-# The crash points of the dial protocol, in this code; where two come to the same, both.
+# The crash points of the dial protocol. The two points of a row are equivalent.
 CRASHES = {
     "C0": {"nothing is written": Point("before dynamodb.transact_write_items")},
     "C1": {"only the callback is stored": Point("after dynamodb.transact_write_items")},
@@ -124,19 +125,19 @@ CRASHES = {
         "the leg is claimed": Point("after dynamodb.put_item", Crash.dialing),
         "the request is about to go": Point("before carrier.request", Crash.dialing),
     },
-    "C3": {"the answer is lost": Point("before dynamodb.get_item", Crash.asked)},
-    "C4": {"the answer is not recorded": Point("before dynamodb.put_item", Crash.asked)},
+    "C3": {"the answer is lost": Point("before dynamodb.get_item", Crash.create_returned)},
+    "C4": {"the answer is not recorded": Point("before dynamodb.put_item", Crash.create_returned)},
     "C5": {
         "nothing is done after the record": Point("after dynamodb.put_item", Crash.recorded),
         "the token is not stored": Point("before dynamodb.put_item", Crash.recorded),
     },
-    "C6": {"nobody is told of the end": Point("after dynamodb.put_item", Crash.ended)},
+    "C6": {"the workflow is not woken at the end": Point("after dynamodb.put_item", Crash.ended)},
 }
 
 
 @dataclass(frozen=True)
 class Required:
-    """Of the leg: create requests sent, calls placed; and how the callback ends."""
+    """The create requests sent and calls placed for the leg, and the outcome of the callback."""
 
     sent: int
     placed: int
@@ -149,24 +150,24 @@ REJECTED = Required(sent=1, placed=0, outcome="{place}_leg_rejected")
 UNKNOWN = Required(sent=1, placed=0, outcome="{place}_leg_dial_outcome_unknown")
 NEVER_SENT = Required(sent=0, placed=0, outcome="{place}_leg_dial_outcome_unknown")
 
-_WHOLE_STORY = (TALK, TRIED_AGAIN, REJECTED, TALK, UNKNOWN, TALK, TALK)
-_NO_ANSWER_KEPT = (TALK, UNKNOWN, UNKNOWN, TALK, UNKNOWN, TALK, TALK)
+_KNOWN_RESULT = (TALK, TRIED_AGAIN, REJECTED, TALK, UNKNOWN, TALK, TALK)
+_LOST_RESULT = (TALK, UNKNOWN, UNKNOWN, TALK, UNKNOWN, TALK, TALK)
 
 # One row for each crash point, in the order of CARRIER. The second leg has no C0 and no C1.
 REQUIRED = {
-    "C0": _WHOLE_STORY,
-    "C1": _WHOLE_STORY,
+    "C0": _KNOWN_RESULT,
+    "C1": _KNOWN_RESULT,
     "C2": (NEVER_SENT,) * 7,
-    "C3": _NO_ANSWER_KEPT,
-    "C4": _NO_ANSWER_KEPT,
-    "C5": _WHOLE_STORY,
-    "C6": _WHOLE_STORY,
+    "C3": _LOST_RESULT,
+    "C4": _LOST_RESULT,
+    "C5": _KNOWN_RESULT,
+    "C6": _KNOWN_RESULT,
 }
 
-# The run at this second finds that too little time has passed; the next one is a minute later.
+# At this second of the minute `reconcile` runs just too early, and runs again a minute later.
 WORST_MINUTE = 14
 
-# From the POST; ringing that nobody answers, and what a lost process may cost.
+# From the POST: the ring timeout, and the delay that a lost process may cause.
 ENDED_WITHIN_SECONDS = RING_SECONDS + 90
 
 
@@ -183,7 +184,7 @@ def cells() -> Iterator[tuple[str, str, Required]]:
 
 
 def plays(crash: str) -> Iterator[tuple[str, str, str]]:
-    """(leg, point, client) to play in a cell: every point, every leg, every client once."""
+    """(leg, point, client) for a crash row: each point, leg and client once."""
     first, *others = CRASHES[crash]
     yield "A", first, "client gone"
     yield "A", first, "client back"
@@ -201,7 +202,7 @@ PLAYS = [
 
 
 @pytest.mark.parametrize(("crash", "carrier", "leg", "point", "client", "required"), PLAYS)
-def test_wherever_a_process_dies_a_leg_is_called_once_at_most_and_the_callback_ends(
+def test_a_leg_is_called_at_most_once_and_the_callback_ends_wherever_a_process_dies(
     play: Play,
     crash: str,
     carrier: str,
@@ -211,7 +212,7 @@ def test_wherever_a_process_dies_a_leg_is_called_once_at_most_and_the_callback_e
     required: Required,
 ):
     story, returns = Crash(play, CRASHES[crash][point], carrier, leg), RETURNS[client]
-    with story.armed():
+    with story.inject():
         answers = [post(story)]
         for second in returns:
             play.let(second - play.now)
@@ -235,16 +236,16 @@ def test_wherever_a_process_dies_a_leg_is_called_once_at_most_and_the_callback_e
     ]
     assert not any(call.live for call in play.calls())
     if returns:
-        assert answers_are_one(answers, play.the_only_id())
+        assert answers_agree(answers, play.the_only_id())
 
 
 def post(story: Crash) -> dict[str, Any] | None:
     return story.play.post(story.parties["A"], story.parties["B"], key=KEY)
 
 
-def answers_are_one(answers: list[dict[str, Any] | None], callback_id: str) -> bool:
-    """Whatever else was said meanwhile, the last answer is the callback's."""
-    told = [json.loads(answer["body"]) for answer in answers if answer]
-    running = [body for body in told if body.get("code") == "request_in_progress"]
-    settled = [body["callback_id"] for body in told if body not in running]
-    return set(settled) == {callback_id} and told[-1] not in running
+def answers_agree(answers: list[dict[str, Any] | None], callback_id: str) -> bool:
+    """Every response is the callback's or "in progress", and the last is the callback's."""
+    bodies = [json.loads(answer["body"]) for answer in answers if answer]
+    running = [body for body in bodies if body.get("code") == "request_in_progress"]
+    settled = [body["callback_id"] for body in bodies if body not in running]
+    return set(settled) == {callback_id} and bodies[-1] not in running

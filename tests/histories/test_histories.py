@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: one call per leg, and every callback ends."""
+"""In every history each leg is called at most once, and every callback ends."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_promises_hold_in_every_history(the_world: world.World) -> None:
             deadline=None,
             derandomize="HISTORIES" not in os.environ,
             suppress_health_check=list(HealthCheck),
-            # Shrinking a history takes minutes: SHRINK=1 when one has failed.
+            # Shrinking a failed history takes minutes, so it needs SHRINK=1.
             phases=(Phase.generate, Phase.shrink) if "SHRINK" in os.environ else (Phase.generate,),
             database=None,
         ),

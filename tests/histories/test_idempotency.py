@@ -1,6 +1,6 @@
-"""The same POST, however often and however many at once: one callback and one answer.
+"""Repeated and concurrent POSTs with one idempotency key make one callback and get one response.
 
-The clock stands still unless a test moves it, so a key's age is what the test says it is.
+The clock stands still unless a test moves it, so the test determines a key's age.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.support.play import tidy
 from tests.support.world import World, caller, without_rates
 
 CLIENTS = 50
-# 10,000 requests. moto takes some 4 ms for each, one after another.
+# 10,000 requests. moto handles them one after another, in some 4 ms each.
 KEYS = 200
 
 KEY = "key-of-a-client-1"
@@ -55,8 +55,8 @@ def callback_of(answer: dict[str, Any]) -> str:
 # -- many at once --------------------------------------------------------------------------------
 
 
-def posted(service: World, number: int) -> dict[str, Any]:
-    """One POST of the key with this number; each is another pair of parties."""
+def post_numbered(service: World, number: int) -> dict[str, Any]:
+    """POST with the key of this number. Each key has its own pair of parties."""
     body = {
         "leg_A": {"to": f"2{number:05d}"},
         "leg_B": {"to": f"3{number:05d}"},
@@ -86,9 +86,9 @@ def test_fifty_clients_that_send_every_key_at_once_get_one_callback_for_each_key
             together.wait()
             key = (turn - number % 2) % KEYS
             try:
-                answers[key].append(posted(service, key))
+                answers[key].append(post_numbered(service, key))
             except BaseException:
-                together.abort()  # nobody waits for who will not come
+                together.abort()  # the other clients would wait for this one
                 raise
 
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -96,11 +96,11 @@ def test_fifty_clients_that_send_every_key_at_once_get_one_callback_for_each_key
 
     assert sum(map(len, answers.values())) == CLIENTS * KEYS
     refused = 0
-    for given in answers.values():
-        taken = [without_mark(answer) for answer in given if answer["statusCode"] == 202]
+    for responses in answers.values():
+        taken = [without_mark(answer) for answer in responses if answer["statusCode"] == 202]
         assert len(taken) > 1
         assert all(answer == taken[0] for answer in taken)
-        others = [answer for answer in given if answer["statusCode"] != 202]
+        others = [answer for answer in responses if answer["statusCode"] != 202]
         assert {(a["statusCode"], code(a)) for a in others} <= {(409, "request_in_progress")}
         assert all(answer["headers"]["Retry-After"] == "1" for answer in others)
         refused += len(others)
@@ -117,7 +117,7 @@ def post(service: World, body: Any = None, key: str = KEY) -> dict[str, Any] | N
     return service.request("POST", body=body or BODY, **{"idempotency-key": key})
 
 
-def answered(service: World, body: Any = None, key: str = KEY) -> dict[str, Any]:
+def post_and_read(service: World, body: Any = None, key: str = KEY) -> dict[str, Any]:
     answer = post(service, body, key)
     assert answer is not None
     return without_rates(answer)
@@ -136,16 +136,16 @@ def answered(service: World, body: Any = None, key: str = KEY) -> dict[str, Any]
     ids=lambda other: ",".join(name for name in other if other.get(name) != BODY.get(name)),
 )
 def test_the_same_key_with_a_tampered_body_is_refused(service: World, other: dict[str, Any]):
-    first = answered(service)
-    refusal = answered(service, other)
+    first = post_and_read(service)
+    refusal = post_and_read(service, other)
     assert (refusal["statusCode"], code(refusal)) == (422, "idempotency_key_reused")
-    assert without_mark(answered(service)) == first
+    assert without_mark(post_and_read(service)) == first
     assert len(service.records()) == len(service.calls()) == 1
 
 
-def test_the_same_request_in_other_words_is_the_same_request(service: World):
-    first = answered(service)
-    quoted = answered(service, {"order": "sequential", **BODY}, key=f'"{KEY}"')
+def test_a_request_with_explicit_defaults_and_a_quoted_key_is_a_repetition(service: World):
+    first = post_and_read(service)
+    quoted = post_and_read(service, {"order": "sequential", **BODY}, key=f'"{KEY}"')
     assert quoted["headers"]["Idempotent-Replayed"] == "true"
     assert without_mark(quoted) == first
 
@@ -164,15 +164,15 @@ def test_the_same_request_in_other_words_is_the_same_request(service: World):
         f'""{KEY}""',
     ],
 )
-def test_a_key_that_is_none_is_refused(service: World, key: str):
-    refusal = answered(service, key=key)
+def test_a_malformed_key_is_refused(service: World, key: str):
+    refusal = post_and_read(service, key=key)
     assert (refusal["statusCode"], code(refusal)) == (400, "invalid_idempotency_key")
     assert service.records() == {}
 
 
 @pytest.mark.parametrize("key", ["a" * 16, "A-z_9" * 51], ids=["shortest", "longest"])
-def test_a_key_of_every_allowed_length_is_taken(service: World, key: str):
-    assert answered(service, key=key)["statusCode"] == 202
+def test_a_key_of_any_allowed_length_is_accepted(service: World, key: str):
+    assert post_and_read(service, key=key)["statusCode"] == 202
 
 
 def test_a_request_without_a_key_is_refused_where_one_is_required(
@@ -186,18 +186,18 @@ def test_a_request_without_a_key_is_refused_where_one_is_required(
     assert refusal is not None
     assert (refusal["statusCode"], code(refusal)) == (400, "idempotency_key_missing")
     assert service.records() == {}
-    assert answered(service)["statusCode"] == 202
+    assert post_and_read(service)["statusCode"] == 202
 
 
 def handler_module() -> Any:
-    """The API's handler as the world has loaded it."""
+    """The module of the API's handler in this world."""
     (module,) = (m for n, m in sys.modules.items() if re.fullmatch(r"local\d+_CallbackApi", n))
     return module
 
 
 def test_a_validation_error_is_not_kept_with_the_key(service: World):
-    assert answered(service, {"leg_A": {"to": "1000201"}})["statusCode"] == 400
-    assert answered(service)["statusCode"] == 202
+    assert post_and_read(service, {"leg_A": {"to": "1000201"}})["statusCode"] == 400
+    assert post_and_read(service)["statusCode"] == 202
 
 
 # -- time ----------------------------------------------------------------------------------------
@@ -205,15 +205,15 @@ def test_a_validation_error_is_not_kept_with_the_key(service: World):
 
 def test_a_key_is_new_again_after_24_hours(service: World, monkeypatch: pytest.MonkeyPatch):
     body = BODY | {"allow_parallel": True}
-    first = answered(service, body)
+    first = post_and_read(service, body)
     stored_at = clock.now()
     monkeypatch.setattr(clock, "now", lambda: stored_at + LIFETIME - timedelta(milliseconds=1))
-    assert callback_of(answered(service, body)) == callback_of(first)
+    assert callback_of(post_and_read(service, body)) == callback_of(first)
     monkeypatch.setattr(clock, "now", lambda: stored_at + LIFETIME)
-    second = answered(service, body)
+    second = post_and_read(service, body)
     assert second["statusCode"] == 202
     assert callback_of(second) != callback_of(first)
-    assert without_mark(answered(service, body)) == second
+    assert without_mark(post_and_read(service, body)) == second
 
 
 @pytest.mark.parametrize("point", ["before dynamodb.update_item", "before states.start_execution"])
@@ -222,15 +222,15 @@ def test_a_key_whose_first_request_died_completes_its_callback_after_half_a_minu
 ):
     service.faults.arm(point)
     assert post(service) is None
-    early = answered(service)
+    early = post_and_read(service)
     assert (early["statusCode"], code(early)) == (409, "request_in_progress")
     assert early["headers"]["Retry-After"] == "1"
     service.advance(30)
-    late = answered(service)
+    late = post_and_read(service)
     assert late["statusCode"] == 202
     assert list(service.records()) == [callback_of(late)]
     assert [call.leg for call in service.calls()].count("A") == 1
     assert callback_of(late) in service.sequencer.executions
-    again = answered(service)
+    again = post_and_read(service)
     assert again["headers"]["Idempotent-Replayed"] == "true"
     assert without_mark(again) == late

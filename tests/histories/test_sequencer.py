@@ -1,4 +1,4 @@
-"""The workflow's own words, as the sequencer plays them."""
+"""The sequencer runs the workflow by its deployed definition."""
 
 import json
 from datetime import timedelta
@@ -22,26 +22,26 @@ def definition() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("state", DIALING)
-def test_a_carrier_that_took_no_request_is_asked_again_after_1_2_4_8_and_8_seconds(
+def test_a_refused_create_request_is_retried_after_1_2_4_8_and_8_seconds(
     definition: dict[str, Any], state: str
 ):
-    now, asked = NOON, []
+    now, attempts = NOON, []
 
     def invoke(_: str, payload: dict[str, Any]) -> tuple[Any, str | None]:
         if "step" in payload:
-            asked.append((now - NOON).total_seconds())
+            attempts.append((now - NOON).total_seconds())
         return None, "CarrierUnavailable"
 
     sequencer = Sequencer({**definition, "StartAt": state}, invoke, lambda: now)
-    given = {"callback_id": "cb-1", "first_step_seconds": 600, "second_step_seconds": 600}
-    sequencer.start_execution(stateMachineArn="", name="cb-1", input=json.dumps(given))
+    execution_input = {"callback_id": "cb-1", "first_step_seconds": 600, "second_step_seconds": 600}
+    sequencer.start_execution(stateMachineArn="", name="cb-1", input=json.dumps(execution_input))
     while sequencer.executions["cb-1"].state == state:
         sequencer.run()
         now += timedelta(seconds=0.5)
-    assert asked == [sum(WAITS[:n]) for n in range(len(WAITS) + 1)]
+    assert attempts == [sum(WAITS[:n]) for n in range(len(WAITS) + 1)]
 
 
-def test_a_rule_that_is_not_played_as_it_is_written_is_refused(definition: dict[str, Any]):
+def test_a_field_that_the_sequencer_does_not_implement_is_refused(definition: dict[str, Any]):
     changed = json.loads(json.dumps(definition))
     changed["States"][DIALING[0]]["Retry"][-1]["JitterStrategy"] = "FULL"
     with pytest.raises(AssertionError, match="JitterStrategy"):

@@ -1,4 +1,4 @@
-"""Two parties are in one live callback at a time, unless their client wants more."""
+"""Two parties have one live callback at a time, unless their client allows more."""
 
 import json
 import threading
@@ -22,14 +22,14 @@ def play(the_world: World) -> Iterator[Play]:
     tidy(the_world)
 
 
-def asked(play: Play, a: str = A, b: str = B, **fields: Any) -> dict[str, Any]:
+def request(play: Play, a: str = A, b: str = B, **fields: Any) -> dict[str, Any]:
     answer = play.post(a, b, **fields)
     assert answer is not None
     return answer
 
 
 def refused_for(answer: dict[str, Any], callback_id: str) -> bool:
-    """A 409 that leads the client to the callback in the way."""
+    """A 409 that names the conflicting callback."""
     body = json.loads(answer["body"])
     return (
         answer["statusCode"] == 409
@@ -43,7 +43,7 @@ def refused_for(answer: dict[str, Any], callback_id: str) -> bool:
 @pytest.mark.parametrize("order", ["sequential", "reverse", "simultaneous"])
 def test_a_pair_that_is_being_called_is_not_called_again(play: Play, pair: tuple, order: str):
     first = play.accepted(A, B)
-    assert refused_for(asked(play, *pair, order=order), first)
+    assert refused_for(request(play, *pair, order=order), first)
     assert list(play.world.records()) == [first]
     assert len(play.calls()) == 1
 
@@ -56,18 +56,18 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("pair", SPELLINGS)
-def test_a_pair_is_the_same_however_its_telephones_are_spelled(play: Play, pair: tuple):
+def test_a_pair_is_the_same_in_every_notation_of_its_telephones(play: Play, pair: tuple):
     first = play.accepted(A, B)
-    assert refused_for(asked(play, *pair), first)
+    assert refused_for(request(play, *pair), first)
     play.until(lambda: play.has_ended(first), within=30)
     second = play.accepted(*pair)
-    assert refused_for(asked(play), second)
+    assert refused_for(request(play), second)
 
 
 @pytest.mark.parametrize("b", [f"sip:{A}@{world.SIP_DOMAIN}", f"sip:{A}@PBX.example"])
-def test_one_telephone_is_not_two_parties_however_it_is_spelled(play: Play, b: str):
+def test_one_telephone_in_two_notations_is_one_party(play: Play, b: str):
     for pair in ((A, b), (b, A)):
-        refusal = asked(play, *pair, allow_parallel=True)
+        refusal = request(play, *pair, allow_parallel=True)
         (error,) = json.loads(refusal["body"])["errors"]
         assert (refusal["statusCode"], error["code"]) == (400, "same_party")
     assert play.world.records() == {}
@@ -76,7 +76,7 @@ def test_one_telephone_is_not_two_parties_however_it_is_spelled(play: Play, b: s
 @pytest.mark.parametrize("other", [f"{A}@pbx.example.com", f"{A}@pbx.example:5070", f"x{A}@pbx"])
 def test_another_telephone_makes_another_pair(play: Play, other: str):
     play.world.set_policy(allowed_sip_hosts="pbx.example.com,pbx")
-    play.let(10)  # until it is felt
+    play.let(10)  # until the new policy takes effect
     play.accepted(A, B)
     play.accepted(f"sip:{other}", B)
 
@@ -85,36 +85,36 @@ def test_a_pair_stays_taken_until_its_callback_has_ended(play: Play):
     first = play.accepted(A, B)
     refusals = 0
     while not play.has_ended(first):
-        assert refused_for(asked(play), first)
+        assert refused_for(request(play), first)
         refusals += 1
         play.let(0.5)
     assert refusals > 5
     second = play.accepted(A, B)
     assert second != first
-    assert refused_for(asked(play), second)
+    assert refused_for(request(play), second)
 
 
 @pytest.mark.parametrize("how", ["canceled", "rejected", "busy"])
-def test_a_pair_is_free_at_once_however_its_callback_ended(play: Play, how: str):
+def test_a_pair_is_free_at_once_after_any_end_of_its_callback(play: Play, how: str):
     a = {"rejected": "1000207", "busy": "1000202"}.get(how, A)
-    first = asked(play, a)
+    first = request(play, a)
     assert first["statusCode"] == (422 if how == "rejected" else 202)
     callback_id = play.the_only_id()
     if how == "canceled":
         play.world.request("DELETE", callback_id)
     play.until(lambda: play.has_ended(callback_id), within=10)
-    again = asked(play, a)
+    again = request(play, a)
     assert again["statusCode"] == first["statusCode"]
     assert json.loads(again["body"])["callback_id"] != callback_id
 
 
 def test_a_pair_is_free_once_its_callback_is_forgotten(play: Play):
-    """Its row is past its retention and may be gone, and never got to its end."""
+    """The row of the callback is past its retention and never ended."""
     first = play.accepted(A, B)
     (row,) = play.world.records().values()
     expired = {**row, "expires_at": {"S": "2026-01-01T00:00:00.000Z"}}
     play.world._dynamodb.put_item(TableName=world.TABLE, Item=expired)
-    second = asked(play)
+    second = request(play)
     assert second["statusCode"] == 202
     assert json.loads(second["body"])["callback_id"] != first
 
@@ -126,23 +126,23 @@ def test_other_pairs_of_the_same_parties_are_free(play: Play):
     assert len(play.world.records()) == 3
 
 
-def test_a_client_may_want_a_pair_called_twice_at_once(play: Play):
+def test_a_client_may_allow_two_callbacks_of_a_pair_at_once(play: Play):
     first = play.accepted(A, B)
     second = play.accepted(A, B, allow_parallel=True)
     assert sorted(play.world.records()) == sorted([first, second])
-    assert refused_for(asked(play), first), "the one that was allowed holds nothing"
+    assert refused_for(request(play), first), "the parallel callback does not occupy the pair"
 
 
-def test_a_pair_that_was_only_called_in_parallel_is_not_taken(play: Play):
+def test_a_parallel_callback_does_not_occupy_its_pair(play: Play):
     play.accepted(A, B, allow_parallel=True)
     play.accepted(A, B)
 
 
 @pytest.mark.parametrize("ends_with", ["the same way", "the other way round"])
-def test_of_two_posts_for_a_pair_that_race_one_is_taken(
+def test_of_two_concurrent_posts_for_a_pair_one_is_accepted(
     play: Play, monkeypatch: pytest.MonkeyPatch, ends_with: str
 ):
-    """Both have seen that the pair is free before either writes."""
+    """Both read that the pair is free before either writes."""
     both = threading.Barrier(2)
     around, waited = play.world.faults.around, threading.local()
 
@@ -170,7 +170,7 @@ def test_of_two_posts_for_a_pair_that_race_one_is_taken(
             },
         )
         if not hasattr(waited, "done"):
-            both.abort()  # the other one waits in vain
+            both.abort()  # the other one would wait forever
         assert error is None, answer
         return dict(answer)
 

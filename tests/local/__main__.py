@@ -9,7 +9,7 @@ from tests.local import arguments
 from tests.local.interruption import Interruption
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.local", description=__doc__)
     parser.add_argument(
         "--port", type=arguments.port, default=0, help="of the API; a free one without it"
@@ -24,11 +24,11 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         help="virtual seconds in a real one (default 1)",
     )
     parser.add_argument("--logs", action="store_true", help="print what the functions log")
-    return parser.parse_args(given)
+    return parser.parse_args(argv)
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    chosen = _arguments(given)
+def main(argv: Sequence[str] | None = None) -> int:
+    chosen = _arguments(argv)
     interruption = Interruption(status=0)
     print("starting...", flush=True)
     # These imports take seconds, so they come only now.

@@ -13,14 +13,14 @@ def port(text: str) -> int:
 
 def speed(text: str) -> float:
     try:
-        given = float(text)
+        value = float(text)
     except ValueError:
-        given = 0.0
-    if not 0 < given <= FASTEST:
+        value = 0.0
+    if not 0 < value <= FASTEST:
         raise argparse.ArgumentTypeError(
             f"{text} is not a speed: give more than 0 and at most {FASTEST}"
         )
-    return given
+    return value
 
 
 def pace(speed: float) -> str:

@@ -29,7 +29,7 @@ from moto.sqs.models import Message, Queue
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from werkzeug.serving import make_server
 
-from tests.local import engine, environment, heard, tables
+from tests.local import engine, environment, output_tap, tables
 from tests.local.template import ACCOUNT, REGION, Template, Workflow
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def billed_transitions(history: list[dict[str, Any]]) -> int:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[EmbeddedAws]:
+def run_aws() -> Iterator[EmbeddedAws]:
     """An empty embedded AWS for as long as the block lasts."""
     # Without this the server logs several lines for every request.
     for name in ("werkzeug", "moto"):
@@ -129,7 +129,7 @@ def running() -> Iterator[EmbeddedAws]:
     with (
         mock.patch.dict(default_user_config, stepfunctions={"execute_state_machine": True}),
         once_for_all(),
-        _messages_heard(),
+        _report_messages(),
         tables.serialized(),
     ):
         BackendDict.reset()
@@ -163,12 +163,12 @@ def once_for_all() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _messages_heard() -> Iterator[None]:
+def _report_messages() -> Iterator[None]:
     """Every message of every queue, dead letters too."""
     add = Queue.add_message
 
     def add_and_tell(self: Queue, message: Message) -> None:
-        heard.told(f"the queue {self.name}", message.body)
+        output_tap.report_text(f"the queue {self.name}", message.body)
         add(self, message)
 
     with mock.patch.object(Queue, "add_message", add_and_tell):
@@ -179,9 +179,9 @@ def _tell_executions() -> None:
     """The history of each execution, which Step Functions keeps for 90 days in AWS."""
     for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
         for execution in engine.executions_of(machine):
-            heard.told("the input of an execution", str(execution.execution_input))
+            output_tap.report_text("the input of an execution", str(execution.execution_input))
             history = json.dumps(execution.to_history_output(), default=str)
-            heard.told("the history of an execution", f"{history} {execution.output}")
+            output_tap.report_text("the history of an execution", f"{history} {execution.output}")
 
 
 class _Handler(MotoRequestHandler):
@@ -205,10 +205,10 @@ class _Handler(MotoRequestHandler):
         written: list[bytes] = []
 
         def start_response(
-            given: str, fields: list[tuple[str, str]], _: Any = None
+            status_line: str, fields: list[tuple[str, str]], _: Any = None
         ) -> Callable[[bytes], object]:
             nonlocal status, headers
-            status, headers = given, fields
+            status, headers = status_line, fields
             return written.append
 
         parts = self.server.app(environ, start_response)

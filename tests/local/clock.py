@@ -9,14 +9,14 @@ A clock runs in one of two ways.
   passes no faster than real time, so a fast clock does not overtake a slow handler.
 
 **Work** is anything in progress: an invocation, a webhook, a stream record, a message, a request.
-Each piece of work is a `Work`. The sender holds it until the receiver has it: a thread that starts
-another one begins the other's work first, and an HTTP request carries the number of its work in the
-header WORK_HEADER. A **deliberate wait** is a timer and not work: `pause`, `Signal.wait` and
-`Work.suspended` let time pass.
+Each piece of work is a `Work`. The sender keeps it in flight until the receiver takes it over. A
+thread that starts another thread begins that thread's work first. An HTTP request carries the
+number of its work in the header WORK_HEADER. A **deliberate wait** is a timer, not work: `pause`,
+`Signal.wait` and `Work.suspension` let time pass.
 
-Time never overtakes a timer. On a busy machine timers fire late; `now()` then stays at the timer's
-due moment until it has fired, so a call that hangs up after 300 s lasts 300 s. Time lost like that
-is not caught up in a rush: the clock just ran slower.
+Time never overtakes a timer. On a busy machine timers fire late. `now()` then stays at the timer's
+due moment until it has fired, so a call that hangs up after 300 s lasts 300 s. The clock does not
+catch up on time lost like that: it ran slower.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ WORK_HEADER = "X-Local-Work"
 _TOLERANCE = 0.25
 # Rounds of the event loop that let every coroutine woken by one timer reach its next wait.
 _SETTLING_ROUNDS = 12
-# Real seconds without progress after which held work counts as stuck.
+# Real seconds without progress after which the work in flight counts as stuck.
 STALLED_SECONDS = 60.0
 # Real seconds between two checks of a condition, on a clock that runs at a speed.
-_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.02
 
 Result = TypeVar("Result")
 
@@ -86,15 +86,15 @@ class Work:
         self._suspensions: set[object] = set()
 
     def end(self) -> None:
-        """The work is done; ending it again changes nothing."""
-        with self._clock.changing():
+        """Mark the work as done. Ending it again changes nothing."""
+        with self._clock.lock:
             self._is_over = True
             self._clock.works.pop(self.number, None)
-            self._clock.weigh(self)
+            self._clock.update_hold(self)
 
     @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Inside, the work waits on purpose, and time may pass."""
+    def suspension(self) -> Iterator[None]:
+        """The work waits on purpose inside the block, and time may pass."""
         suspension = self.suspend()
         try:
             yield
@@ -104,24 +104,24 @@ class Work:
     def suspend(self) -> object:
         """Let time pass until `resume` is called with what this returns."""
         suspension = object()
-        with self._clock.changing():
+        with self._clock.lock:
             self._suspensions.add(suspension)
-            self._clock.weigh(self)
+            self._clock.update_hold(self)
         return suspension
 
     def resume(self, suspension: object) -> None:
-        with self._clock.changing():
+        with self._clock.lock:
             self._suspensions.discard(suspension)
-            self._clock.weigh(self)
+            self._clock.update_hold(self)
 
     def reclaim(self) -> None:
         """End every suspension: this work no longer waits for its receiver."""
-        with self._clock.changing():
+        with self._clock.lock:
             self._suspensions.clear()
-            self._clock.weigh(self)
+            self._clock.update_hold(self)
 
     @property
-    def is_held(self) -> bool:
+    def holds_clock(self) -> bool:
         return not self._is_over and not self._suspensions
 
 
@@ -134,7 +134,7 @@ def current_work() -> Work | None:
 
 
 @contextmanager
-def doing(work: Work | None) -> Iterator[None]:
+def run_as(work: Work | None) -> Iterator[None]:
     """This thread or coroutine does `work` inside the block."""
     token = _current.set(work)
     try:
@@ -144,10 +144,10 @@ def doing(work: Work | None) -> Iterator[None]:
 
 
 @contextmanager
-def finishing(work: Work) -> Iterator[None]:
-    """As `doing`; the work is over with the block."""
+def run_and_end(work: Work) -> Iterator[None]:
+    """As `run_as`. The work ends with the block."""
     try:
-        with doing(work):
+        with run_as(work):
             yield
     finally:
         work.end()
@@ -156,11 +156,12 @@ def finishing(work: Work) -> Iterator[None]:
 class Clock:
     """Virtual seconds since `start`, `speed` of them per real second.
 
-    `stepped=True`: time passes only in `advance`, `until` and `awaited`, and while a thread that
-    does no work pauses or waits for a Signal. `hold=n`: no timer fires
-    while more than n pieces of work are in flight, and time passes at its speed meanwhile.
-    `attach`, and methods that say so, run in the event loop given to `attach`; any thread may call
-    the others.
+    `stepped=True`: time passes only in `advance`, `until` and `let_time_pass`, and while a thread
+    without work pauses or waits for a Signal.
+    `hold=n`: no timer fires while more than n pieces of work are in flight. Time passes at its
+    speed meanwhile.
+    `attach`, and methods that say so, run in the event loop given to `attach`. Any thread may call
+    the other methods.
     """
 
     def __init__(
@@ -177,8 +178,8 @@ class Clock:
         self.stepped = stepped
         self.hold = hold
         self.start = start or datetime.now(UTC)
-        # A real moment, the virtual one it stands for, and virtual seconds in a real one from
-        # there on: one tuple, as threads read it.
+        # A real moment, the virtual moment that it stands for, and the rate since then in virtual
+        # seconds per real second. One tuple, because other threads read it.
         self._anchor = (time.monotonic(), 0.0, speed)
         self._pinned: float | None = None
         self._horizon = math.inf
@@ -188,18 +189,19 @@ class Clock:
         self._loop_thread = -1
         self._wakeup: asyncio.Handle | None = None
         self._wakeup_due = math.inf
-        # Every piece of work that is not over, by its number; and those that hold the clock.
+        # Every piece of work that is not over, by its number, and those that hold the clock.
         self.works: dict[int, Work] = {}
-        self._held: dict[int, Work] = {}
+        self._holders: dict[int, Work] = {}
         self._numbers = itertools.count(1)
-        self._came_and_went = 0
+        self._work_changes = 0
         self._settled_at = -1
         self._latest = 0.0
-        self._reading = threading.Lock()
-        self._changing = threading.RLock()
+        self._reading_lock = threading.Lock()
+        # Guards the works, the timers and the waits. Public for `Work` alone.
+        self.lock = threading.RLock()
         self._idle: asyncio.Event | None = None
-        self._stirred: asyncio.Event | None = None
-        self._stepping: asyncio.Lock | None = None
+        self._driver_wakeup: asyncio.Event | None = None
+        self._step_lock: asyncio.Lock | None = None
         # Called when the clock has stalled and there is no caller to raise ClockStalled in.
         self.on_stall: list[Callable[[], None]] = []
         self._waiters = 0
@@ -215,10 +217,10 @@ class Clock:
         return self.start + timedelta(seconds=self.seconds())
 
     def seconds(self) -> float:
-        """Virtual seconds since `start`; never goes back, whichever threads ask."""
+        """Virtual seconds since `start`. They never go back, whichever thread reads them."""
         read = self._read()
         # The loop may have changed the anchor, horizon and pin between two reads.
-        with self._reading:
+        with self._reading_lock:
             self._latest = max(self._latest, read)
             return self._latest
 
@@ -231,7 +233,7 @@ class Clock:
         return min(self._flowing(), self._horizon)
 
     def at(self, seconds: float) -> datetime:
-        """The moment that lies `seconds` after `start`."""
+        """The moment `seconds` after `start`."""
         return self.start + timedelta(seconds=seconds)
 
     def _flowing(self) -> float:
@@ -241,11 +243,11 @@ class Clock:
     # -- work ----------------------------------------------------------------------------------
 
     def begin(self, what: str) -> Work:
-        """New work, which holds the clock until it is suspended or over."""
-        with self.changing():
+        """Begin work that holds the clock until it is suspended or over."""
+        with self.lock:
             work = Work(self, next(self._numbers), what)
             self.works[work.number] = work
-            self.weigh(work)
+            self.update_hold(work)
         return work
 
     def take_over(self, header: str | None) -> Work | None:
@@ -256,9 +258,9 @@ class Clock:
         return work
 
     @contextmanager
-    def busy(self, what: str = "a webhook") -> Iterator[Work]:
-        """Work that is in flight inside the block. It is not set as the current work: a coroutine
-        that is spawned inside would inherit it."""
+    def track_work(self, what: str = "a webhook") -> Iterator[Work]:
+        """Keep work in flight inside the block. It does not become the current work, because a
+        coroutine spawned inside would inherit it."""
         work = self.begin(what)
         try:
             yield work
@@ -268,30 +270,26 @@ class Clock:
     def start_thread(
         self, what: str, target: Callable[..., Any], *arguments: Any
     ) -> threading.Thread:
-        """Run `target` on a thread of its own, as work of its own from this moment on."""
+        """Run `target` on a new thread, as work of its own from this moment on."""
         work = self.begin(what)
 
         def run() -> None:
-            with finishing(work):
+            with run_and_end(work):
                 target(*arguments)
 
         thread = threading.Thread(target=run, name=what, daemon=True)
         thread.start()
         return thread
 
-    def changing(self) -> contextlib.AbstractContextManager[bool]:
-        """For `Work` alone: the lock under which the held work changes."""
-        return self._changing
-
-    def weigh(self, work: Work) -> None:
+    def update_hold(self, work: Work) -> None:
         """For `Work` alone: record whether `work` holds the clock now."""
-        before = len(self._held)
-        if work.is_held:
-            self._held[work.number] = work
+        before = len(self._holders)
+        if work.holds_clock:
+            self._holders[work.number] = work
         else:
-            self._held.pop(work.number, None)
-        after = len(self._held)
-        self._came_and_went += 1
+            self._holders.pop(work.number, None)
+        after = len(self._holders)
+        self._work_changes += 1
         if after != before and not (before and after):
             self._change_rate()
             self._in_loop(self._note_idleness)
@@ -299,10 +297,10 @@ class Clock:
             self._in_loop(self._arm)
 
     def _note_idleness(self) -> None:
-        with self._changing:
+        with self.lock:
             if self._idle is None:
                 return
-            if self._held:
+            if self._holders:
                 self._idle.clear()
             else:
                 self._idle.set()
@@ -310,29 +308,29 @@ class Clock:
         self._arm()
 
     def _change_rate(self) -> None:
-        """Set the rate of a clock that runs at a speed to the one allowed now."""
+        """Apply the rate allowed now to a clock that runs at a speed."""
         if not self.stepped and self._pinned is None and self._rate() != self._anchor[2]:
             self._stand_at(self.seconds())
 
     def _rate(self) -> float:
         """The rate allowed now, in virtual seconds per real second."""
-        is_slowed = self._held and self.hold is None
+        is_slowed = self._holders and self.hold is None
         return min(self.speed, 1.0) if is_slowed else self.speed
 
     def _in_loop(self, note: Callable[[], None]) -> None:
-        """Run `note` in the event loop: now, if this is its thread, else as soon as it can."""
+        """Run `note` in the event loop: at once if this is its thread, else as soon as possible."""
         if self._loop is None or self._loop.is_closed():
             return
         if threading.get_ident() == self._loop_thread:
             note()
         else:
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile
                 self._loop.call_soon_threadsafe(note)
 
     def holders(self) -> list[str]:
         """Descriptions of the work that holds the clock."""
-        with self._changing:
-            return [work.what for work in self._held.values()]
+        with self.lock:
+            return [work.what for work in self._holders.values()]
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -340,22 +338,22 @@ class Clock:
         """Bind the clock to the running event loop that fires its timers."""
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._idle, self._stirred = asyncio.Event(), asyncio.Event()
-        self._stepping = asyncio.Lock()
+        self._idle, self._driver_wakeup = asyncio.Event(), asyncio.Event()
+        self._step_lock = asyncio.Lock()
         self._note_idleness()
 
     def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
-        """Call back in the event loop after `delay` virtual seconds."""
+        """Call `callback` in the event loop after `delay` virtual seconds."""
         timer = Timer(self.seconds() + max(0.0, delay), callback, arguments)
-        with self._changing:
+        with self.lock:
             heapq.heappush(self._heap, (timer.due, next(self._count), timer))
             self._horizon = min(self._horizon, timer.due)
-        self._in_loop(self._stir)
+        self._in_loop(self._wake_driver)
         return timer
 
-    def _stir(self) -> None:
-        if self._stirred is not None:
-            self._stirred.set()
+    def _wake_driver(self) -> None:
+        if self._driver_wakeup is not None:
+            self._driver_wakeup.set()
         self._arm()
 
     async def sleep(self, delay: float) -> None:
@@ -369,24 +367,24 @@ class Clock:
             timer.cancel()
 
     def pause(self, seconds: float) -> bool:
-        """Wait `seconds` of virtual time, on any thread but the event loop's. The current work is
-        suspended.
+        """Wait `seconds` of virtual time with the current work suspended. Any thread may call it
+        except the event loop's.
 
-        False if the clock was shut before: no more time passes."""
+        False if the clock was shut before, because no more time passes."""
         Signal(self).wait(seconds)
         return not self._is_shut
 
     def call_within(self, seconds: float, call: Callable[[], Result]) -> Result:
         """Return or raise what `call` does. It holds the clock unless it hands its work on.
 
-        Raises TimeoutError after `seconds` of virtual time; `call` then goes on, and its result is
+        Raises TimeoutError after `seconds` of virtual time. `call` then goes on, and its result is
         ignored."""
         work, done = current_work(), threading.Event()
         results: list[Result] = []
         errors: list[BaseException] = []
 
         def run() -> None:
-            with doing(work):
+            with run_as(work):
                 try:
                     results.append(call())
                 except BaseException as error:  # noqa: BLE001 - raised again by the caller
@@ -416,8 +414,8 @@ class Clock:
     # -- steering ------------------------------------------------------------------------------
 
     async def advance(self, seconds: float) -> None:
-        """Step a stepped clock forward, firing each timer at its own moment and in order; in the
-        event loop. Raises ValueError on a clock that runs at a speed."""
+        """Step a stepped clock forward. Each timer fires at its own moment and in order. Runs in
+        the event loop. Raises ValueError on a clock that runs at a speed."""
         if not self.stepped:
             raise ValueError("only a stepped clock can be advanced")
         target = self.seconds() + seconds
@@ -428,21 +426,22 @@ class Clock:
         self._head()
 
     def _stand_still_at(self, moment: float) -> None:
-        with self._changing:
+        with self.lock:
             self._stand_at(max(moment, self.seconds()))
 
-    async def _step(self, limit: float, *, if_awaited: bool = False) -> bool:
-        """Wait for the work in flight, then fire the next timer, and wait for what it sets off.
-        False if there is no timer up to the moment `limit`, or if nobody waits any more and it is
-        for them. Raises ClockStalled."""
-        assert self._stepping is not None, "attach() comes first"
-        async with self._stepping:
-            if self._held or self._came_and_went != self._settled_at:
+    async def _step(self, limit: float, *, only_for_waiters: bool = False) -> bool:
+        """Wait for the work in flight, fire the next timer, and wait for the work that it starts.
+
+        False if there is no timer up to the moment `limit`. `only_for_waiters`: False also once no
+        caller waits any more. Raises ClockStalled."""
+        assert self._step_lock is not None, "attach() comes first"
+        async with self._step_lock:
+            if self._holders or self._work_changes != self._settled_at:
                 await self._settle()
-            with self._changing:
-                if self._held:
-                    return True  # begun on another thread since: wait for it first
-                if if_awaited and not self._waiters:
+            with self.lock:
+                if self._holders:
+                    return True  # another thread has begun work since: wait for it first
+                if only_for_waiters and not self._waiters:
                     return False
                 if self._head() is None or self._heap[0][0] > limit:
                     return False
@@ -462,10 +461,11 @@ class Clock:
         within: float,
         sign: Callable[[], Any] | None = None,
     ) -> Result:
-        """The first true value of `condition`, at the moment at which it becomes true.
+        """Wait until `condition` is true, and return its first true value at that moment.
 
-        within: virtual seconds. sign: a value that is cheap to read and changes whenever the
-        condition may have changed; without it, the condition is tried after each timer.
+        within: virtual seconds. sign: returns a value that is cheap to read and that changes
+        whenever the condition may have changed. Without it, the condition is checked after each
+        timer.
         Raises NotInTime and ClockStalled.
         """
         end = self.seconds() + within
@@ -482,7 +482,7 @@ class Clock:
             if self.stepped:
                 self._run(self._step_until(end, sign, before))
             else:
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_CHECK_SECONDS)
 
     async def _step_until(self, end: float, sign: Callable[[], Any] | None, before: Any) -> None:
         """Step until the sign differs from `before`, and at most to the moment `end`.
@@ -496,8 +496,8 @@ class Clock:
         self._stand_still_at(end)
 
     @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """The caller waits inside the block: a stepped clock lets time pass."""
+    def let_time_pass(self) -> Iterator[None]:
+        """A stepped clock lets time pass inside the block, because its caller waits there."""
         self.begin_waiting()
         try:
             yield
@@ -505,29 +505,29 @@ class Clock:
             self.end_waiting()
 
     def begin_waiting(self) -> None:
-        with self._changing:
+        with self.lock:
             self._waiters += 1
         self._in_loop(self._drive)
 
     def end_waiting(self) -> None:
-        with self._changing:
+        with self.lock:
             self._waiters -= 1
-        self._in_loop(self._stir)
+        self._in_loop(self._wake_driver)
 
     def _drive(self) -> None:
-        self._stir()
+        self._wake_driver()
         if self.stepped and self._waiters and (self._driver is None or self._driver.done()):
             assert self._loop is not None
             self._driver = self._loop.create_task(self._pass_time())
 
     async def _pass_time(self) -> None:
-        assert self._stirred is not None, "attach() comes first"
+        assert self._driver_wakeup is not None, "attach() comes first"
         while self._waiters and self.stepped:
-            self._stirred.clear()
+            self._driver_wakeup.clear()
             try:
                 await self._settle()
                 # An `until` on another thread may step the clock as well: one timer at a time.
-                fired = await self._step(math.inf, if_awaited=True)
+                fired = await self._step(math.inf, only_for_waiters=True)
             except ClockStalled as stalled:
                 print(stalled, file=sys.stderr, flush=True)
                 for note in self.on_stall:
@@ -537,10 +537,10 @@ class Clock:
                 traceback.print_exc()
                 continue
             if not fired and self._waiters:
-                await self._stirred.wait()
+                await self._driver_wakeup.wait()
 
     def set_speed(self, speed: float) -> None:
-        """Run `speed` times faster than real from this moment on; 0 makes the clock stepped."""
+        """Run `speed` times faster than real time from now on. 0 makes the clock stepped."""
         if speed < 0 or not math.isfinite(speed):
             raise ValueError(f"speed must be zero or a positive number, not {speed!r}")
         now = self.seconds()
@@ -553,19 +553,19 @@ class Clock:
         self._in_loop(self._drive)
 
     def shut(self) -> None:
-        """End every present and future wait, because no timer fires any more. A thread that still
-        waited would keep its process from ending."""
-        with self._changing:
+        """End every present and future wait, because no timer fires any more. A thread that waited
+        on would keep its process from ending."""
+        with self.lock:
             self._is_shut = True
             ends = list(self._pauses.values())
         for end in ends:
             end()
 
     @contextmanager
-    def pausing(self, end: Callable[[], None]) -> Iterator[None]:
-        """For `Signal` alone: a thread waits inside the block; `end` ends its wait early."""
+    def register_pause(self, end: Callable[[], None]) -> Iterator[None]:
+        """For `Signal` alone: a thread waits inside the block. `end` ends its wait early."""
         pause = object()
-        with self._changing:
+        with self.lock:
             self._pauses[pause] = end
             is_shut = self._is_shut
         try:
@@ -573,12 +573,12 @@ class Clock:
                 end()
             yield
         finally:
-            with self._changing:
+            with self.lock:
                 del self._pauses[pause]
 
     def clear(self) -> None:
-        """Drop every timer; threads and coroutines that wait for one are not woken."""
-        with self._changing:
+        """Drop every timer. Threads and coroutines that wait for one are not woken."""
+        with self.lock:
             self._heap.clear()
             self._horizon = math.inf
         self._disarm()
@@ -586,24 +586,24 @@ class Clock:
     async def _settle(self) -> None:
         assert self._idle is not None, "attach() comes first"
         quiet_since = -1
-        while self._held or quiet_since != self._came_and_went:
+        while self._holders or quiet_since != self._work_changes:
             await self._become_idle()
-            # A webhook may come and go within these rounds: coroutines that its answer wakes need
-            # as many.
-            quiet_since = self._came_and_went
+            # A webhook may begin and end within these rounds. The coroutines that its response
+            # wakes need as many rounds again.
+            quiet_since = self._work_changes
             for _ in range(_SETTLING_ROUNDS):
                 await asyncio.sleep(0)
         self._settled_at = quiet_since
 
     async def _become_idle(self) -> None:
         assert self._idle is not None
-        while self._held:
-            seen = self._came_and_went
+        while self._holders:
+            seen = self._work_changes
             try:
                 async with asyncio.timeout(STALLED_SECONDS):
                     await self._idle.wait()
             except TimeoutError:
-                if self._held and seen == self._came_and_went:
+                if self._holders and seen == self._work_changes:
                     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
                     raise ClockStalled(
                         f"nothing has happened for {STALLED_SECONDS:g} s, and the clock waits for: "
@@ -620,7 +620,7 @@ class Clock:
     # -- the pump ------------------------------------------------------------------------------
 
     def _head(self) -> Timer | None:
-        with self._changing:
+        with self.lock:
             while self._heap and self._heap[0][2].callback is None:
                 heapq.heappop(self._heap)
             self._horizon = self._heap[0][0] if self._heap else math.inf
@@ -651,14 +651,14 @@ class Clock:
             self._wakeup = self._loop.call_soon(self._pump)
 
     def _is_holding(self) -> bool:
-        return self.hold is not None and len(self._held) > self.hold
+        return self.hold is not None and len(self._holders) > self.hold
 
     def _pump(self) -> None:
         self._wakeup = None
         self._wakeup_due = math.inf
         if self.stepped or self._is_holding():
             return
-        with self._changing:
+        with self.lock:
             timer = self._head()
             is_due = timer is not None and timer.due <= self._flowing()
             if is_due:
@@ -692,8 +692,8 @@ class Clock:
 
 
 @contextmanager
-def running(clock: Clock) -> Iterator[None]:
-    """Give the clock its own event loop inside the block, for use without a simulator."""
+def run_loop(clock: Clock) -> Iterator[None]:
+    """Run the clock's timers on an event loop of its own inside the block, without a simulator."""
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
@@ -726,7 +726,7 @@ class Signal:
     def is_set(self) -> bool:
         return self._is_set
 
-    isSet = is_set  # noqa: N815 - as threading spells it
+    isSet = is_set  # noqa: N815 - threading spells it so
 
     def set(self) -> None:
         with self._lock:
@@ -740,7 +740,7 @@ class Signal:
             self._is_set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether it is set, at once or within `timeout` virtual seconds."""
+        """Whether the signal is set, at once or within `timeout` virtual seconds."""
         with self._lock:
             if self._is_set:
                 return True
@@ -751,26 +751,26 @@ class Signal:
                 timer = self._clock.call_later(timeout, self._give_up, waiter)
             waiter.suspend()
         if timer is None:
-            waiter.woken.wait()
+            waiter.wakeup.wait()
         else:
-            with self._clock.pausing(lambda: self._give_up(waiter)):
-                waiter.woken.wait()
+            with self._clock.register_pause(lambda: self._give_up(waiter)):
+                waiter.wakeup.wait()
             timer.cancel()
-        return waiter.is_told
+        return waiter.was_set
 
     def _give_up(self, waiter: "_Waiter") -> None:
         with self._lock:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-                waiter.wake(is_told=False)
+                waiter.wake(was_set=False)
 
 
 class _Waiter:
     """One thread in `Signal.wait`. A thread without work drives a stepped clock while it waits."""
 
     def __init__(self, clock: Clock, work: Work | None) -> None:
-        self.woken = threading.Event()
-        self.is_told = False
+        self.wakeup = threading.Event()
+        self.was_set = False
         self._clock = clock
         self._work = work
         self._suspension: object = None
@@ -781,13 +781,13 @@ class _Waiter:
         else:
             self._clock.begin_waiting()
 
-    def wake(self, *, is_told: bool = True) -> None:
-        self.is_told = is_told
+    def wake(self, *, was_set: bool = True) -> None:
+        self.was_set = was_set
         if self._work:
             self._work.resume(self._suspension)
         else:
             self._clock.end_waiting()
-        self.woken.set()
+        self.wakeup.set()
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

@@ -29,10 +29,10 @@ REQUEST = {
     "leg_B": {"to": "1000125", "from": "1000123"},
 }
 PATH = "/voice/call/callback"
-# Virtual seconds until the demo gives up: the callback itself takes some thirty.
+# Virtual seconds after which the demo gives up. The callback itself takes some thirty.
 PATIENCE = 600.0
-# Real seconds within which what has happened is in the demo's queue, however busy the machine is.
-_TOLD_WITHIN = 0.1
+# Real seconds within which an event reaches the demo's queue, even on a busy machine.
+_EVENT_SECONDS = 0.1
 
 _CALL_WORDS = {
     "call.queued": "dialed",
@@ -50,7 +50,7 @@ _CALL_WORDS = {
 
 
 # The call's events already report the sounds of a party's own telephone.
-_OWN_DOING = ("phone rings", "picks up")
+_OWN_SOUNDS = ("phone rings", "picks up")
 
 
 class Api:
@@ -78,7 +78,7 @@ class Api:
 
 
 class Timeline:
-    """Prints what happens, a line each and in its order, with virtual seconds since the request.
+    """Prints each event on a line, in order, with the virtual seconds since the request.
 
     Events may arrive out of order, so a line waits until the caller of `show` rules out earlier
     ones.
@@ -95,7 +95,7 @@ class Timeline:
         heapq.heappush(self._waiting, (at, next(self._count), who, what))
 
     def show(self, until: datetime | None = None) -> None:
-        """Print what happened `until` then, or all that there is."""
+        """Print the lines up to the moment `until`, or all lines."""
         while self._waiting and (until is None or self._waiting[0][0] <= until):
             at, _, who, what = heapq.heappop(self._waiting)
             # Print a repeated sound only once.
@@ -104,7 +104,7 @@ class Timeline:
                 print(f"{(at - self._start).total_seconds():8.2f} s  {who:<7}  {what}", flush=True)
 
     def carrier_event(self, event: dict[str, Any]) -> None:
-        """Note an event of the simulator, if it says something about a leg."""
+        """Add a line for an event of the simulator that concerns a leg."""
         kind, subject = event["kind"], event["subject"]
         if kind == "call.queued":
             party = re.sub(r"^sip:|@.*$", "", event["to"])
@@ -116,7 +116,7 @@ class Timeline:
         leg = self._legs.get(subject)
         if leg is None:
             return
-        if kind == "hears" and not event["text"].startswith(_OWN_DOING):
+        if kind == "hears" and not event["text"].startswith(_OWN_SOUNDS):
             self.line(event["at"], f"leg {leg}", f"hears {event['text']}")
         elif kind in _CALL_WORDS:
             detail = f" ({event['to']})" if kind == "call.queued" else ""
@@ -124,7 +124,7 @@ class Timeline:
 
 
 def run(speed: float) -> int:
-    """The demo itself; its exit status."""
+    """Run the demo. Returns its exit status."""
     # These imports take seconds, so they come only now.
     start = importlib.import_module("tests.local.stack").LocalStack
     stack: LocalStack
@@ -132,8 +132,8 @@ def run(speed: float) -> int:
         if stack.carrier is None:
             print("The demo needs the simulated carrier; unset CARRIER_API_URL.", file=sys.stderr)
             return 1
-        happened: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        stack.carrier.call(stack.carrier.subscribe, happened.put)
+        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        stack.carrier.call(stack.carrier.subscribe, events.put)
 
         print(f"{arguments.pace(stack.clock.speed)}.\n")
         print(f"POST {stack.url}{PATH}\nAuthorization: Bearer {stack.key}\n{json.dumps(REQUEST)}\n")
@@ -143,7 +143,7 @@ def run(speed: float) -> int:
         if status != 202:
             print("The callback was not accepted.", file=sys.stderr)
             return 1
-        record = _follow(stack, api, location, answer, happened, timeline)
+        record = _follow(stack, api, location, answer, events, timeline)
         print(f"\nGET {stack.url}{location}\n{json.dumps(record, indent=2)}\n")
         _print_cost(stack, api, record["callback_id"])
     if record["outcome"] != "completed":
@@ -157,35 +157,35 @@ def _follow(
     api: Api,
     location: str,
     record: dict[str, Any],
-    happened: "queue.SimpleQueue[dict[str, Any]]",
+    events: "queue.SimpleQueue[dict[str, Any]]",
     timeline: Timeline,
 ) -> dict[str, Any]:
-    """Print the callback's life from `record` to its end; the last record."""
+    """Print the callback's life from `record` to its end. Returns the last record."""
     deadline = stack.clock.seconds() + PATIENCE
     while stack.clock.seconds() < deadline:
-        now, late = stack.clock.now(), timedelta(seconds=_TOLD_WITHIN * stack.clock.speed)
-        told = list(_taken(happened))
-        for event in told:
+        now, late = stack.clock.now(), timedelta(seconds=_EVENT_SECONDS * stack.clock.speed)
+        new_events = list(_take(events))
+        for event in new_events:
             timeline.carrier_event(event)
         timeline.show(until=now - late)
-        # The service learns by webhook, so that is when its record may have changed.
-        if told and not any(event["kind"] == "webhook" for event in told):
+        # The record can change only after a webhook.
+        if new_events and not any(event["kind"] == "webhook" for event in new_events):
             continue
         before, record = record["status"], api.read(location)
         if record["status"] != before:
             timeline.line(stack.clock.now(), "service", f"callback is {record['status']}")
-        if not told and record["status"] == "ended" and _has_ended(stack, record):
+        if not new_events and record["status"] == "ended" and _has_ended(stack, record):
             break
     timeline.show()
     return record
 
 
-def _taken(happened: "queue.SimpleQueue[dict[str, Any]]") -> Iterator[dict[str, Any]]:
-    """All that is in the queue; waits a moment for the first."""
+def _take(events: "queue.SimpleQueue[dict[str, Any]]") -> Iterator[dict[str, Any]]:
+    """All events in the queue. Waits a moment for the first."""
     with contextlib.suppress(queue.Empty):
-        yield happened.get(timeout=_TOLD_WITHIN)
+        yield events.get(timeout=_EVENT_SECONDS)
         while True:
-            yield happened.get_nowait()
+            yield events.get_nowait()
 
 
 def _has_ended(stack: "LocalStack", record: dict[str, Any]) -> bool:
@@ -196,14 +196,15 @@ def _has_ended(stack: "LocalStack", record: dict[str, Any]) -> bool:
 def _print_cost(stack: "LocalStack", api: Api, callback_id: str) -> None:
     invocations = stack.invocations()
     invocations["CallbackApi"] -= api.reads
-    # The first was for the request; the answer is remembered, and grows old while we read.
+    # Count only the POST's authorization: later ones come from the reads below, once its cached
+    # result has expired.
     invocations["Authorizer"] = min(1, invocations["Authorizer"])
     each = ", ".join(f"{name} {count}" for name, count in sorted(invocations.items()) if count)
     print(f"Lambda invocations   {sum(invocations.values())} ({each}), without reading the record")
     print(f"billed transitions   {stack.billed_transitions(callback_id)}")
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.local.demo", description=__doc__)
     parser.add_argument(
         "--speed",
@@ -211,7 +212,7 @@ def main(given: Sequence[str] | None = None) -> int:
         default=10.0,
         help="virtual seconds in a real one (default 10)",
     )
-    speed = parser.parse_args(given).speed
+    speed = parser.parse_args(argv).speed
     Interruption(status=1)
     print("starting...", flush=True)
     return run(speed)

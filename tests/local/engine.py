@@ -1,22 +1,22 @@
-"""Step Functions as moto runs it, corrected where AWS behaves differently and it matters here.
+"""Step Functions in moto, corrected where AWS behaves differently and the service depends on it.
 
-moto's interpreter of the Amazon States Language is executed as it is. What is replaced, and why
-(moto 5.2.5; each point has a test in tests/local_stack/test_engine.py):
+moto's interpreter of the Amazon States Language runs unmodified. These are the corrections
+(moto 5.2.5; each has a test in tests/local_stack/test_engine.py):
 
-* a Lambda task calls the function in this process; moto would make a client for each call;
-* timeouts, waits and retry intervals run in virtual time, and so do the history's timestamps;
-  each thread of an execution is work that the clock waits for, except while that thread waits;
-* each attempt of a task gets a token of its own; moto gives a retry the settled token of the
-  attempt before;
-* a token is settled once; the second time, and after the task is over, it is TaskTimedOut; moto
-  answers success, and its errors have no code;
-* SendTaskFailure carries its cause; moto drops it;
-* StopExecution, and the time limit of a whole execution, end it at once; moto waits for the task
-  that is running;
-* settling, describing or starting executions does not fail while another execution starts;
-* a state machine's definition, and each path in it, is parsed once, not for each execution.
+* A Lambda task calls the function in this process. moto would make a client for each call.
+* Timeouts, waits, retry intervals and the history's timestamps are virtual. Each thread of an
+  execution is work that the clock waits for, except while that thread waits.
+* Each attempt of a task gets its own token. moto gives a retry the settled token of the previous
+  attempt.
+* A token is settled once. Settling it again, or after the task is over, is TaskTimedOut. moto
+  responds with success, and its errors have no code.
+* SendTaskFailure carries its cause. moto drops it.
+* StopExecution and the time limit of a whole execution end it at once. moto waits for the task
+  that is running.
+* Settling, describing or starting executions does not fail while another execution starts.
+* A state machine's definition and each path in it are parsed once, not for each execution.
 
-All of it is in force only inside `running`.
+They apply only inside `correct_moto`.
 """
 
 import contextlib
@@ -78,8 +78,8 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from tests.local.clock import Clock, Signal
 from tests.local.functions import Functions, UnknownFunction
 
-# Virtual seconds by which a task's own wait for its token outlasts the task's timeout, which is
-# to be the first to say so.
+# Virtual seconds by which a task's wait for its token outlasts the task's timeout, so that the
+# timeout reports first.
 _OUTLASTING = 1.0
 
 _CallbackService = state_task_service_callback.StateTaskServiceCallback
@@ -89,7 +89,7 @@ _R = TypeVar("_R")
 
 
 class _RunEnvironment(Environment):
-    """For mypy alone: moto's environment of a program, once `_endings` evaluates that program."""
+    """For mypy alone: moto's environment of a program that `_endings` evaluates."""
 
     over: Signal
 
@@ -102,13 +102,14 @@ class TaskTimedOut(AWSError):
 
 
 @contextlib.contextmanager
-def running(
+def correct_moto(
     functions: Functions, clock: Clock, changed: Callable[[Execution], None]
 ) -> Iterator[Callable[[], None]]:
-    """Apply the corrections to executions inside the block. Executions that still run at its end,
-    or when the yielded function is called, are abandoned.
+    """Apply the corrections to executions inside the block.
 
-    `changed` is called for each execution that starts or has ended; it must return quickly.
+    Executions that still run at the end of the block are abandoned. The yielded function abandons
+    them earlier. `changed` is called for each execution that starts or has ended. It must return
+    quickly.
     """
     seen: list[Execution] = []
     is_closing = threading.Event()
@@ -187,7 +188,7 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
             super().__init__(clock)
 
     class Thread:
-        """Replaces threading.Thread in moto, which joins none of these threads."""
+        """Replaces threading.Thread in moto. moto joins none of these threads."""
 
         def __init__(
             self, target: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any
@@ -199,9 +200,9 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
 
     def wait(self: WaitFunction, env: Any) -> None:
         until = clock.now() + timedelta(seconds=self._get_wait_seconds(env=env))
-        # Other states' ends wake this one too.
-        while env.is_running() and (left := (until - clock.now()).total_seconds()) > 0:
-            env.program_state_event.wait(left)
+        # The end of any other state wakes this one too.
+        while env.is_running() and (remaining := (until - clock.now()).total_seconds()) > 0:
+            env.program_state_event.wait(remaining)
 
     def now() -> datetime:
         """The current time for a Wait until a timestamp: UTC and naive, like moto's."""
@@ -212,7 +213,7 @@ def _virtual_time(clock: Clock) -> Iterator[_Replacement]:
     def wait_longer(self: Any, timeout: float | None = None) -> Any:
         return wait_for_token(self, None if timeout is None else timeout + _OUTLASTING)
 
-    # Of these modules' events, the ones with a timeout are the timeouts of tasks and heartbeats.
+    # In these modules only the timeouts of tasks and heartbeats wait for an event with a timeout.
     names = {**vars(threading), "Event": Event, "Thread": Thread}
     yield execute_state, "threading", SimpleNamespace(**names)
     yield execute_state, "Thread", Thread
@@ -248,7 +249,7 @@ def _tokens() -> Iterator[_Replacement]:
                 is_over = (
                     execution.exec_status != ExecutionStatus.RUNNING
                     or endpoint.get_outcome() is not None
-                    or token not in _tokens_waited_for(env)
+                    or token not in _open_tokens(env)
                 )
                 if is_over:
                     raise TaskTimedOut("Task Timed Out: 'Provided task does not exist anymore'")
@@ -284,14 +285,14 @@ def _tokens() -> Iterator[_Replacement]:
     yield StepFunctionResponse, "send_task_failure", answer_failure
 
 
-def _tokens_waited_for(env: Any) -> set[str]:
-    """Tokens of the tasks that are running now, in branches too."""
+def _open_tokens(env: Any) -> set[str]:
+    """The tokens of the tasks that run now, including those in branches."""
     tokens = set()
     for frame in list(env._frames):
         task = frame.states.context_object.context_object_data.get("Task")
         if task is not None:
             tokens.add(task["Token"])
-        tokens |= _tokens_waited_for(frame)
+        tokens |= _open_tokens(frame)
     return tokens
 
 
@@ -341,7 +342,7 @@ def _environment_of(worker: ExecutionWorker | None) -> _RunEnvironment:
 def _close_history(env: Environment) -> None:
     """Write an execution's last event while a task of it still runs, and nothing after it."""
     state = env.program_state()
-    # moto gives each event one of the details, though the type requires all.
+    # moto gives each event one of the details, although the type requires all of them.
     if isinstance(state, ProgramStopped):
         kind = HistoryEventType.ExecutionAborted
         details = EventDetails(  # type: ignore[typeddict-item]
@@ -361,22 +362,22 @@ def _close_history(env: Environment) -> None:
 
 
 def _record_nothing(manager: EventManager) -> None:
-    """Applies from now on in every frame of the execution: all frames share its manager."""
+    """Record no more events in any frame of the execution: all frames share its manager."""
     vars(manager)["add_event"] = lambda *_, **__: 0
 
 
 def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Replacement]:
     set_up = ExecutionWorker._get_evaluation_environment
 
-    def environment_made(self: ExecutionWorker) -> Environment:
+    def ensure_environment(self: ExecutionWorker) -> Environment:
         if self.env is None:
             self.env = set_up(self)
         return self.env
 
     def begin(self: ExecutionWorker) -> None:
-        # The environment is made here and not by the new thread, so that whoever sees the
-        # execution can also see into it.
-        environment_made(self)
+        # The environment is made here and not by the new thread, so that every listed execution
+        # has one.
+        ensure_environment(self)
         communication = self._execution_communication
         assert isinstance(communication, BaseExecutionWorkerCommunication)
         execution = communication.execution
@@ -404,7 +405,7 @@ def _starts(clock: Clock, watch: Callable[[Execution], None]) -> Iterator[_Repla
     start = _one_at_a_time(StepFunctionsParserBackend.start_execution)
     yield StepFunctionsParserBackend, "start_execution", start
     yield StepFunctionsParserBackend, "_get_executions", started
-    yield ExecutionWorker, "_get_evaluation_environment", environment_made
+    yield ExecutionWorker, "_get_evaluation_environment", ensure_environment
     yield ExecutionWorker, "start", begin
     yield Execution, "status", property(status)
     yield (
@@ -427,12 +428,12 @@ def _one_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def executions_of(machine: StateMachine) -> list[Execution]:
-    """A state machine's executions so far; moto's interpreter makes them of a class of its own."""
+    """A state machine's executions so far. moto's interpreter has its own class for them."""
     return list(cast(list[Execution], machine.executions))
 
 
 def _abandon(execution: Execution, now: datetime) -> None:
-    """Let the threads of a running execution end, and ignore their results."""
+    """End the threads of a running execution, and ignore their results."""
     env = _environment_of(execution.exec_worker)
     if env.is_running():
         _record_nothing(env.event_manager)

@@ -11,7 +11,7 @@ from moto.events.models import EventPattern
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.backend.execution import Execution
 
-from tests.local import heard
+from tests.local import output_tap
 from tests.local.clock import Clock, Signal
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, Rule
@@ -101,7 +101,7 @@ class Bus:
             if invocation.error is None:
                 return
         self.dead_letters.append(event)
-        heard.told(f"the dead letters of {name}", json.dumps(event))
+        output_tap.report_text(f"the dead letters of {name}", json.dumps(event))
         print(f"{name} failed on an event to the last:\n{invocation.trace}", file=sys.stderr)
 
     def close(self) -> None:

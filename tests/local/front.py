@@ -1,6 +1,6 @@
-"""The HTTP API of the template on 127.0.0.1: requests become Lambda events and come back.
+"""The HTTP API of the template on 127.0.0.1: invokes the function of each request's route.
 
-Events and answers have payload format 2.0 (API Gateway Developer Guide, "Create AWS Lambda proxy
+Events and responses have payload format 2.0 (API Gateway Developer Guide, "Create AWS Lambda proxy
 integrations for HTTP APIs"). This module refuses what the gateway refuses: an unknown path, a body
 over the limit, a handler that fails or returns an invalid response.
 """
@@ -24,21 +24,21 @@ from multidict import CIMultiDict
 
 from tests.local import loopback
 from tests.local.carrier import noise
-from tests.local.clock import WORK_HEADER, Clock, Work, doing
+from tests.local.clock import WORK_HEADER, Clock, Work, run_as
 from tests.local.connections import close_server
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, API_ID, REGION, Authorizer, Route
 
 # Quotas of HTTP APIs: the payload of a request, and of Lambda's synchronous invocation.
 _LARGEST_BODY = 10 * 1024 * 1024
-# The gateway hands over exactly these as text, and the rest as base64, a form or a body without
-# a type included.
+# The gateway passes on exactly these as text. It passes on the rest as base64, including a form
+# and a body without a type.
 _TEXT_TYPES = ("application/json", "application/javascript", "application/xml")
 _THREADS = 256
 _DOMAIN = f"{API_ID}.execute-api.us-east-1.amazonaws.com"
 # Seconds of real time.
 _CLOSING = 5.0
-# The caller of a route with IAM authorization: locally any caller is accepted.
+# The caller of a route with IAM authorization. The local stack accepts any caller.
 _IAM_CALLER = {
     "iam": {
         "accessKey": "local",
@@ -57,7 +57,7 @@ class NonsenseError(Exception):
 
 
 class Refused(Exception):
-    """The gateway refuses the request; `trouble` describes an error behind the gateway, if any."""
+    """The gateway refuses the request. `trouble` describes an error behind the gateway, if any."""
 
     def __init__(self, status: int, message: str, trouble: str = "") -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class Refused(Exception):
 
 
 class Routes:
-    """Which route a request takes: the most literal path wins, then the method over ANY."""
+    """Finds the route of a request: the most literal path wins, then the method over ANY."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         ordered = sorted(routes, key=lambda route: (_literalness(route.path), route.method))
@@ -75,7 +75,7 @@ class Routes:
         self._routes = [(_pattern(route.path), route) for route in ordered]
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route and its path parameters, decoded; None if there is none."""
+        """The route and its decoded path parameters, or None without a matching route."""
         for pattern, route in self._routes:
             matched = pattern.fullmatch(path)
             if matched and route.method in (method, "ANY"):
@@ -111,7 +111,7 @@ def event_of(
     source_ip: str,
     path_parameters: dict[str, str],
 ) -> dict[str, Any]:
-    """The event of one request. `target` is the path and query as they were sent."""
+    """The event of one request. `target` is the path and query as sent."""
     raw_path, _, query = target.partition("?")
     path = unquote(raw_path)
     joined = _joined(headers)
@@ -170,10 +170,10 @@ def event_of(
 
 def authorizer_event_of(event: dict[str, Any], identity: list[str]) -> dict[str, Any]:
     """The event of a Lambda authorizer: the request of `event` without its body."""
-    kept = {key: value for key, value in event.items() if key not in ("body", "isBase64Encoded")}
+    request = {key: value for key, value in event.items() if key not in ("body", "isBase64Encoded")}
     method, path = event["requestContext"]["http"]["method"], event["rawPath"]
     return {
-        **kept,
+        **request,
         "type": "REQUEST",
         "routeArn": f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{API_ID}/$default/{method}{path}",
         "identitySource": identity,
@@ -181,7 +181,7 @@ def authorizer_event_of(event: dict[str, Any], identity: list[str]) -> dict[str,
 
 
 def identity_of(authorizer: Authorizer, event: dict[str, Any]) -> list[str] | None:
-    """The values of the identity sources; None if one is missing or empty."""
+    """The values of the identity sources, or None if one is missing or empty."""
     values = []
     for source in authorizer.identity_sources:
         if source == "$context.routeKey":
@@ -194,8 +194,8 @@ def identity_of(authorizer: Authorizer, event: dict[str, Any]) -> list[str] | No
 
 def _joined(pairs: list[tuple[str, str]], key: Any = str.lower) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for given, value in pairs:
-        name = key(given)
+    for raw_name, value in pairs:
+        name = key(raw_name)
         joined[name] = f"{joined[name]},{value}" if name in joined else value
     return joined
 
@@ -224,7 +224,7 @@ def answer_of(payload: bytes) -> tuple[int, CIMultiDict[str], bytes]:
     for name, value in (answer.get("headers") or {}).items():
         if not isinstance(value, str | int | float | bool):
             raise NonsenseError(f"header {name} is {value!r}")
-        # The server counts for itself.
+        # The server counts the body itself.
         if name.lower() == "content-length":
             continue
         headers[name] = str(value).lower() if isinstance(value, bool) else str(value)
@@ -240,10 +240,10 @@ def answer_of(payload: bytes) -> tuple[int, CIMultiDict[str], bytes]:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A listening socket on a loopback address; port 0 takes a free one.
+    """A listening socket on a loopback address. Port 0 takes a free port.
 
-    Raises ValueError for any other host, because this server does not authenticate callers; OSError
-    if the port is taken.
+    Raises ValueError for any other host, because this server does not authenticate callers, and
+    OSError if the port is taken.
     """
     if not loopback.is_loopback(host):
         raise ValueError(f"the local stack listens on loopback only, not on {host}")
@@ -261,8 +261,8 @@ def bound(host: str, port: int) -> socket.socket:
 class Front:
     """Serves `routes` on the socket `listening`, each request on a thread of its own.
 
-    `clock` times the cache of authorizer answers. A request is work. A client that does not know
-    the clock is waited for, so time may pass while its function pauses.
+    `clock` times the cache of authorizer responses. A request is work. While a client that does
+    not know the clock waits, time may pass as soon as its function pauses.
     """
 
     def __init__(
@@ -277,8 +277,8 @@ class Front:
         self._functions = functions
         self._clock = clock
         self._now = clock.now
-        # Cached authorizer answers with their expiry. Only the loop's thread uses them.
-        self._remembered: dict[Any, tuple[datetime, dict[str, Any]]] = {}
+        # Cached authorizer responses with their expiry. Only the loop's thread uses them.
+        self._authorizations: dict[Any, tuple[datetime, dict[str, Any]]] = {}
         self._loop = asyncio.new_event_loop()
         self._workers = concurrent.futures.ThreadPoolExecutor(_THREADS, "front")
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
@@ -306,7 +306,7 @@ class Front:
             self._loop.close()
 
     async def _cancel_requests(self) -> None:
-        """Cancel the requests whose functions still wait when the closing time is over."""
+        """Cancel the requests whose functions still run after the closing time."""
         requests = asyncio.all_tasks() - {asyncio.current_task()}
         for request in requests:
             request.cancel()
@@ -317,7 +317,7 @@ class Front:
             self._loop.call_soon_threadsafe(self._fail_requests)
 
     def _fail_requests(self) -> None:
-        """Fail the requests in progress; later ones wait for a new event."""
+        """Fail the requests in progress. Later ones wait for a new event."""
         assert self._stalled is not None
         self._stalled.set()
         self._stalled = asyncio.Event()
@@ -325,7 +325,7 @@ class Front:
     async def _serve(self) -> None:
         self._stalled = asyncio.Event()
         self._clock.on_stall.append(self._note_stall)
-        # A body is passed on as received, compressed or not.
+        # A body is passed on as received, even if compressed.
         server = web.Server(
             self._answer, access_log=None, auto_decompress=False, logger=noise.logger
         )
@@ -340,23 +340,23 @@ class Front:
         header = request.headers.get(WORK_HEADER)
         sent = self._clock.take_over(header)
         waiting: contextlib.AbstractContextManager[Any]
-        if sent:  # the sender waits for us; if it gives up, it resumes its own work
-            waiting = sent.suspended()
+        if sent:  # the sender waits for this response; if it gives up, it resumes its own work
+            waiting = sent.suspension()
         else:
-            waiting = contextlib.nullcontext() if header else self._clock.awaited()
+            waiting = contextlib.nullcontext() if header else self._clock.let_time_pass()
         what = f"a request: {request.method} {request.raw_path.partition('?')[0]}"
-        with self._clock.busy(what) as own, waiting:
+        with self._clock.track_work(what) as own, waiting:
             return await self._respond(request, own)
 
     async def _respond(self, request: web.BaseRequest, work: Work) -> web.StreamResponse:
         request_id = base64.b64encode(uuid.uuid4().bytes[:11]).decode()
-        found = self._routes.find(request.method, request.raw_path.partition("?")[0])
-        if found is None:
+        match = self._routes.find(request.method, request.raw_path.partition("?")[0])
+        if match is None:
             return _refusal(404, "Not Found", request_id)
         body = await _read(request)
         if body is None:
             return _refusal(413, "Request Entity Too Large", request_id)
-        route, parameters = found
+        route, parameters = match
         event = event_of(
             route,
             request.method,
@@ -389,7 +389,7 @@ class Front:
         payload = json.dumps(event).encode()
 
         def invoke() -> Invocation:
-            with doing(work):
+            with run_as(work):
                 return self._functions.invoke(function, payload)
 
         assert self._stalled is not None
@@ -414,33 +414,33 @@ class Front:
         identity = identity_of(authorizer, event)
         if identity is None:
             raise Refused(401, "Unauthorized")
-        answer = await self._asked(authorizer, event, identity, work)
+        answer = await self._authorizer_response(authorizer, event, identity, work)
         if not answer["isAuthorized"]:
             raise Refused(403, "Forbidden")
         event["requestContext"]["authorizer"] = {"lambda": answer.get("context", {})}
 
-    async def _asked(
+    async def _authorizer_response(
         self, authorizer: Authorizer, event: dict[str, Any], identity: list[str], work: Work
     ) -> dict[str, Any]:
-        """The authorizer's answer, cached or new. Refusals are cached as well."""
-        remembered_by = (authorizer, *identity)
-        until, answer = self._remembered.get(remembered_by, (self._now(), {}))
+        """The authorizer's response, cached or new. Refusals are cached as well."""
+        cache_key = (authorizer, *identity)
+        until, answer = self._authorizations.get(cache_key, (self._now(), {}))
         if answer and self._now() < until:
             return answer
-        asked_at = self._now()
-        question = authorizer_event_of(event, identity)
-        invocation = await self._invoke(authorizer.function, question, work)
+        invoked_at = self._now()
+        authorizer_event = authorizer_event_of(event, identity)
+        invocation = await self._invoke(authorizer.function, authorizer_event, work)
         if invocation.error is not None:
             raise Refused(500, "Internal Server Error", invocation.trace)
         answer = json.loads(invocation.payload)
         if not isinstance(answer, dict) or not isinstance(answer.get("isAuthorized"), bool):
             raise Refused(500, "Internal Server Error", f"the authorizer answered {answer!r}\n")
-        self._remembered[remembered_by] = (asked_at + timedelta(seconds=authorizer.ttl), answer)
+        self._authorizations[cache_key] = (invoked_at + timedelta(seconds=authorizer.ttl), answer)
         return answer
 
 
 async def _read(request: web.BaseRequest) -> bytes | None:
-    """The body; None if it is over the gateway's limit."""
+    """The body, or None if it is over the gateway's limit."""
     chunks = []
     size = 0
     async for chunk in request.content.iter_any():

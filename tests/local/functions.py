@@ -25,7 +25,7 @@ from unittest import mock
 import boto3
 from botocore.config import Config
 
-from tests.local import environment, heard, logs, tables
+from tests.local import environment, logs, output_tap, tables
 from tests.local.template import FunctionDefinition
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Function:
         request_id = str(uuid.uuid4())
         event = json.loads(payload)
         if isinstance(event, dict) and isinstance(event.get("token"), str):
-            heard.secret("a task token", event["token"])
-        with logs.of(self.definition.name):
+            output_tap.report_secret("a task token", event["token"])
+        with logs.write_as(self.definition.name):
             try:
                 result = self._handler(event, self._context(request_id))
             except Exception as error:  # noqa: BLE001 - as Lambda does: every error is an answer
@@ -227,7 +227,7 @@ def _load(
     sys.modules[name] = module
     variables = environment.of_function(definition, aws_url)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(logs.of(definition.name))
+        stack.enter_context(logs.write_as(definition.name))
         stack.enter_context(contextlib.redirect_stdout(logs.stream()))
         stack.enter_context(environment.replaced(variables))
         for target, make in clients.items():
@@ -251,7 +251,7 @@ def _failed(error: Exception, request_id: str) -> Invocation:
         type(error).__name__, str(error), request_id, traceback.format_list(frames)
     )
     # Into the trace, the history of the execution that asked, the dead letter of the event.
-    heard.told(f"the crash of {logs.running()}", document.decode())
+    output_tap.report_text(f"the crash of {logs.running_function()}", document.decode())
     return Invocation(document, "Unhandled", trace)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import NamedTuple, TextIO
 
-from tests.local import heard
+from tests.local import output_tap
 
 # Lines kept; a long-running stack must not grow without bound.
 _LINES_KEPT = 20_000
@@ -45,7 +45,7 @@ class _Output(io.TextIOBase):
             if part.strip():
                 line = Line(function, part)
                 self.lines.append(line)
-                heard.told(f"the log of {function}", part)
+                output_tap.report_text(f"the log of {function}", part)
                 if self.listener is not None:
                     self.listener(line)
         return len(text)
@@ -78,7 +78,7 @@ def collected(listener: Callable[[Line], None] | None = None) -> Iterator[deque[
 
 
 @contextlib.contextmanager
-def of(function: str) -> Iterator[None]:
+def write_as(function: str) -> Iterator[None]:
     """This thread's output in the block belongs to `function`."""
     token = _running.set(function)
     try:
@@ -87,7 +87,7 @@ def of(function: str) -> Iterator[None]:
         _running.reset(token)
 
 
-def running() -> str | None:
+def running_function() -> str | None:
     """The function that runs on this thread."""
     return _running.get()
 

@@ -1,7 +1,7 @@
-"""Client webhooks stay on this machine: the only place that lets them go to a loopback address.
+"""Keeps client webhooks on this machine. Only this module lets them go to a loopback address.
 
-The deployed service has only `http_sender.PUBLIC`, and no setting changes it. Here the
-handlers' own objects are replaced, once they are loaded, by some that resolve every name to
+The deployed service has only `http_sender.PUBLIC`, and no setting changes it. Once the handlers are
+loaded, this module replaces their senders and rules. The replacements resolve every name to
 127.0.0.1 and trust only the certificate authority of a `Receiver`.
 """
 
@@ -17,7 +17,7 @@ from tests.local.clock import WORK_HEADER, Clock, current_work
 from tests.local.functions import Functions
 from tests.local.receiver import Receiver
 
-# The number of undelivered webhooks that are remembered as reported.
+# How many undelivered webhooks are remembered, so that each is reported once.
 _REMEMBERED = 1000
 
 # Called once for each undeliverable webhook: its id, its URL and the reason.
@@ -30,8 +30,8 @@ def stay_here(
     undelivered: Undelivered | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """From now on the functions send webhooks to the receiver, or fail to connect without one. With
-    a `clock`, their timeouts are virtual."""
+    """From now on the functions send webhooks to the receiver. Without one they fail to connect.
+    With a `clock`, their timeouts are virtual."""
     rules = rules_for(receiver)
     for function in functions:
         module = function.module
@@ -73,7 +73,7 @@ def sender_for(
                 webhook_id = headers["webhook-id"]
                 if undelivered and webhook_id not in reported:
                     reported.append(webhook_id)
-                    # In a context of its own: what it prints is not the function's output.
+                    # In a context of its own, so that its output does not count as the function's.
                     Context().run(undelivered, webhook_id, url, reason.code)
                 raise
 

@@ -1,6 +1,6 @@
-"""A client's own server: receives webhooks over HTTPS on 127.0.0.1 and answers as configured.
+"""A client's own server: receives webhooks over HTTPS on 127.0.0.1 and responds as configured.
 
-Its certificate is signed by an authority made up on the spot, which `trusting` trusts.
+A certificate authority of its own signs its certificate. `trusting` trusts that authority.
 """
 
 import contextlib
@@ -19,26 +19,26 @@ from tests.local.clock import WORK_HEADER, Clock
 
 @dataclass(frozen=True)
 class Silence:
-    """The answer of a server that hangs until `is_over`: time passes by `clock` meanwhile."""
+    """The server does not respond until `is_over`. Time passes on `clock` meanwhile."""
 
     clock: Clock
     is_over: threading.Event = field(default_factory=threading.Event)
 
     def keep(self, work_header: str | None) -> None:
         work = self.clock.take_over(work_header)
-        with work.suspended() if work else contextlib.nullcontext():
+        with work.suspension() if work else contextlib.nullcontext():
             self.is_over.wait()
 
 
-# An answer: a status, a status with headers, a function that writes it, or none.
+# A response: a status, a status with headers, a function that writes it, or none.
 Answer = int | tuple[int, Mapping[str, str]] | Callable[[BufferedIOBase], None] | Silence
 
-_TIMEOUT = 30.0  # real seconds for a request to come in whole
+_TIMEOUT = 30.0  # real seconds within which a request has to arrive completely
 
 
 @dataclass(frozen=True)
 class Received:
-    """One request, as it came in. `headers` have lower-case names."""
+    """One request as received. `headers` have lower-case names."""
 
     path: str
     headers: dict[str, str]
@@ -46,16 +46,16 @@ class Received:
 
 
 class Receiver:
-    """`with Receiver() as receiver:` and it listens at `receiver.url`.
+    """Listens at `receiver.url` inside `with Receiver() as receiver:`.
 
-    `answers` maps a path to what is answered there; anywhere else it is 204. `names` are what it
-    is called besides 127.0.0.1 and localhost. `heard` is called for each request after its answer,
-    on a separate thread."""
+    `answers` maps a path to its response. Any other path gets 204. `names` are its host names
+    besides 127.0.0.1 and localhost. `on_request` is called after the response to each request, on
+    that request's thread."""
 
-    def __init__(self, *names: str, heard: Callable[[Received], None] | None = None) -> None:
+    def __init__(self, *names: str, on_request: Callable[[Received], None] | None = None) -> None:
         self._authority = trustme.CA()
         self._names = ("localhost", "127.0.0.1", *names)
-        self._heard = heard
+        self._on_request = on_request
         self._lock = threading.Lock()
         self._received: list[Received] = []
         self.answers: dict[str, Answer] = {}
@@ -103,7 +103,7 @@ class Receiver:
             return list(self._received)
 
     def clear(self) -> None:
-        """Reset it to its initial state."""
+        """Forget all requests and configured responses."""
         with self._lock:
             self._received.clear()
         self.answers.clear()
@@ -144,8 +144,8 @@ class Receiver:
             handler.send_header("Content-Length", "0")
             handler.end_headers()
         handler.close_connection = True
-        if self._heard:
-            self._heard(received)
+        if self._on_request:
+            self._on_request(received)
 
 
 class _Server(ThreadingHTTPServer):

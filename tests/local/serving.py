@@ -1,4 +1,4 @@
-"""`python -m tests.local`, once it is under way: the service, what to do with it, its end."""
+"""`python -m tests.local`: starts the service, prints how to use it, and stops it on a signal."""
 
 import argparse
 import sys
@@ -17,16 +17,16 @@ _EXAMPLE = (
 
 
 def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
-    """Until interrupted; the exit status."""
+    """Run the service until a signal comes. Returns the exit status."""
     try:
-        receiver = Receiver(heard=_print_webhook)
+        receiver = Receiver(on_request=_print_webhook)
         stack = LocalStack(
             arguments.speed,
             arguments.port,
             arguments.carrier_port,
             on_log=_print_log if arguments.logs else None,
             receiver=receiver,
-            on_undelivered=_telling_undelivered(receiver),
+            on_undelivered=_report_undelivered_to(receiver),
         )
         with receiver, stack:
             interruption.defer()
@@ -40,23 +40,29 @@ def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
     return 0
 
 
+# Several threads print these lines. print() writes its line end separately, so another thread's
+# text could come before it. So each text carries its own line end.
+
+
 def _print_log(line: logs.Line) -> None:
-    print(f"{line.function}: {line.text}", file=sys.stderr, flush=True)
+    print(f"{line.function}: {line.text}\n", end="", file=sys.stderr, flush=True)
 
 
 def _print_webhook(received: Received) -> None:
-    print(f"webhook {received.headers.get('webhook-id')}: {received.body.decode()}", flush=True)
+    webhook_id = received.headers.get("webhook-id")
+    print(f"webhook {webhook_id}: {received.body.decode()}\n", end="", flush=True)
 
 
-def _telling_undelivered(receiver: Receiver) -> Undelivered:
-    def tell(webhook_id: str, url: str, reason: str) -> None:
+def _report_undelivered_to(receiver: Receiver) -> Undelivered:
+    def report(webhook_id: str, url: str, reason: str) -> None:
         print(
             f"not delivered: {webhook_id} to {url} ({reason}):"
-            f" here, webhooks go to {receiver.url} and nowhere else",
+            f" here, webhooks go to {receiver.url} and nowhere else\n",
+            end="",
             flush=True,
         )
 
-    return tell
+    return report
 
 
 def _introduce(stack: LocalStack, receiver: Receiver) -> None:
@@ -71,19 +77,19 @@ token      {stack.auth_token}
 API key    {stack.key}
 number     {NUMBER} (takes texts and missed calls)
 AWS        {stack.aws.url} (table {stack.table_name})
-webhooks   {receiver.url} (an endpoint that prints what it is told)
+webhooks   {receiver.url} (an endpoint that prints every webhook)
 docs       {stack.url}/docs
 time       {pace(stack.clock.speed)}
 
-Call two parties, then see what became of it:
+Call two parties, then read the callback:
   curl -i {url} -H 'Authorization: Bearer {stack.key}' \\
     -H 'Content-Type: application/json' \\
     -d '{_EXAMPLE}'
   curl {url} -H 'Authorization: Bearer {stack.key}'
-Be told of everything that happens:
+Receive a webhook for every event:
   curl -X PUT {stack.url}/voice/webhook/endpoint -H 'Authorization: Bearer {stack.key}' \\
     -H 'Content-Type: application/json' -d '{{"url": "{receiver.url}"}}'
-Look after tenants, keys, numbers and policies (ARGS=--help; --pepper is not needed here):
+Manage tenants, keys, numbers and policies (ARGS=--help; --pepper is not needed here):
   {_operator(stack)} \\
     make admin ARGS='show-policy {TENANT} --table {stack.table_name}'
 {_telephone(stack)}
@@ -93,7 +99,7 @@ Ctrl-C stops it.""",
 
 
 def _operator(stack: LocalStack) -> str:
-    """The AWS that the operator's command is to talk to, as a shell sets it."""
+    """The environment variables that point the operator's command to the local AWS."""
     variables = {
         "AWS_ENDPOINT_URL": stack.aws.url,
         "AWS_ACCESS_KEY_ID": "local",
@@ -104,7 +110,7 @@ def _operator(stack: LocalStack) -> str:
 
 
 def _telephone(stack: LocalStack) -> str:
-    """How to text the number; only the simulator has telephones to do so."""
+    """How to text the number. Only the simulator has telephones."""
     if stack.carrier is None:
         return ""
     text = f'{{"to": "{NUMBER}", "from": "+14155550118", "body": "CALL ME"}}'

@@ -18,10 +18,10 @@ from tests.local import (
     events,
     front,
     functions,
-    heard,
     logs,
     loopback,
     outgoing,
+    output_tap,
     pauses,
     tables,
     template,
@@ -119,8 +119,8 @@ class LocalStack:
         self.account_sid = environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}"
         self.auth_token = environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16)
         self._pepper = secrets.token_hex(32)
-        heard.secret("the carrier's token", self.auth_token)
-        heard.secret("the pepper", self._pepper)
+        output_tap.report_secret("the carrier's token", self.auth_token)
+        output_tap.report_secret("the pepper", self._pepper)
         self._address = (host, port)
         self._carrier_port = carrier_port
         self._carrier_settings = carrier_settings
@@ -161,7 +161,7 @@ class LocalStack:
         self._check_redirect()
 
         self.logs = enter(logs.collected(self._on_log))
-        self.aws = enter(aws.running())
+        self.aws = enter(aws.run_aws())
         tables.without_http(self.aws.dynamodb)
         if self.carrier is not None:
             enter(loopback.only())
@@ -177,7 +177,7 @@ class LocalStack:
         self.bus = events.Bus(self.template.rules, self.functions, self.clock)
         exit_stack.callback(self.bus.close)
         abandon_executions = enter(
-            engine.running(self.functions, self.clock, self.bus.execution_changed)
+            engine.correct_moto(self.functions, self.clock, self.bus.execution_changed)
         )
         self.aws.create(self.template, self._secrets())
         self.key = self.make_tenant(TENANT)
@@ -186,7 +186,7 @@ class LocalStack:
         )
         self.verify(TENANT, CALLER_ID)
         self.set_policy(TENANT, fallback_caller_id=CALLER_ID)
-        enter(triggers.running(self.template, self.functions, self.aws, self.clock))
+        enter(triggers.run_triggers(self.template, self.functions, self.aws, self.clock))
         door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         exit_stack.callback(door.close)
@@ -201,7 +201,7 @@ class LocalStack:
         self.carrier = None
         self.carrier_url = self._chosen_carrier
         if self._chosen_carrier:
-            exit_stack.enter_context(clocks.running(self.clock))
+            exit_stack.enter_context(clocks.run_loop(self.clock))
         else:
             self.carrier = CarrierSimulator(
                 self.account_sid,
@@ -227,14 +227,14 @@ class LocalStack:
     def _check_redirect(self) -> None:
         """Check that every function with a carrier address has this one, before anything is
         dialed."""
-        told = {
+        api_urls = {
             function.logical_id: function.environment["CARRIER_API_URL"]
             for function in self.template.functions
             if "CARRIER_API_URL" in function.environment
         }
-        if not told:
-            raise CarrierNotRedirected("no function is told CARRIER_API_URL")
-        for logical_id, url in told.items():
+        if not api_urls:
+            raise CarrierNotRedirected("no function has the variable CARRIER_API_URL")
+        for logical_id, url in api_urls.items():
             if url != self.carrier_url:
                 raise CarrierNotRedirected(f"{logical_id} would dial through {url or 'Twilio'}")
         if not self._chosen_carrier and not loopback.is_loopback_url(self.carrier_url):
@@ -268,7 +268,7 @@ class LocalStack:
         store = tenants.TenantStore(self._table())
         chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
         key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
-        heard.secret("an API key's secret", secret)
+        output_tap.report_secret("an API key's secret", secret)
         return f"{key.key_id}.{secret}"
 
     def make_tenant(self, tenant: str) -> str:

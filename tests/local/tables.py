@@ -85,7 +85,7 @@ def serialized() -> Iterator[None]:
 def streamed(tell: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
     """`tell(table, record)` of each write; a record is what Lambda gets of it (AWS Lambda
     Developer Guide, "Using AWS Lambda with Amazon DynamoDB")."""
-    held: list[tuple[str, dict[str, Any]]] = []
+    deferred: list[tuple[str, dict[str, Any]]] = []
     in_transaction = threading.local()
     numbers = itertools.count(1)
     transact = DynamoDBBackend.transact_write_items
@@ -112,7 +112,7 @@ def streamed(tell: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
             "dynamodb": copy.deepcopy(change),
         }
         if getattr(in_transaction, "yes", False):
-            held.append((self.table.name, record))
+            deferred.append((self.table.name, record))
         else:
             tell(self.table.name, record)
 
@@ -120,11 +120,11 @@ def streamed(tell: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
         in_transaction.yes = True
         try:
             transact(self, transact_items)
-            for table, record in held:
+            for table, record in deferred:
                 tell(table, record)
         finally:
             in_transaction.yes = False
-            held.clear()
+            deferred.clear()
 
     with (
         mock.patch.object(StreamShard, "add", add),

@@ -490,18 +490,18 @@ class _Resolver:
 
     def _function_named_in(self, uri: Any) -> str:
         resolved = self._resolve(uri)
-        found = _FUNCTION_IN_ARN.search(resolved)
-        if not found:
+        match = _FUNCTION_IN_ARN.search(resolved)
+        if not match:
             raise TemplateError(f"{resolved} is not the address of a function")
-        return found.group(1)
+        return match.group(1)
 
     # Physical names and attributes
 
     def _name(self, logical_id: str) -> str:
         resource = self._resources[logical_id]
         name_property = _NAME_PROPERTY.get(resource["Type"])
-        given = resource.get("Properties", {}).get(name_property)
-        return f"{STACK_NAME}-{logical_id}" if given is None else self._resolve(given)
+        name = resource.get("Properties", {}).get(name_property)
+        return f"{STACK_NAME}-{logical_id}" if name is None else self._resolve(name)
 
     def _arn(self, logical_id: str) -> str:
         name = self._name(logical_id)

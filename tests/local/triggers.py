@@ -18,7 +18,7 @@ from moto.sqs import models as sqs_models
 from moto.sqs.models import Message, Queue, sqs_backends
 
 from tests.local.aws import EmbeddedAws
-from tests.local.clock import Clock, finishing
+from tests.local.clock import Clock, run_and_end
 from tests.local.events import matches
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
@@ -30,12 +30,12 @@ _MOST_AT_ONCE = 8
 _STREAM_SECONDS = 0.25
 # Virtual seconds before a batch of writes is retried; Lambda's own wait grows.
 _RETRY_SECONDS = 1.0
-# Virtual seconds after which a message is certain to be seen again: SQS counts milliseconds.
-_A_MOMENT = 0.001
+# Virtual seconds added to a delay, because SQS counts milliseconds.
+_ONE_MILLISECOND = 0.001
 
 
 @contextlib.contextmanager
-def running(
+def run_triggers(
     template: Template, functions: Functions, aws: EmbeddedAws, clock: Clock
 ) -> Iterator[None]:
     """Run every schedule, queue and stream of the template inside the block, in virtual time."""
@@ -47,7 +47,7 @@ def running(
             mock.patch.object(sqs_models, "unix_time_millis", partial(_milliseconds, clock))
         )
         stack.enter_context(
-            _queues_watched(
+            _watch_queues(
                 {q.queue_url.rpartition("/")[2]: q for q in template.queue_sources},
                 functions,
                 clock,
@@ -80,13 +80,13 @@ class _Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def start(self, what: str, task: Callable[..., None], *arguments: Any) -> None:
-        """Run it on a thread, as work of its own from now on."""
+        """Run `task` on a thread, as work of its own from now on."""
         if self._is_closed:
             return
         work = self._clock.begin(what)
 
         def run() -> None:
-            with finishing(work):
+            with run_and_end(work):
                 try:
                     task(*arguments)
                 except Exception:  # nobody reads the future of this work
@@ -96,12 +96,12 @@ class _Workers:
         try:
             # Ends work that is canceled before it started.
             self._pool.submit(run).add_done_callback(lambda _: work.end())
-        except RuntimeError:  # closed meanwhile
+        except RuntimeError:  # the pool closed meanwhile
             work.end()
 
 
 class _Ticks:
-    """The firings of a schedule. A failed one is not retried: the next one repeats its work."""
+    """The invocations of a schedule. A failed one is not retried: the next one repeats its work."""
 
     def __init__(
         self, schedule: Schedule, functions: Functions, clock: Clock, workers: _Workers
@@ -140,31 +140,32 @@ class _Ticks:
 
 
 @contextlib.contextmanager
-def _queues_watched(
+def _watch_queues(
     sources: dict[str, QueueSource], functions: Functions, clock: Clock, workers: _Workers
 ) -> Iterator[None]:
-    """Invoke the functions of these queues (by name) with their messages, inside the block."""
+    """Invoke the functions of these queues with their messages inside the block. `sources` maps a
+    queue's name to its source."""
     watched = {
         name: _Messages(name, source, functions, clock, workers) for name, source in sources.items()
     }
     add = Queue.add_message
 
-    def add_and_look(self: Queue, message: Message) -> None:
+    def add_and_poll(self: Queue, message: Message) -> None:
         if self.name not in watched:
             add(self, message)
             return
         with watched[self.name].lock:  # moto deletes by replacing the list of messages
             add(self, message)
-        watched[self.name].look_after(message.delayed_until - _milliseconds(clock))
+        watched[self.name].poll_after(message.delayed_until - _milliseconds(clock))
 
-    with mock.patch.object(Queue, "add_message", add_and_look):
+    with mock.patch.object(Queue, "add_message", add_and_poll):
         for messages in watched.values():
-            messages.look()
+            messages.poll()
         yield
 
 
 class _Messages:
-    """A queue: messages that the function handles are deleted; the others become visible again."""
+    """A queue. Messages that the function handles are deleted. The others become visible again."""
 
     def __init__(
         self,
@@ -182,35 +183,35 @@ class _Messages:
         self._free = min(source.concurrency, _MOST_AT_ONCE)
         self.lock = threading.RLock()
 
-    def look_after(self, milliseconds: float) -> None:
+    def poll_after(self, milliseconds: float) -> None:
         if milliseconds <= 0:
-            self.look()
+            self.poll()
         else:
-            self._clock.call_later(milliseconds / 1000 + _A_MOMENT, self.look)
+            self._clock.call_later(milliseconds / 1000 + _ONE_MILLISECOND, self.poll)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Receive all visible messages, up to the limit of concurrent invocations."""
         with self.lock:
             while self._free and (messages := self._take()):
                 self._free -= 1
-                self._workers.start(f"messages of {self._name}", self._work_on, messages)
+                self._workers.start(f"messages of {self._name}", self._handle, messages)
 
     def _take(self) -> list[Message]:
         backend = sqs_backends[ACCOUNT][REGION]
         visibility = self._source.visibility
-        most = min(10, self._source.batch_size)
-        messages: list[Message] = backend.receive_message(self._name, most, 0, visibility)
+        batch_size = min(10, self._source.batch_size)
+        messages: list[Message] = backend.receive_message(self._name, batch_size, 0, visibility)
         if messages:
-            self._clock.call_later(visibility + _A_MOMENT, self.look)
+            self._clock.call_later(visibility + _ONE_MILLISECOND, self.poll)
         return messages
 
-    def _work_on(self, messages: list[Message]) -> None:
+    def _handle(self, messages: list[Message]) -> None:
         try:
             self._deliver(messages)
         finally:
             with self.lock:
                 self._free += 1
-                self.look()
+                self.poll()
 
     def _deliver(self, messages: list[Message]) -> None:
         event = {"Records": [self._record(message) for message in messages]}
@@ -259,8 +260,8 @@ class _Streams:
 
 
 class _Shard:
-    """The writes for one source. If its function fails on a record, that one and all later ones are
-    delivered again."""
+    """The writes for one source. If its function fails on a record, that record and all later ones
+    are delivered again."""
 
     def __init__(
         self, source: StreamSource, functions: Functions, clock: Clock, workers: _Workers
@@ -296,15 +297,15 @@ class _Shard:
                 if not records:
                     self._is_running = False
                     return
-            done = self._invoked(records)
+            done = self._deliver(records)
             with self._lock:
                 for _ in range(done):
                     self._records.popleft()
             if not done and not self._clock.pause(_RETRY_SECONDS):
                 return  # the stack is closing
 
-    def _invoked(self, records: list[dict[str, Any]]) -> int:
-        """The number of records that the function has handled."""
+    def _deliver(self, records: list[dict[str, Any]]) -> int:
+        """Invoke the function with the records. Returns how many of them it has handled."""
         event = json.dumps({"Records": records}).encode()
         invocation = self._functions.invoke(self._source.function, event)
         if invocation.error:

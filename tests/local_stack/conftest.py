@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.local import aws, engine, events
-from tests.local.clock import Clock, running
+from tests.local.clock import Clock, run_loop
 from tests.local.functions import Function, Functions
 from tests.local.template import FunctionDefinition, Rule, RuleTarget, Template, Workflow
 
@@ -95,7 +95,7 @@ def machine() -> Iterator[MachineMaker]:
         ) -> Machine:
             clock = Clock(stepped=True)
             stack.callback(clock.shut)
-            stack.enter_context(running(clock))
+            stack.enter_context(run_loop(clock))
             functions = Functions(
                 Function(definition_of(name), lambda event, _, handler=handler: handler(event))
                 for name, handler in handlers.items()
@@ -112,10 +112,10 @@ def machine() -> Iterator[MachineMaker]:
                     },
                 }
                 rules = (Rule("Ended", pattern, (RuleTarget(rule_target),)),)
-            embedded = stack.enter_context(aws.running())
+            embedded = stack.enter_context(aws.run_aws())
             bus = events.Bus(rules, functions, clock)
             stack.callback(bus.close)
-            stack.enter_context(engine.running(functions, clock, bus.execution_changed))
+            stack.enter_context(engine.correct_moto(functions, clock, bus.execution_changed))
             embedded.create(
                 Template((), (), (TABLE,), {}, (workflow,), rules),
                 {"/secret": {"account_sid": "AC1", "auth_token": "t"}},

@@ -15,7 +15,7 @@ import requests
 
 from tests.local import clock as clocks
 from tests.local import demo
-from tests.local.clock import Clock, ClockStalled, NotInTime, Signal, doing, running
+from tests.local.clock import Clock, ClockStalled, NotInTime, Signal, run_as, run_loop
 from tests.local.events import Bus
 from tests.local.functions import Function, Functions
 from tests.local.receiver import Receiver, Silence
@@ -29,7 +29,7 @@ CREATE = "POST .*/Calls.json"
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     stepped = Clock(stepped=True)
-    with running(stepped):
+    with run_loop(stepped):
         yield stepped
         stepped.shut()
 
@@ -49,7 +49,7 @@ def test_virtual_time_stops_while_work_is_in_flight(clock: Clock) -> None:
     assert (fired, clock.seconds()) == ([5], 10)
 
 
-def test_who_pauses_lets_time_pass_and_is_at_work_again_before_more_of_it_does(
+def test_a_paused_thread_works_again_before_more_time_passes(
     clock: Clock,
 ) -> None:
     seen: list[float] = []
@@ -65,7 +65,7 @@ def test_who_pauses_lets_time_pass_and_is_at_work_again_before_more_of_it_does(
     assert seen == [7, 14, 21]
 
 
-def test_who_is_signalled_is_at_work_before_the_signaller_goes_on(clock: Clock) -> None:
+def test_a_signalled_thread_works_again_before_more_time_passes(clock: Clock) -> None:
     signal, seen = Signal(clock), list[float]()
 
     def wait() -> None:
@@ -73,24 +73,24 @@ def test_who_is_signalled_is_at_work_before_the_signaller_goes_on(clock: Clock) 
         time.sleep(0.2)
         seen.append(clock.seconds())
 
-    clock.start_thread("who waits", wait)
+    clock.start_thread("a waiting thread", wait)
     clock.call_later(3, signal.set)
     clock.pause(50)
     assert seen == [3]
 
 
-def test_a_wait_that_nobody_ends_is_over_in_virtual_time(clock: Clock) -> None:
+def test_a_wait_without_a_signal_ends_after_its_virtual_timeout(clock: Clock) -> None:
     assert Signal(clock).wait(86_400) is False
     assert clock.seconds() == 86_400
 
 
 def test_work_that_is_taken_over_counts_once(clock: Clock) -> None:
-    """The new holder may suspend the work, and only its end ends it."""
+    """The receiver may suspend the work. The work is over only once it is ended."""
     work = clock.begin("a request")
     taken = clock.take_over(str(work.number))
     assert taken is work
     clock.call_later(4, lambda: None)
-    with work.suspended():
+    with work.suspension():
         clock.pause(2)
     assert clock.holders() == ["a request"]
     work.end()
@@ -98,13 +98,13 @@ def test_work_that_is_taken_over_counts_once(clock: Clock) -> None:
     assert clock.take_over(str(work.number)) is None
 
 
-def test_a_call_gets_virtual_time_and_no_more(clock: Clock) -> None:
+def test_a_bounded_call_times_out_in_virtual_time(clock: Clock) -> None:
     forever, seen = threading.Event(), list[float]()
 
     def hang() -> None:
         work = clocks.current_work()
         assert work is not None
-        with work.suspended():  # a peer that knows the clock, and does not answer
+        with work.suspension():  # a peer that knows the clock and does not answer
             forever.wait()
 
     def call() -> None:
@@ -118,13 +118,15 @@ def test_a_call_gets_virtual_time_and_no_more(clock: Clock) -> None:
     assert seen == [8]
 
 
-def test_a_condition_that_does_not_come_true_fails_after_virtual_time(clock: Clock) -> None:
+def test_a_condition_that_stays_false_fails_after_its_virtual_time(clock: Clock) -> None:
     with pytest.raises(NotInTime, match="not within 600 virtual seconds"):
         clock.until(lambda: False, within=600)
     assert clock.seconds() == 600
 
 
-def test_work_that_never_ends_is_named(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_clock_names_the_work_that_holds_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clocks, "STALLED_SECONDS", 0.2)
     work = clock.begin("a handler that hangs")
     with pytest.raises(ClockStalled, match="the clock waits for: a handler that hangs"):
@@ -134,8 +136,8 @@ def test_work_that_never_ends_is_named(clock: Clock, monkeypatch: pytest.MonkeyP
 
 def test_a_fast_clock_is_no_faster_than_real_time_while_work_is_in_flight() -> None:
     clock = Clock(1000)
-    with running(clock):
-        with clock.busy("a slow handler"):
+    with run_loop(clock):
+        with clock.track_work("a slow handler"):
             began, before = time.monotonic(), clock.seconds()
             time.sleep(0.2)
             passed, real = clock.seconds() - before, time.monotonic() - began
@@ -158,8 +160,8 @@ def stack(receiver: Receiver) -> Iterator[LocalStack]:
         yield running_stack
 
 
-def carried(stack: LocalStack) -> dict[str, Any]:
-    """The record of the demo's callback once it has ended, with times since it was created."""
+def run_callback(stack: LocalStack) -> dict[str, Any]:
+    """Run the demo's callback to its end. Returns its record with the virtual seconds it took."""
     api = demo.Api(stack.url, stack.key)
     began = stack.clock.now()
     status, location, _ = api.create({**demo.REQUEST, "allow_parallel": True})
@@ -174,7 +176,7 @@ def carried(stack: LocalStack) -> dict[str, Any]:
 def test_a_handler_that_sleeps_in_real_time_changes_no_result(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = carried(stack)
+    quick = run_callback(stack)
     for name in ("local-place-leg", "local-carrier-webhook"):
         function = stack.functions.find(name)
         handler = function._handler
@@ -184,7 +186,7 @@ def test_a_handler_that_sleeps_in_real_time_changes_no_result(
             return handler(event, context)
 
         monkeypatch.setattr(function, "_handler", slow)
-    late = carried(stack)
+    late = run_callback(stack)
     for of_both in ("outcome", "cause", "bridged_seconds"):
         assert late[of_both] == quick[of_both]
     for leg in ("leg_A", "leg_B"):
@@ -193,21 +195,21 @@ def test_a_handler_that_sleeps_in_real_time_changes_no_result(
     assert late["took"] == pytest.approx(quick["took"], abs=1)
 
 
-def test_a_carrier_that_does_not_answer_is_given_up_by_the_virtual_timeout_of_the_sdk(
+def test_a_request_to_a_silent_carrier_times_out_in_virtual_time(
     stack: LocalStack,
 ) -> None:
-    """The call is placed all the same, and taken over from its first webhook."""
+    """The carrier still places the call, and its first webhook identifies it."""
     assert stack.carrier is not None
     fault = {"fault": "slow", "seconds": 30, "times": 1, "where": CREATE}
     requests.post(f"{stack.carrier_url}/sim/faults", json=fault).raise_for_status()
     began = stack.clock.seconds()
-    record = carried(stack)
+    record = run_callback(stack)
     assert (record["outcome"], record["leg_A"]["attempts"]) == ("completed", 1)
     assert stack.carrier.exchange.placed == 2
     assert stack.clock.seconds() - began < 60
 
 
-def test_an_endpoint_that_hangs_is_given_up_after_virtual_time_and_tried_again(
+def test_a_webhook_to_a_silent_endpoint_times_out_in_virtual_time_and_is_retried(
     stack: LocalStack, receiver: Receiver
 ) -> None:
     body = {"url": receiver.url + "/hook", "events": ["callback.accepted"]}
@@ -226,7 +228,7 @@ def test_an_endpoint_that_hangs_is_given_up_after_virtual_time_and_tried_again(
     assert 15 <= stack.clock.seconds() - began < 60
 
 
-def test_a_request_waits_for_what_its_function_waits_for(stack: LocalStack) -> None:
+def test_a_request_takes_as_much_virtual_time_as_its_function(stack: LocalStack) -> None:
     function = stack.functions.find("local-callback-api")
     handler = function._handler
 
@@ -241,16 +243,16 @@ def test_a_request_waits_for_what_its_function_waits_for(stack: LocalStack) -> N
     api.close()
     function._handler = handler
     assert stack.clock.seconds() - began == 5
-    with doing(None):
+    with run_as(None):
         stack.clock.pause(1)
     assert stack.clock.seconds() - began == 6
 
 
-# -- what a review found -----------------------------------------------------------------------
+# -- regressions -------------------------------------------------------------------------------
 
 
-def test_a_change_that_comes_while_the_condition_is_read_is_not_missed(clock: Clock) -> None:
-    """As a write of another thread would: the condition is false by then and true right after."""
+def test_a_change_during_the_check_of_a_condition_is_not_missed(clock: Clock) -> None:
+    """As if another thread wrote: the condition is false at its check and true right after."""
     changes, looks = [0], [0]
 
     def condition() -> bool:
@@ -264,9 +266,9 @@ def test_a_change_that_comes_while_the_condition_is_read_is_not_missed(clock: Cl
     assert clock.seconds() == 0
 
 
-def test_a_timer_that_raises_stops_no_clock(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_timer_does_not_stop_the_clock(capsys: pytest.CaptureFixture[str]) -> None:
     for made in (Clock(1000), Clock(stepped=True)):
-        with running(made):
+        with run_loop(made):
             made.call_later(1, lambda: 1 / 0)
             with contextlib.suppress(ZeroDivisionError):
                 made.pause(5)
@@ -276,9 +278,9 @@ def test_a_timer_that_raises_stops_no_clock(capsys: pytest.CaptureFixture[str]) 
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_who_pauses_while_the_clock_is_stopped_by_hand_wakes_up_all_the_same() -> None:
+def test_a_paused_thread_wakes_up_on_a_clock_that_became_stepped() -> None:
     clock = Clock(1)
-    with running(clock):
+    with run_loop(clock):
         thread = threading.Thread(target=clock.pause, args=(3600,), daemon=True)
         thread.start()
         while not clock.quiet() < 3600:
@@ -289,7 +291,7 @@ def test_who_pauses_while_the_clock_is_stopped_by_hand_wakes_up_all_the_same() -
         clock.shut()
 
 
-def test_failing_events_wait_for_their_retries_side_by_side(capfd: pytest.CaptureFixture[str]):
+def test_failing_events_wait_for_their_retries_in_parallel(capfd: pytest.CaptureFixture[str]):
     clock = Clock(stepped=True)
 
     def fail(_event: Any, _context: Any) -> None:
@@ -297,7 +299,7 @@ def test_failing_events_wait_for_their_retries_side_by_side(capfd: pytest.Captur
 
     functions = Functions([Function(definition_of("f"), fail)])
     bus = Bus((Rule("All", {"source": ["here"]}, (RuleTarget("f"),)),), functions, clock)
-    with running(clock):
+    with run_loop(clock):
         for _ in range(40):
             bus.publish({"source": "here"})
         clock.until(lambda: len(bus.dead_letters) == 40, within=600)
@@ -306,7 +308,7 @@ def test_failing_events_wait_for_their_retries_side_by_side(capfd: pytest.Captur
     assert "f failed on an event to the last" in capfd.readouterr().err
 
 
-def test_a_handler_is_work_though_its_caller_has_given_up(stack: LocalStack) -> None:
+def test_a_handler_remains_work_after_its_caller_has_timed_out(stack: LocalStack) -> None:
     function = stack.functions.find("local-callback-api")
     seen: list[float] = []
 
@@ -333,7 +335,7 @@ def test_a_handler_is_work_though_its_caller_has_given_up(stack: LocalStack) -> 
 
 
 @pytest.mark.parametrize("paused", ["local-callback-api", "local-publish-events"])
-def test_a_stack_closes_though_a_function_pauses_or_fails(paused: str) -> None:
+def test_a_stack_closes_while_a_function_pauses_or_fails(paused: str) -> None:
     calls: list[float] = []
     with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
         function = stack.functions.find(paused)
@@ -352,10 +354,10 @@ def test_a_stack_closes_though_a_function_pauses_or_fails(paused: str) -> None:
 
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
-        with stack.clock.awaited():
+        with stack.clock.let_time_pass():
             while not calls:
                 time.sleep(0.01)
     asking.join()
     before = len(calls)
     time.sleep(0.3)
-    assert len(calls) == before, "it goes on after the end"
+    assert len(calls) == before, "the function ran after the stack closed"

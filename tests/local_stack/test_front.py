@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.local import front
-from tests.local.clock import Clock, running
+from tests.local.clock import Clock, run_loop
 from tests.local.functions import Function, Functions
 from tests.local.template import Authorizer, Route
 from tests.local_stack.conftest import definition_of
@@ -283,7 +283,7 @@ def keeper() -> Keeper:
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     stepped = Clock(stepped=True)
-    with running(stepped):
+    with run_loop(stepped):
         yield stepped
 
 

@@ -294,7 +294,7 @@ def pastable(printed: str, beginning: str) -> list[str]:
     return shlex.split(beginning + rest.partition("\n")[0])
 
 
-def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
+def test_the_printed_commands_work_and_an_undelivered_webhook_is_reported():
     with command("--speed", "10") as process:
         assert process.stdout is not None
         printed = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
@@ -332,7 +332,7 @@ def test_what_it_prints_to_be_pasted_works_and_an_endpoint_elsewhere_is_told():
         )
         answer = requests.put(url, data=body, headers={name: key})
         assert answer.status_code == 200
-        # It is tried again within seconds, and told of no more.
+        # It is retried within seconds, and not reported again.
         arrived = f"webhook {line.split()[2]}: "
         while not (line := process.stdout.readline()).startswith(arrived):
             assert line.startswith("webhook ")

@@ -15,7 +15,7 @@ from tests.local_stack.conftest import TABLE
 
 @pytest.fixture
 def dynamodb():
-    with aws.running() as embedded:
+    with aws.run_aws() as embedded:
         embedded.create(Template((), (), (TABLE,), {}, (), ()), {})
         yield embedded.dynamodb
 
@@ -89,7 +89,7 @@ def test_a_transaction_with_an_update_that_fails_leaves_the_item_as_it_was(dynam
 
 @pytest.mark.parametrize("_", range(3))
 def test_every_embedded_aws_starts_empty(_):
-    with aws.running() as embedded:
+    with aws.run_aws() as embedded:
         assert embedded.dynamodb.list_tables()["TableNames"] == []
         assert embedded.stepfunctions.list_state_machines()["stateMachines"] == []
         embedded.create(Template((), (), (TABLE,), {}, (), ()), {"/secret": {"a": "b"}})
@@ -118,7 +118,7 @@ class Streaming:
 @pytest.fixture
 def streaming() -> Iterator[Streaming]:
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-    with aws.running() as embedded:
+    with aws.run_aws() as embedded:
         table = {**TABLE, "StreamSpecification": stream}
         embedded.create(Template((), (), (table,), {}, (), ()), {})
         yield Streaming(embedded)

@@ -14,7 +14,7 @@ from tests.support.world import ACCOUNT_SID
 
 @pytest.fixture(scope="package")
 def the_world() -> Iterator[world.World]:
-    with world.running() as running:
+    with world.run_world() as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.twilio.client import TwilioCarrier
-from tests.local import heard
+from tests.local import output_tap
 from tests.support.play import Play
 from tests.support.secret import Secret
 from tests.support.world import AUTH_TOKEN
@@ -50,7 +50,7 @@ def secrets(the_world, monkeypatch) -> dict[str, Secret]:  # noqa: ARG001  (it l
 @pytest.fixture
 def switched(play: Play, monkeypatch):
     """Switch the token at the carrier."""
-    heard.secret("the carrier's token", NEW)
+    output_tap.report_secret("the carrier's token", NEW)
     monkeypatch.setattr(play.world.carrier.exchange, "auth_token", OLD)
     return lambda: setattr(play.world.carrier.exchange, "auth_token", NEW)
 

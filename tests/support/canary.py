@@ -2,10 +2,10 @@
 executions.
 
 During the whole run it reads what functions print and log, what Lambda would log of their crashes,
-the messages of queues and the histories of executions (tests/local/heard.py). The phone numbers of
-all tests are canaries. A test fails at its teardown if a canary, a key's secret, the carrier's
-token, a task's token or a request's body appears there. The failure names the place and the kind of
-secret, and never prints the secret.
+the messages of queues and the histories of executions (tests/local/output_tap.py). The phone
+numbers of all tests are canaries. A test fails at its teardown if a canary, a key's secret, the
+carrier's token, a task's token or a request's body appears there. The failure names the place and
+the kind of secret, and never prints the secret.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from unittest import mock
 
 import pytest
 
-from tests.local import heard, logs
+from tests.local import logs, output_tap
 
 _OURS = tuple(str(Path(__file__).parents[2] / folder) for folder in ("functions", "layers"))
 # These are not in the layer: they stand in for AWS here, so Lambda never prints their logs.
@@ -46,7 +46,7 @@ class Canaries:
         self._secrets: dict[str, str] = {}
         self._tokens: deque[str] = deque(maxlen=_TOKENS_KEPT)
         self._lock = threading.Lock()
-        self.heard: set[tuple[str, str]] = set()
+        self.leaks: set[tuple[str, str]] = set()
 
     def learn(self, kind: str, value: str) -> None:
         with self._lock:
@@ -57,7 +57,7 @@ class Canaries:
 
     def listen(self, where: str, text: str) -> None:
         for kind in self.kinds_in(text, tokens=not where.startswith("the history")):
-            self.heard.add((kind, where))
+            self.leaks.add((kind, where))
 
     def kinds_in(self, text: str, *, tokens: bool = True) -> set[str]:
         """Step Functions itself writes task tokens into an execution's history."""
@@ -70,11 +70,11 @@ class Canaries:
 
     def forget(self) -> list[str]:
         """The leaks since the last call: place and kind of secret."""
-        found, self.heard = self.heard, set()
-        return sorted(f"{kind} in {where}" for kind, where in found)
+        leaks, self.leaks = self.leaks, set()
+        return sorted(f"{kind} in {where}" for kind, where in leaks)
 
     def listen_to_loggers(self, record: logging.LogRecord) -> None:
-        function = logs.running()
+        function = logs.running_function()
         ours = record.pathname.startswith(_OURS)
         if ours or (function and not record.name.startswith(_NOT_DEPLOYED)):
             trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
@@ -92,7 +92,7 @@ def listening(canaries: Canaries) -> Iterator[None]:
         handle(self, record)
 
     with (
-        heard.listening(canaries.listen, canaries.learn),
+        output_tap.listen(canaries.listen, canaries.learn),
         mock.patch.object(logging.Logger, "handle", handle_and_listen),
     ):
         yield
@@ -114,6 +114,6 @@ def pytest_unconfigure() -> None:
 def pytest_runtest_teardown() -> Iterator[None]:
     """Runs after the fixtures: a stack reports its executions and queues when it ends."""
     yield
-    found = _canaries.forget()
-    if found:
-        pytest.fail("heard during this test, or since the last: " + "; ".join(found))
+    leaks = _canaries.forget()
+    if leaks:
+        pytest.fail("leaked during this test, or since the last one: " + "; ".join(leaks))

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tests.local import heard
+from tests.local import output_tap
 
 Invoke = Callable[[str, dict[str, Any]], tuple[Any, str | None]]
 _KNOWN = {
@@ -73,7 +73,7 @@ class Sequencer:
     # -- what our code calls ---------------------------------------------------------------------
 
     def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
-        heard.told("the input of an execution", input)
+        output_tap.report_text("the input of an execution", input)
         with self._lock:
             if name in self.executions:
                 raise _AlreadyExists(name)

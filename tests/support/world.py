@@ -35,7 +35,7 @@ from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
 from callback.tenancy.policy import PolicyStore
 from callback.triggers import queue
-from tests.local import aws, front, functions, heard, logs, tables, template
+from tests.local import aws, front, functions, logs, output_tap, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
 from tests.local.carrier.faults import FaultRule
@@ -97,7 +97,7 @@ class SettleQueue:
     waiting: deque[str] = field(default_factory=deque)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803, ARG002
-        heard.told("the settle queue", MessageBody)
+        output_tap.report_text("the settle queue", MessageBody)
         self.waiting.append(MessageBody)
 
 
@@ -135,7 +135,7 @@ class World:
     """One per process; `reset` gives it an empty table and a carrier without faults."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        heard.secret("the carrier's token", AUTH_TOKEN)
+        output_tap.report_secret("the carrier's token", AUTH_TOKEN)
         self.faults = Faults()
         self.clock = Clock(stepped=True, start=datetime(2026, 11, 24, 12, tzinfo=UTC))
         self.carrier = CarrierSimulator(
@@ -476,6 +476,6 @@ def _place(url: str) -> tuple[str, str, int]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[World]:
+def run_world() -> Iterator[World]:
     with contextlib.ExitStack() as stack:
         yield World(stack)

@@ -88,7 +88,7 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def running(
+def run_sandbox(
     function: Path, layer: Path, environment: Mapping[str, str], log: Path
 ) -> Iterator[Sandbox]:
     with (

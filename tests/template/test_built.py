@@ -48,7 +48,7 @@ from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
-from tests.local import aws, environment, heard, template
+from tests.local import aws, environment, output_tap, template
 from tests.local.carrier import CarrierSimulator, Clock
 from tests.local.stack import GENEROUS
 from tests.support import build as callbacks
@@ -106,7 +106,7 @@ class World:
         try:
             return running.answer(event, before)
         finally:
-            heard.told(f"the log of {function}", running.printed())
+            output_tap.report_text(f"the log of {function}", running.printed())
 
     def _sandbox(self, function: str, definition: template.FunctionDefinition) -> Sandbox:
         # The key tells the embedded AWS who asks.
@@ -114,7 +114,7 @@ class World:
         same = (function, *sorted(given.items()))
         if same not in self.sandboxes:
             self.sandboxes[same] = self.stack.enter_context(
-                sandbox.running(
+                sandbox.run_sandbox(
                     self.build / function,
                     self.build / "SharedLayer" / "python",
                     given,
@@ -231,12 +231,12 @@ def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         ("an API key's secret", SECRET),
         ("a task token", TOKEN),
     ):
-        heard.secret(kind, value)
+        output_tap.report_secret(kind, value)
     secret = {"account_sid": sign.ACCOUNT_SID, "auth_token": sign.TOKEN}
     try:
         with (
             mock.patch.object(aws, "DomainDispatcherApplication", Recorder),
-            aws.running() as cloud,
+            aws.run_aws() as cloud,
             contextlib.ExitStack() as stack,
         ):
             # Executions are started and never run: the workflow here has nothing to do.
@@ -294,14 +294,14 @@ def aliases(path: Path) -> list[str]:
     return [event.anchor for event in events if isinstance(event, yaml.AliasEvent)]
 
 
-def test_the_build_writes_every_alias_out(build: Path) -> None:
+def test_the_built_template_contains_no_yaml_alias(build: Path) -> None:
     """CloudFormation takes no aliases (User Guide, "CloudFormation template format")."""
     assert "public-url" in aliases(document.TEMPLATE)
     assert aliases(build / "template.yaml") == []
 
 
-def test_a_compiled_module_is_not_checked_and_knows_its_place_in_lambda(build: Path) -> None:
-    """Built for this very Python, which can read what it compiled."""
+def test_a_compiled_module_is_unchecked_and_has_its_path_in_lambda(build: Path) -> None:
+    """The layer is built for the Python that runs this test, so its magic number matches."""
     layer = build / "SharedLayer" / "python" / "callback" / "__pycache__"
     function = build / "CarrierWebhook" / "__pycache__"
     for module, place in (
@@ -314,8 +314,7 @@ def test_a_compiled_module_is_not_checked_and_knows_its_place_in_lambda(build: P
         assert place in compiled
 
 
-def test_every_event_is_answered_by_a_test() -> None:
-    """A test below names each of them."""
+def test_every_sample_event_has_a_test() -> None:
     named = set(re.findall(r'"((?:\w+)/(?:\w+)\.json)"', Path(__file__).read_text("utf-8")))
 
     assert {path.relative_to(EVENTS).as_posix() for path in EVENTS.rglob("*.json")} == named
@@ -326,10 +325,10 @@ def test_every_event_is_answered_by_a_test() -> None:
     [*sorted(EVENTS.glob("carrier_webhook/*.json")), *sorted(EVENTS.glob("trigger/[cs]*.json"))],
     ids=lambda path: path.stem,
 )
-def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
+def test_a_sample_webhook_is_signed_with_the_documented_token(path: Path) -> None:
     event = json.loads(path.read_text(encoding="utf-8"))
     if event["requestContext"]["http"]["method"] == "GET":
-        assert "x-twilio-signature" not in event["headers"]  # the ringback is for everybody
+        assert "x-twilio-signature" not in event["headers"]  # the ringback needs no signature
         return
     again = json.loads(json.dumps(event))
     sign.sign(again, sign.form_of(event))
@@ -339,8 +338,8 @@ def test_a_webhooks_signature_stands_the_documented_token(path: Path) -> None:
     assert sign.url_of(event).startswith(f"https://{HOST}/carrier/")
 
 
-def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, Any]) -> None:
-    """Resources without a name of their own are named <stack>-<logical id>-<anything>."""
+def test_sample_events_of_aws_come_from_resources_of_the_template(deployed: dict[str, Any]) -> None:
+    """CloudFormation names an unnamed resource <stack>-<logical id>-<suffix>."""
     tick, stopped, requested, *queued = (
         json.loads((EVENTS / name).read_text(encoding="utf-8"))
         for name in (
@@ -379,7 +378,7 @@ def test_events_of_aws_come_from_what_the_template_deploys(deployed: dict[str, A
 
 
 @pytest.mark.parametrize("name", ["authorizer/bearer.json", "authorizer/basic.json"])
-def test_a_key_lets_its_tenant_in_until_it_is_revoked(world: World, name: str) -> None:
+def test_a_key_authorizes_its_tenant_until_it_is_revoked(world: World, name: str) -> None:
     """The key is the made-up one of the events."""
     store = TenantStore(world.store.table)
     tenant = f"tenant-{Path(name).stem}"
@@ -420,7 +419,7 @@ def test_a_client_creates_a_callback(world: World) -> None:
     assert executions(world) == {body["callback_id"]}
 
 
-def test_a_client_who_repeats_a_request_gets_the_first_answer(world: World) -> None:
+def test_a_repeated_request_gets_the_first_response(world: World) -> None:
     event = EVENTS / "callback_api/create_once.json"
     first, again = (world.invoke("CallbackApi", event) for _ in range(2))
 
@@ -496,7 +495,7 @@ def test_a_busy_party_ends_the_leg(world: World) -> None:
     assert (leg.outcome, leg.cause) == (LegOutcome.BUSY, "sip_486")
 
 
-def test_the_last_end_gives_back_what_the_callback_held(world: World, tmp_path: Path) -> None:
+def test_the_end_of_the_last_leg_releases_the_reservation(world: World, tmp_path: Path) -> None:
     event = another(EVENTS / "carrier_webhook/status.json", tmp_path)
     gone = replace(planned().leg_b, status=LegStatus.ENDED, ended_at=A_WHILE_AGO)
     world.seed(event, replace(dialing(), leg_b=gone))
@@ -524,7 +523,7 @@ def test_the_waiting_party_hears_ringback(world: World) -> None:
     assert f">https://{HOST}/carrier/ringback.wav</Play>" in answer["body"]
 
 
-def test_who_cannot_be_helped_hears_so(world: World) -> None:
+def test_the_fallback_document_speaks_to_the_party(world: World) -> None:
     answer = world.invoke("CarrierWebhook", EVENTS / "carrier_webhook/fallback.json")
 
     assert answer["statusCode"] == 200
@@ -539,7 +538,7 @@ def test_the_ringback_is_audio(world: World) -> None:
     assert base64.b64decode(answer["body"]).startswith(b"RIFF")
 
 
-def test_a_webhook_that_somebody_changed_is_refused(world: World, tmp_path: Path) -> None:
+def test_a_changed_webhook_is_refused(world: World, tmp_path: Path) -> None:
     path = EVENTS / "carrier_webhook/status.json"
     event = json.loads(path.read_text(encoding="utf-8"))
     signature = event["headers"]["x-twilio-signature"]
@@ -607,8 +606,8 @@ def executions(world: World) -> set[str]:
     return {execution["name"] for execution in listed["executions"]}
 
 
-def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) -> None:
-    """One callback never got its workflow, one was never closed, two were never woken."""
+def test_reconcile_repairs_open_callbacks_and_unlists_ended_ones(world: World) -> None:
+    """One callback has no execution, one was not closed, two executions were not woken."""
     rings = replace(dialing().leg_a, status=LegStatus.QUEUED, call_sid=world.ring())
     left = {
         "without-workflow": planned(),
@@ -629,7 +628,7 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
     assert [each.status for each in closed] == [CallbackStatus.ENDED] * 3
     known = [each.callback_id for each in read_open(world.store)]
     assert "ended" not in known
-    assert "ended-just-now" in known, "whose its call was may still be asked"
+    assert "ended-just-now" in known, "the owner of its call may still be asked for"
 
 
 @pytest.mark.parametrize(
@@ -639,7 +638,7 @@ def test_reconcile_mends_what_was_left_and_forgets_what_has_ended(world: World) 
         ("CarrierWebhook", "carrier_webhook/status.json"),
     ],
 )
-def test_a_settling_that_is_throttled_waits_in_the_queue_and_its_sender_is_answered(
+def test_a_throttled_settling_is_queued_and_its_sender_gets_a_response(
     world: World, tmp_path: Path, function: str, name: str
 ) -> None:
     event = another(EVENTS / name, tmp_path)
@@ -656,7 +655,7 @@ def test_a_settling_that_is_throttled_waits_in_the_queue_and_its_sender_is_answe
 
 
 @pytest.mark.parametrize("step", Step)
-def test_a_settling_from_the_queue_is_done(world: World, tmp_path: Path, step: Step) -> None:
+def test_a_queued_settling_is_done(world: World, tmp_path: Path, step: Step) -> None:
     event = another(EVENTS / "settle_callback/settling.json", tmp_path)
     world.seed(event, waiting(over(), step))
 
@@ -675,7 +674,7 @@ def test_a_settling_that_is_throttled_again_stays_in_the_queue(
     assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
 
 
-def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not(
+def test_only_the_settling_of_an_unknown_callback_stays_in_the_queue(
     world: World, tmp_path: Path
 ) -> None:
     event = EVENTS / "settle_callback/settling.json"
@@ -694,7 +693,7 @@ def test_a_settling_of_nobodys_callback_stays_in_the_queue_and_the_rest_does_not
     }
 
 
-def test_a_client_asks_for_an_erasure_and_how_far_it_is(world: World, tmp_path: Path) -> None:
+def test_a_client_requests_an_erasure_and_reads_its_progress(world: World, tmp_path: Path) -> None:
     asked = world.invoke("ErasureApi", EVENTS / "erasure_api/create.json")
     erasure = json.loads(asked["body"])
     listed = world.invoke("ErasureApi", EVENTS / "erasure_api/list.json")
@@ -713,10 +712,10 @@ def test_a_client_asks_for_an_erasure_and_how_far_it_is(world: World, tmp_path: 
     assert unknown["statusCode"] == 404
 
 
-def test_what_is_to_be_forgotten_is_hung_up_settled_and_deleted_everywhere(
+def test_an_erasure_hangs_up_settles_and_deletes_everywhere(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One callback rings, two have ended that somebody waits for."""
+    """One callback rings. Two have ended, and their executions still wait."""
     monkeypatch.setattr(clock, "now", lambda: A_WHILE_AGO)
     call_sid = world.ring()
     rings = replace(dialing().leg_a, status=LegStatus.QUEUED, call_sid=call_sid)
@@ -789,7 +788,7 @@ def test_a_text_is_answered_once_and_its_sender_is_called_once(world: World, num
 
 
 @pytest.mark.parametrize("step", Step)
-def test_a_text_cancels_whatever_step_is_under_way(
+def test_a_text_cancels_the_callback_in_each_step(
     world: World, tmp_path: Path, number: str, step: Step
 ) -> None:
     under_way = replace(waiting(dialing(), step), callback_id=str(uuid.uuid4()))
@@ -817,7 +816,7 @@ def test_a_sender_of_stop_is_suppressed_until_start(world: World, tmp_path: Path
 
 
 class Given(Pepper):
-    """One that is at hand."""
+    """A pepper that needs no parameter store."""
 
     def __init__(self, pepper: str) -> None:
         self.pepper = pepper
@@ -826,7 +825,7 @@ class Given(Pepper):
         return self.pepper
 
 
-def test_a_missed_call_is_turned_away_and_called_back_a_moment_later(
+def test_a_missed_call_is_rejected_and_then_called_back(
     world: World, tmp_path: Path, number: str
 ) -> None:
     answer = world.invoke("Trigger", EVENTS / "trigger/call.json")
@@ -845,7 +844,7 @@ def test_a_missed_call_is_turned_away_and_called_back_a_moment_later(
     assert {leg.caller_id for leg in callback.legs} == {number}
 
 
-def test_a_packet_is_answered_with_the_id_and_repeated_with_the_same(world: World) -> None:
+def test_a_repeated_packet_gets_the_response_of_the_first(world: World) -> None:
     first, again = (world.invoke("Trigger", EVENTS / "trigger/packet.json") for _ in range(2))
     (callback,) = taken(world, "packet")
 
@@ -869,7 +868,7 @@ def test_a_packet_without_an_id_is_refused_where_one_is_required(
 
 
 @pytest.mark.usefixtures("number")
-def test_an_event_waits_by_its_id_and_becomes_a_callback_once(world: World) -> None:
+def test_an_event_is_queued_by_its_id_and_becomes_one_callback(world: World) -> None:
     world.invoke("TriggerEvent", EVENTS / "trigger_event/requested.json")
     record = queued(world)
     (waiting_id,) = [each["body"] for each in records(EVENTS / "accept_trigger/waiting.json")]
@@ -883,7 +882,7 @@ def test_an_event_waits_by_its_id_and_becomes_a_callback_once(world: World) -> N
     assert callback.metadata == {"ticket": "42"}
 
 
-def test_everybody_reads_what_the_api_is(world: World) -> None:
+def test_anyone_can_read_the_api_document(world: World) -> None:
     document = world.invoke("ApiDocs", EVENTS / "api_docs/openapi.json")
     page = world.invoke("ApiDocs", EVENTS / "api_docs/docs.json")
 
@@ -933,11 +932,11 @@ def deliveries_queued(world: World, *ids: str) -> list[str]:
     return sorted(each for each in found if each in ids)
 
 
-def test_writes_of_a_callback_become_deliveries_of_what_was_selected(world: World) -> None:
+def test_writes_of_a_callback_become_deliveries_of_the_selected_events(world: World) -> None:
     event = EVENTS / "publish_events/writes.json"
     endpoints_of(world)
     ids = [f"msg_{callback_id(event)}_{sequence}" for sequence in (1, 4)]
-    for _ in range(2):  # the stream may tell everything again
+    for _ in range(2):  # the stream may repeat its records
         assert world.invoke("PublishEvents", event) == {"batchItemFailures": []}
     found = [deliveries_of(world).find("default", each) for each in ids]
 
@@ -949,7 +948,7 @@ def test_writes_of_a_callback_become_deliveries_of_what_was_selected(world: Worl
     ("status", "becomes", "attempts"),
     [(204, "delivered", 1), (500, "pending", 1), (410, "failed", 1)],
 )
-def test_a_client_is_told_and_told_again_unless_it_is_gone(
+def test_a_delivery_is_retried_unless_the_endpoint_accepts_it_or_is_gone(
     world: World, tmp_path: Path, status: int, becomes: str, attempts: int
 ) -> None:
     event = another(EVENTS / "notify_client/delivery.json", tmp_path)
@@ -999,7 +998,7 @@ def test_a_client_sets_tries_rotates_and_removes_its_endpoint(world: World) -> N
     assert ask("webhook_api/show.json")[0] == 404
 
 
-def test_a_client_lists_and_replays_what_it_did_not_take(world: World) -> None:
+def test_a_client_lists_and_replays_failed_deliveries(world: World) -> None:
     event = EVENTS / "webhook_api/replay.json"
     store, pending = deliveries_of(world), delivery(event)
     store.add(pending)
@@ -1040,10 +1039,10 @@ def granted(deployed: dict[str, Any]) -> dict[str, set[str]]:
     return actions
 
 
-def test_a_function_may_do_what_it_did_above_and_nothing_else(
+def test_a_function_may_do_only_what_the_tests_above_used(
     world: World, deployed: dict[str, Any], granted: dict[str, set[str]]
 ) -> None:
-    """Needs every test above: what none of them does, no function needs."""
+    """Needs every test above. A function needs no action that none of them uses."""
     by_lambda = done_by_lambda(deployed)
 
     assert granted == {

@@ -27,11 +27,11 @@ def local() -> Template:
     return load_local(document.TEMPLATE)
 
 
-def test_no_resource_waits_for_itself(deployed: dict[str, Any]) -> None:
+def test_no_resource_depends_on_itself(deployed: dict[str, Any]) -> None:
     TopologicalSorter(document.dependencies(deployed)).prepare()
 
 
-def test_the_graph_has_the_edges_that_a_circle_would_be_made_of(deployed: dict[str, Any]) -> None:
+def test_the_dependency_graph_has_the_edges_of_a_possible_cycle(deployed: dict[str, Any]) -> None:
     graph = document.dependencies(deployed)
 
     assert "HttpApi" in graph["CallbackApi"]
@@ -40,10 +40,10 @@ def test_the_graph_has_the_edges_that_a_circle_would_be_made_of(deployed: dict[s
     assert "CreateCallbackRoute" in graph["HttpApiStage"]
 
 
-def test_cfn_lint_has_nothing_to_say_about_the_translation(
+def test_cfn_lint_finds_nothing_in_the_translated_template(
     deployed: dict[str, Any], local: Template
 ) -> None:
-    """Nor about the workflow, which it reads only where it stands as an object."""
+    """Nor in the workflow. cfn-lint reads a definition only as an object, not as a string."""
     linted = json.loads(json.dumps(deployed))
     (workflow,) = of_type(linted, "AWS::StepFunctions::StateMachine").values()
     del workflow["DefinitionString"]
@@ -54,8 +54,8 @@ def test_cfn_lint_has_nothing_to_say_about_the_translation(
     assert [str(match) for match in found] == []
 
 
-def test_a_wildcard_stands_only_where_a_reason_is_written(deployed: dict[str, Any]) -> None:
-    """Whole resources or all actions; `parameter/x*` in an ARN would be caught as well."""
+def test_every_wildcard_has_a_written_reason(deployed: dict[str, Any]) -> None:
+    """A wildcard within an ARN counts as well, for example `parameter/x*`."""
     broad = {
         (name, statement.get("Sid"))
         for name, statement in document.statements(deployed)
@@ -87,7 +87,7 @@ def test_only_aws_services_are_trusted(deployed: dict[str, Any]) -> None:
 
 
 def test_roles_hold_only_policies_of_this_template(deployed: dict[str, Any]) -> None:
-    """AWS's own basic execution policy may write to every log there is."""
+    """AWS's basic execution policy would allow writing to every log."""
     attached = {
         json.dumps(arn)
         for role in of_type(deployed, "AWS::IAM::Role").values()
@@ -98,7 +98,7 @@ def test_roles_hold_only_policies_of_this_template(deployed: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("kind", ["AWS::Lambda::Function", "AWS::StepFunctions::StateMachine"])
-def test_each_has_a_role_of_its_own(deployed: dict[str, Any], kind: str) -> None:
+def test_each_function_and_workflow_has_its_own_role(deployed: dict[str, Any], kind: str) -> None:
     roles = {
         name: set(document.references(properties.get("Role", properties.get("RoleArn"))))
         for name, properties in of_type(deployed, kind).items()
@@ -107,7 +107,7 @@ def test_each_has_a_role_of_its_own(deployed: dict[str, Any], kind: str) -> None
     assert roles == {name: {f"{name}Role"} for name in roles}
 
 
-def test_every_log_is_kept_for_the_days_that_are_asked_for(deployed: dict[str, Any]) -> None:
+def test_every_log_is_kept_for_the_configured_days(deployed: dict[str, Any]) -> None:
     groups = of_type(deployed, "AWS::Logs::LogGroup")
 
     assert [name for name, group in groups.items() if group.get("RetentionInDays") != DAYS] == []
@@ -128,12 +128,12 @@ def test_each_function_logs_where_its_role_may_write(deployed: dict[str, Any]) -
     assert all(group in of_type(deployed, "AWS::Logs::LogGroup") for (group,) in logs.values())
 
 
-def test_the_access_log_has_no_place_for_a_number(deployed: dict[str, Any]) -> None:
+def test_no_field_of_the_access_log_can_hold_a_number(deployed: dict[str, Any]) -> None:
     """A client may put a number into the path, the query, a header or its user agent."""
     (stage,) = of_type(deployed, "AWS::ApiGatewayV2::Stage").values()
-    told = set(re.findall(r"\$context\.([A-Za-z._]+)", stage["AccessLogSettings"]["Format"]))
+    logged = set(re.findall(r"\$context\.([A-Za-z._]+)", stage["AccessLogSettings"]["Format"]))
 
-    assert told == {
+    assert logged == {
         "requestId",
         "requestTime",
         "routeKey",
@@ -158,7 +158,7 @@ def test_the_workflow_logs_no_data(deployed: dict[str, Any]) -> None:
     assert workflow["TracingConfiguration"] == {"Enabled": True}
 
 
-def test_clients_show_a_key_and_only_the_carrier_and_readers_come_without(local: Template) -> None:
+def test_only_carrier_webhooks_and_the_api_document_need_no_key(local: Template) -> None:
     authorization = {route.path.split("/")[1]: route.authorization for route in local.routes}
     kinds = {(route.path.split("/")[1], route.authorization) for route in local.routes}
 
@@ -183,7 +183,7 @@ def test_a_revoked_key_is_worthless_within_a_minute_on_every_route(local: Templa
         assert (route.authorizer == authorizer) == (route.authorization == "CUSTOM"), route.key
 
 
-def test_the_api_and_nobody_else_may_ask_the_authorizer(deployed: dict[str, Any]) -> None:
+def test_only_the_api_may_invoke_the_authorizer(deployed: dict[str, Any]) -> None:
     (asking,) = [
         permission
         for permission in of_type(deployed, "AWS::Lambda::Permission").values()
@@ -225,7 +225,7 @@ def test_the_api_may_call_the_function_behind_each_route(
         assert any(fnmatch.fnmatchcase(asked, pattern) for pattern in patterns), route.key
 
 
-def test_each_route_has_its_place_in_its_handler(local: Template) -> None:
+def test_each_route_is_handled_by_its_function(local: Template) -> None:
     for function in local.functions:
         routed = {route.key for route in local.routes if route.function == function.name}
         tree = ast.parse((function.folder / "handler.py").read_text(encoding="utf-8"))
@@ -247,9 +247,7 @@ def test_each_route_and_each_function_has_an_event(local: Template) -> None:
     assert {f.folder.name for f in local.functions} == {path.parent.name for path in paths}
 
 
-def test_the_stage_sets_a_pace_for_routes_that_exist(
-    deployed: dict[str, Any], local: Template
-) -> None:
+def test_every_throttled_route_exists(deployed: dict[str, Any], local: Template) -> None:
     (stage,) = of_type(deployed, "AWS::ApiGatewayV2::Stage").values()
     paces = [stage["DefaultRouteSettings"], *stage["RouteSettings"].values()]
 
@@ -263,14 +261,14 @@ def test_a_function_times_out_before_its_caller(local: Template) -> None:
     closing = json.loads(workflow.definition)["States"]["CloseCallback"]["TimeoutSeconds"]
 
     assert timeouts["CallbackApi"] < 29  # the gateway
-    # Whoever repeats a request takes over from a process that cannot be running any more.
+    # A repeated request takes over only once the first process cannot run any more.
     assert timeouts["CallbackApi"] < idempotency._STILL_RUNNING.total_seconds()
     assert timeouts["Authorizer"] < 10  # the gateway, of an authorizer
     assert timeouts["CarrierWebhook"] < 15  # the carrier
     assert timeouts["CloseCallback"] < closing
 
 
-def test_functions_are_traced_and_run_where_the_layer_does(deployed: dict[str, Any]) -> None:
+def test_functions_are_traced_and_use_the_runtime_of_the_layer(deployed: dict[str, Any]) -> None:
     (layer,) = of_type(deployed, "AWS::Lambda::LayerVersion").values()
     for name, function in of_type(deployed, "AWS::Lambda::Function").items():
         assert function["TracingConfig"] == {"Mode": "Active"}, name
@@ -300,27 +298,27 @@ def events_may_invoke(deployed: dict[str, Any], function: str) -> set[str]:
 
 
 def invocation_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
-    """How Lambda goes about the function's asynchronous invocations."""
-    (found,) = [
+    """The configuration of the function's asynchronous invocations."""
+    (match,) = [
         config
         for config in of_type(deployed, "AWS::Lambda::EventInvokeConfig").values()
         if set(document.references(config["FunctionName"])) == {function}
     ]
-    return found
+    return match
 
 
 def mapping_of(deployed: dict[str, Any], function: str) -> dict[str, Any]:
-    """By what a queue or a stream invokes the function."""
-    (found,) = [
+    """The event source mapping by which a queue or a stream invokes the function."""
+    (match,) = [
         mapping
         for mapping in of_type(deployed, "AWS::Lambda::EventSourceMapping").values()
         if mapping["FunctionName"] == {"Ref": function}
     ]
-    return found
+    return match
 
 
 def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
-    """The roles and policies by which somebody may put a message into the queue."""
+    """The roles and policies that allow sending a message to the queue."""
     return {
         name
         for name, statement in document.statements(deployed)
@@ -329,7 +327,7 @@ def senders_to(deployed: dict[str, Any], queue: str) -> set[str]:
     }
 
 
-def test_an_execution_that_was_stopped_has_its_callback_closed(
+def test_the_callback_of_a_stopped_execution_is_closed(
     deployed: dict[str, Any], local: Template
 ) -> None:
     (rule,) = [rule for rule in local.rules if rule.logical_id == "StoppedExecutionRule"]
@@ -350,10 +348,9 @@ def test_an_execution_that_was_stopped_has_its_callback_closed(
 
 
 @pytest.mark.parametrize("function", ["Reconcile", "Erase"])
-def test_what_is_open_is_looked_at_every_minute(
+def test_reconcile_and_erase_run_every_minute(
     deployed: dict[str, Any], local: Template, function: str
 ) -> None:
-    """Open callbacks, and what is to be forgotten."""
     (definition,) = [f for f in local.functions if f.logical_id == function]
     (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
 
@@ -364,10 +361,10 @@ def test_what_is_open_is_looked_at_every_minute(
 
 
 @pytest.mark.parametrize("function", ["Reconcile", "Erase"])
-def test_a_look_at_what_is_open_that_fails_is_left_to_the_next_minute(
+def test_a_failed_run_is_not_retried_before_the_next_minute(
     deployed: dict[str, Any], local: Template, function: str
 ) -> None:
-    """Neither EventBridge nor Lambda does it again, or keeps it for longer."""
+    """Neither EventBridge nor Lambda retries it or keeps it for longer."""
     (definition,) = [f for f in local.functions if f.logical_id == function]
     (schedule,) = [s for s in local.schedules if s.targets[0].function == definition.name]
     rule = of_type(deployed, "AWS::Events::Rule")[schedule.logical_id]
@@ -391,8 +388,8 @@ def test_the_erasure_function_may_not_read_callbacks(deployed: dict[str, Any]) -
     }
 
 
-def test_an_erasure_waits_for_the_last_request_that_it_may_not_miss(local: Template) -> None:
-    """One that was let in by the last moment of a revoked key included."""
+def test_an_erasure_waits_for_every_request_accepted_before_it(local: Template) -> None:
+    """Including a request authorized in the last moment of a revoked key."""
     ttl = max(route.authorizer.ttl for route in local.routes if route.authorizer)
     longest = max(function.timeout for function in local.functions)
 
@@ -402,7 +399,7 @@ def test_an_erasure_waits_for_the_last_request_that_it_may_not_miss(local: Templ
 def retried_then_kept(
     deployed: dict[str, Any], local: Template, function: str, queue: str, dead_letters: str
 ) -> None:
-    """The function takes from the queue; what it fails at for long ends as a dead letter."""
+    """The function consumes the queue. A message that keeps failing becomes a dead letter."""
     (taker,) = [f for f in local.functions if f.logical_id == function]
     (source,) = [s for s in local.queue_sources if s.function == taker.name]
     (mapping,) = [
@@ -429,7 +426,7 @@ def retried_then_kept(
     assert queues[dead_letters]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_what_was_not_settled_is_tried_again_and_then_kept(
+def test_a_failed_settling_is_retried_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
     retried_then_kept(deployed, local, "SettleCallback", "SettleQueue", "UnsettledCallbacks")
@@ -440,15 +437,15 @@ def test_what_was_not_settled_is_tried_again_and_then_kept(
     }
 
 
-def test_what_was_not_accepted_is_tried_again_and_then_kept(
+def test_a_failed_trigger_is_retried_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
     retried_then_kept(deployed, local, "AcceptTrigger", "TriggerQueue", "RefusedTriggers")
     assert senders_to(deployed, "TriggerQueue") == {"TriggerRole", "TriggerEventRole"}
 
 
-def test_an_events_trigger_waits_until_nobody_can_still_be_accepting_it(local: Template) -> None:
-    """Else the second to try would meet the first, not its answer."""
+def test_a_trigger_is_not_retried_while_its_first_attempt_may_still_run(local: Template) -> None:
+    """Otherwise the retry would meet the first attempt instead of its result."""
     timeouts = {function.logical_id: function.timeout for function in local.functions}
 
     assert timeouts["Trigger"] < 29  # the gateway
@@ -456,7 +453,7 @@ def test_an_events_trigger_waits_until_nobody_can_still_be_accepting_it(local: T
         assert timeouts[name] < idempotency._STILL_RUNNING.total_seconds()
 
 
-def test_an_event_of_the_configured_source_asks_for_a_callback(
+def test_an_event_of_the_configured_source_requests_a_callback(
     deployed: dict[str, Any], local: Template
 ) -> None:
     (rule,) = [rule for rule in local.rules if rule.logical_id == "TriggerRule"]
@@ -472,7 +469,7 @@ def test_an_event_of_the_configured_source_asks_for_a_callback(
 
 
 def test_no_dead_letter_holds_an_event(deployed: dict[str, Any]) -> None:
-    """It would hold the numbers: only ids are left behind."""
+    """A dead letter may hold only ids, and an event holds numbers."""
     (target,) = of_type(deployed, "AWS::Events::Rule")["TriggerRule"]["Targets"]
 
     assert "DeadLetterConfig" not in target
@@ -481,10 +478,10 @@ def test_no_dead_letter_holds_an_event(deployed: dict[str, Any]) -> None:
     assert not invocation_of(deployed, "TriggerEvent").get("DestinationConfig")
 
 
-def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_letters(
+def test_only_lambda_receives_messages_and_no_function_receives_dead_letters(
     deployed: dict[str, Any],
 ) -> None:
-    """In the name of the function that is there for them; dead letters are for a person."""
+    """Lambda receives in the name of the queue's function. An operator reads dead letters."""
     takers = {
         (name, json.dumps(statement["Resource"]))
         for name, statement in document.statements(deployed)
@@ -499,10 +496,10 @@ def test_only_lambda_takes_messages_from_their_queue_and_nobody_takes_dead_lette
     }
 
 
-def test_those_who_settle_for_a_client_or_the_carrier_know_the_queue_and_no_others(
+def test_only_functions_that_settle_for_a_client_or_the_carrier_use_the_settle_queue(
     deployed: dict[str, Any],
 ) -> None:
-    """The others are tried again as a whole, so that theirs fails."""
+    """Other functions fail instead, and the whole invocation is retried."""
     told = {
         f"{name}Role": function["Environment"]["Variables"]["SETTLE_QUEUE_URL"]
         for name, function in of_type(deployed, "AWS::Lambda::Function").items()
@@ -531,7 +528,7 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
     assert [name for name, each in queues.items() if "KmsMasterKeyId" in each] == []
 
 
-def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if_there_is_one(
+def test_one_logged_failure_raises_its_alarm_and_notifies_the_topic(
     deployed: dict[str, Any],
 ) -> None:
     counted: dict[str, set[str]] = {}
@@ -562,8 +559,10 @@ def test_an_alarm_is_raised_by_one_count_of_its_filters_and_told_to_the_topic_if
     assert watched.keys() == counted.keys()
 
 
-def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) -> None:
-    """Not delivered by the rule, or delivered and failed: the same queue."""
+def test_a_callback_that_could_not_be_closed_is_kept_in_an_encrypted_queue(
+    deployed: dict[str, Any],
+) -> None:
+    """Events that the rule could not deliver and events that the function failed on."""
     queue = "UnclosedCallbacks"
     properties = of_type(deployed, "AWS::SQS::Queue")[queue]
     rule = of_type(deployed, "AWS::Events::Rule")["StoppedExecutionRule"]
@@ -585,8 +584,8 @@ def test_what_could_not_be_closed_is_kept_encrypted(deployed: dict[str, Any]) ->
     assert senders_to(deployed, queue) == {f"{queue}Policy", "CloseCallbackRole"}
 
 
-def test_the_outputs_say_where_everything_is(deployed: dict[str, Any]) -> None:
-    """Dead letters as well: somebody has to look at them."""
+def test_the_outputs_name_every_resource_that_an_operator_needs(deployed: dict[str, Any]) -> None:
+    """Including the dead-letter queues, which an operator has to read."""
     assert set(deployed["Outputs"]) == {
         "ApiUrl",
         "TableName",
@@ -618,7 +617,7 @@ def test_functions_that_contact_client_endpoints_may_access_webhook_rows_only(
     assert [statement["Condition"] for statement in touching] == [TO_WEBHOOKS]
 
 
-def test_the_worker_may_do_nothing_but_its_queue_its_rows_and_its_log(
+def test_the_webhook_worker_may_only_use_its_queue_its_rows_and_its_log(
     deployed: dict[str, Any],
 ) -> None:
     touched = {
@@ -655,7 +654,7 @@ def test_every_write_of_a_callback_reaches_the_publisher(
     assert senders_to(deployed, "UnpublishedEvents") == {"PublishEventsRole"}
 
 
-def test_a_delivery_that_its_worker_failed_on_comes_again_and_is_then_kept(
+def test_a_delivery_whose_worker_failed_is_retried_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
     queues = of_type(deployed, "AWS::SQS::Queue")
@@ -677,7 +676,7 @@ def test_a_delivery_that_its_worker_failed_on_comes_again_and_is_then_kept(
     }
 
 
-def test_an_endpoints_time_is_over_before_the_workers_and_that_before_its_claim(
+def test_an_endpoint_times_out_before_its_worker_and_the_worker_before_its_claim(
     local: Template,
 ) -> None:
     (worker,) = [f for f in local.functions if f.logical_id == "NotifyClient"]
@@ -706,7 +705,9 @@ def test_an_alarm_is_raised_for_a_dead_letter(deployed: dict[str, Any], queue: s
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
 
 
-def test_an_alarm_is_raised_for_a_delivery_that_failed_for_good(deployed: dict[str, Any]) -> None:
+def test_an_alarm_is_raised_for_a_delivery_that_failed_permanently(
+    deployed: dict[str, Any],
+) -> None:
     listening = of_type(deployed, "AWS::Logs::MetricFilter")["DeliveriesFailed"]
     alarm = of_type(deployed, "AWS::CloudWatch::Alarm")["DeliveriesFailedAlarm"]
     (told,) = listening["MetricTransformations"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callback.carrier.twilio import client
-from tests.local import heard
+from tests.local import output_tap
 from tests.support.canary import Canaries, listening
 
 ROOT = Path(__file__).parents[2]
@@ -79,21 +79,21 @@ def test_who_has_stopped_listening_hears_nothing():
     canaries = Canaries()
     with listening(canaries):
         pass
-    heard.told("the log of nobody", "nothing that the plugin would mind")
+    output_tap.report_text("the log of nobody", "nothing that the plugin would mind")
     assert canaries.forget() == []
 
 
 LEAK = """
 import pytest
-from tests.local import heard, logs
+from tests.local import output_tap, logs
 
 @pytest.fixture
 def leaking():
     yield
-    heard.told("the history of an execution", "1000123")
+    output_tap.report_text("the history of an execution", "1000123")
 
 def test_that_leaks_in_its_log():
-    with logs.collected(), logs.of("place-leg"):
+    with logs.collected(), logs.write_as("place-leg"):
         print("calling +14155550123")
 
 def test_that_leaks_at_its_end(leaking):
@@ -104,7 +104,7 @@ def test_that_does_not_leak():
 """
 
 
-def test_a_test_during_which_one_is_heard_fails_and_says_where_but_not_which(tmp_path):
+def test_a_test_that_leaks_a_canary_fails_and_names_the_place_but_not_the_canary(tmp_path):
     (tmp_path / "test_leak.py").write_text(LEAK, encoding="utf-8")
     ran = subprocess.run(
         [

@@ -47,7 +47,7 @@ class Source:
 
 @dataclass
 class CallOptions:
-    """What a create request, or a <Dial> noun, asks for. Times in seconds."""
+    """The options of a create request or of a <Dial> noun. Times are in seconds."""
 
     source: Source = field(default_factory=Source)
     status_callback: str = ""
@@ -71,7 +71,7 @@ class CallOptions:
 
 
 class Call:
-    """One leg. Its attributes are what the REST resource shows; its methods make it move."""
+    """One leg. Its attributes are those of the REST resource. Its methods change its state."""
 
     def __init__(
         self,
@@ -116,15 +116,15 @@ class Call:
         self.recording: Recording | None = None
         self.listener: asyncio.Queue[str] | None = None
         self.dial_action: Source | None = None
-        self.ready = asyncio.Event()  # a dialed party has answered and heard its whisper
+        self.ready = asyncio.Event()  # set once a dialed party has answered and its whisper is over
         self.finished = asyncio.Event()
         self._timers: dict[str, Timer] = {}
         self._runner: asyncio.Task[None] | None = None
-        self._digits_given = 0
-        self._speech_given = 0
+        self._gathers_keyed = 0
+        self._gathers_spoken = 0
         self._answered_is_due = False
 
-    # -- small questions -----------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
@@ -136,7 +136,7 @@ class Call:
         return user_part(self.from_ if self.direction == "inbound" else self.to)
 
     def hears(self, what: str) -> None:
-        """One line of what this party hears; nothing once it has hung up."""
+        """Add a line to what this party hears, unless it has hung up."""
         if self.ended:
             return
         at = self.exchange.clock.now().isoformat(timespec="milliseconds")
@@ -157,7 +157,7 @@ class Call:
     # -- webhooks' parameters ------------------------------------------------------------------
 
     def form(self, status: str | None = None) -> Form:
-        """The parameters of every webhook about this call; unknown places are sent empty."""
+        """The parameters of every webhook about this call. Unknown places are sent empty."""
         form: Form = {
             "CallSid": self.sid,
             "AccountSid": self.exchange.account_sid,
@@ -226,7 +226,7 @@ class Call:
             self.later("ring", part.ring_after, self._ring)
 
     def fail_before_dialing(self) -> None:
-        """Fail the call at the concurrency cap, where creates are not refused for it."""
+        """Fail the call at the concurrency cap, if its create was not refused for it."""
         self.dialed = True
         self.finish("failed")
 
@@ -320,10 +320,10 @@ class Call:
     async def _execute(self, source: Source) -> None:
         from .player import Player  # noqa: PLC0415 - player and calls know each other
 
-        await Player(self).run(source, loaded=self._document_loaded)
+        await Player(self).run(source, after_fetch=self._document_loaded)
 
     def _document_loaded(self) -> None:
-        """The first TwiML fetch is over: the moment for a late `answered` callback."""
+        """Send a late `answered` callback: the first TwiML fetch is over."""
         if self._answered_is_due and self.status == "in-progress":
             self._answered_is_due = False
             self._emit("answered", "in-progress")
@@ -363,7 +363,7 @@ class Call:
             self.detection_ms = round((clock.seconds() - began) * 1000)
 
     def detection_form(self) -> Form:
-        """What synchronous detection adds to the first TwiML fetch."""
+        """The parameters that synchronous detection adds to the first TwiML fetch."""
         if self.options.async_detection or self.detection_ms is None or not self.answered_by:
             return {}
         return {
@@ -374,7 +374,7 @@ class Call:
     # -- inbound -------------------------------------------------------------------------------
 
     def arrive(self) -> None:
-        """An inbound call: its number's document is fetched while it rings."""
+        """An inbound call rings while its number's document is fetched."""
         self.dialed = True
         self.status = "ringing"
         self.start_time = self.exchange.clock.now()
@@ -389,7 +389,7 @@ class Call:
         self.finish("completed")
 
     def pick_up(self) -> None:
-        """The carrier answers an inbound call: the first audible verb causes it."""
+        """The carrier answers an inbound call at its first audible verb."""
         if self.direction == "inbound" and self.answered_at is None and not self.ended:
             self._connected()
 
@@ -431,7 +431,7 @@ class Call:
             self.finish("completed" if self.answered_at is not None else "no-answer")
 
     def finish(self, status: str, sip_code: int | None = None) -> None:
-        """End the call; later calls of this do nothing."""
+        """End the call. Ending it again does nothing."""
         if self.ended:
             return
         clock = self.exchange.clock
@@ -465,7 +465,7 @@ class Call:
     # -- the party -----------------------------------------------------------------------------
 
     def joined(self) -> None:
-        """Another party can be heard: this party talks, and its time with the other one starts."""
+        """Another party is audible. This party talks, and its time with the other one starts."""
         part = self.behaviour
         self.forget("goodbye")
         if part.hang_up_after_joined is not None and "joined" not in self._timers:
@@ -488,7 +488,7 @@ class Call:
             self.bridge.speak(self, sentence)
 
     def press(self, keys: str) -> bool:
-        """The party presses keys; False when nothing was listening."""
+        """The party presses keys. False if nothing listened."""
         self.exchange.tell("party.presses", self.sid, keys=keys)
         if self.listener is None:
             return False
@@ -498,9 +498,9 @@ class Call:
 
     def next_digits(self) -> str:
         """The keys that the script presses in the next Gather ("" for none)."""
-        given, self._digits_given = self._digits_given, self._digits_given + 1
-        return self.behaviour.digits[given] if given < len(self.behaviour.digits) else ""
+        number, self._gathers_keyed = self._gathers_keyed, self._gathers_keyed + 1
+        return self.behaviour.digits[number] if number < len(self.behaviour.digits) else ""
 
     def next_speech(self) -> str:
-        given, self._speech_given = self._speech_given, self._speech_given + 1
-        return self.behaviour.speech[given] if given < len(self.behaviour.speech) else ""
+        number, self._gathers_spoken = self._gathers_spoken, self._gathers_spoken + 1
+        return self.behaviour.speech[number] if number < len(self.behaviour.speech) else ""

@@ -12,13 +12,13 @@ def mapping(values: Any, what: str) -> dict[str, Any]:
     return values
 
 
-def checked(kind: type[Any], given: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`given`, with lists as tuples. Raises ValueError naming what is unknown or does not fit.
+def checked(kind: type[Any], document: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`document`, with lists as tuples. Raises ValueError naming what is unknown or does not fit.
 
     Only fields of numbers, words, yes and no, and lists of words are understood, each None where
     its type says so; a number may be neither negative nor infinite.
     """
-    values = mapping(given, kind.__name__)
+    values = mapping(document, kind.__name__)
     known = {field.name: str(field.type) for field in fields(kind) if field.name not in without}
     unknown = sorted(set(values) - set(known))
     if unknown:

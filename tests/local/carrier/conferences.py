@@ -134,9 +134,9 @@ class Conference:
         return [p for p in self.participants.values() if p.connected]
 
     def find(self, sid_or_label: str) -> Participant | None:
-        found = self.participants.get(sid_or_label)
-        if found:
-            return found
+        participant = self.participants.get(sid_or_label)
+        if participant:
+            return participant
         return next((p for p in self.participants.values() if p.terms.label == sid_or_label), None)
 
     # -- joining -------------------------------------------------------------------------------

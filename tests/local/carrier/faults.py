@@ -80,7 +80,7 @@ class FaultRule:
 
 
 class Faults:
-    """The rules in force, asked at each opportunity."""
+    """The rules in force. The simulator checks them at each opportunity for a fault."""
 
     def __init__(self, seed: int = 0):
         self.seed = seed

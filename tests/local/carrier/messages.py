@@ -1,4 +1,4 @@
-"""Text messages: sent by the API or as a reply, and received.
+"""Text messages: those the API sends, those sent as a reply, and those received.
 
 Source: Twilio docs, message-resource and messaging webhook request.
 """
@@ -40,9 +40,9 @@ class Message:
 
     @property
     def segments(self) -> int:
-        """The number of its parts; a character outside Latin-1 makes the message Unicode."""
-        plain = self.body.isascii()
-        single, part = (GSM_SINGLE, GSM_PART) if plain else (UNICODE_SINGLE, UNICODE_PART)
+        """The number of parts. A character outside ASCII makes the message Unicode."""
+        is_gsm = self.body.isascii()
+        single, part = (GSM_SINGLE, GSM_PART) if is_gsm else (UNICODE_SINGLE, UNICODE_PART)
         length = len(self.body)
         return 1 if length <= single else -(-length // part)
 
@@ -59,7 +59,7 @@ def new_message(
     messaging_service_sid: str | None = None,
     media: tuple[str, ...] = (),
 ) -> Message:
-    """Put one message on the account's list."""
+    """Create a message and add it to the account's list."""
     sid = exchange.new_sid("MM" if media else "SM")
     message = Message(
         sid=sid,
@@ -82,12 +82,12 @@ def new_message(
 
 
 def dispatch(exchange: "Exchange", message: Message) -> None:
-    """Process an outbound message: queued, sent after 1 s, delivered after 2 s."""
-    exchange.clock.call_later(1.0, _move, exchange, message, "sent")
-    exchange.clock.call_later(2.0, _move, exchange, message, "delivered")
+    """Send an outbound message: it is sent after 1 s and delivered after 2 s."""
+    exchange.clock.call_later(1.0, _set_status, exchange, message, "sent")
+    exchange.clock.call_later(2.0, _set_status, exchange, message, "delivered")
 
 
-def _move(exchange: "Exchange", message: Message, status: str) -> None:
+def _set_status(exchange: "Exchange", message: Message, status: str) -> None:
     message.status = status
     message.updated = exchange.clock.now()
     if status == "sent":
@@ -108,18 +108,18 @@ def _move(exchange: "Exchange", message: Message, status: str) -> None:
 
 
 def receive(exchange: "Exchange", *, to: str, from_: str, body: str) -> Message:
-    """A text arrives at one of the account's numbers: its SMS URL is asked for a reply."""
+    """Receive a text at one of the account's numbers, and request its SMS URL."""
     message = new_message(
         exchange, to=to, from_=from_, body=body, direction="inbound", status="received"
     )
-    exchange.spawn(_ask(exchange, message))
+    exchange.spawn(_request_reply(exchange, message))
     return message
 
 
-async def _ask(exchange: "Exchange", message: Message) -> None:
+async def _request_reply(exchange: "Exchange", message: Message) -> None:
     number = exchange.numbers.get(message.to)
     if number is None or not number.sms_url:
-        exchange.debugger.error(21601, f"no SMS URL is set for {message.to}; the text goes nowhere")
+        exchange.debugger.error(21601, f"no SMS URL is set for {message.to}; the text is dropped")
         return
     form: Form = {
         "MessageSid": message.sid,

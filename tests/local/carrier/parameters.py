@@ -48,7 +48,7 @@ def bad(code: int, message: str) -> ApiError:
 
 
 def number(address: str) -> str | None:
-    """The E.164 form of a phone number; None when it is not one."""
+    """The E.164 form of a phone number, or None if it is not one."""
     address = address.strip()
     if E164.fullmatch(address):
         return address
@@ -108,7 +108,7 @@ def whole(
 
 
 def flag(form: Form, name: str, default: bool = False) -> bool:
-    """A boolean; any value but a yes is False."""
+    """A boolean. Any value that does not mean yes is False."""
     text = form.get(name, "").strip().lower()
     return default if not text else text in ("true", "1", "yes")
 
@@ -116,16 +116,16 @@ def flag(form: Form, name: str, default: bool = False) -> bool:
 def words(
     form: Form, name: str, known: tuple[str, ...] | Mapping[str, object], default: str, code: int
 ) -> tuple[str, ...]:
-    """A list given by repeating the key or by spaces. Raises ApiError with `code`."""
-    given = " ".join(form.getall(name, [])).replace(",", " ").split() or default.split()
-    for word in given:
+    """A list, as a repeated key or as words between spaces. Raises ApiError with `code`."""
+    words = " ".join(form.getall(name, [])).replace(",", " ").split() or default.split()
+    for word in words:
         if word not in known:
             raise bad(code, f"Invalid {name}: {word}")
-    return tuple(given)
+    return tuple(words)
 
 
 def one_of(form: Form, name: str, known: tuple[str, ...], code: int = GENERAL) -> str:
-    """One of several words; the first is the default. Raises ApiError with `code`."""
+    """One of several words. The first is the default. Raises ApiError with `code`."""
     text = form.get(name, "").strip()
     if not text:
         return known[0]
@@ -135,7 +135,7 @@ def one_of(form: Form, name: str, known: tuple[str, ...], code: int = GENERAL) -
 
 
 def parties(exchange: "Exchange", form: Form, *, twiml_needed: bool = True) -> tuple[str, str]:
-    """To and From, as they will be dialed. Raises the error Twilio would."""
+    """To and From as they will be dialed. Raises the error that Twilio returns."""
     missing = {
         "to": bad(21201, "No 'To' number is specified"),
         "from": bad(21213, "No 'From' number is specified"),
@@ -179,7 +179,7 @@ def parties(exchange: "Exchange", form: Form, *, twiml_needed: bool = True) -> t
 
 
 def call_options(exchange: "Exchange", form: Form) -> CallOptions:
-    """The other parameters of a call's create. Raises the error Twilio would."""
+    """The other parameters of a call's create. Raises the error that Twilio returns."""
     options = CallOptions(source=source(exchange, form))
     application = exchange.applications.get(form.get("ApplicationSid", "").strip())
     if application:
@@ -192,11 +192,11 @@ def call_options(exchange: "Exchange", form: Form) -> CallOptions:
     _leg_options(form, options, shortest_ring=1)
     one_of(form, "Trim", ("trim-silence", "do-not-trim"))
     url(form, "ClientNotificationUrl")
-    asked = form.get("AsyncAmd", "").strip()
-    options.async_detection = asked == "true"
-    if asked and asked not in ("true", "false"):
+    async_amd = form.get("AsyncAmd", "").strip()
+    options.async_detection = async_amd == "true"
+    if async_amd and async_amd not in ("true", "false"):
         exchange.debugger.warning(
-            21234, f"AsyncAmd is the word true or false, not {asked!r}; taken as false"
+            21234, f"AsyncAmd is the word true or false, not {async_amd!r}; taken as false"
         )
     options.detection_callback = url(form, "AsyncAmdStatusCallback")
     options.detection_method = method(form, "AsyncAmdStatusCallbackMethod")

@@ -1,4 +1,4 @@
-"""Runs TwiML: one document after another, verb by verb, in virtual time.
+"""Runs TwiML documents in virtual time, one after another and verb by verb.
 
 Source: Twilio docs, voice/twiml and the page of each verb.
 """
@@ -28,32 +28,32 @@ ENDLESS = 1000
 MAX_DOCUMENTS_AT_ONCE = 100
 XML_TYPES = ("text/xml", "application/xml", "text/html")
 
-# A verb returns None (continue), another document, or the end of the call.
+# A verb returns None to continue, the source of the next document, or HANG_UP.
 HANG_UP = object()
 
 
-class _Endless:
-    """Detects a loop: counts the documents that run at one moment of virtual time."""
+class _LoopDetector:
+    """Detects a loop by counting the documents that run at one moment of virtual time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._moment = -1.0
-        self._at_once = 0
+        self._count = 0
 
-    def another(self) -> bool:
-        """One more document; True when there have been too many at this moment."""
+    def count_document(self) -> bool:
+        """Count one more document. True if there are too many at this moment."""
         if self._clock.seconds() != self._moment:
-            self._moment, self._at_once = self._clock.seconds(), 0
-        self._at_once += 1
-        return self._at_once > MAX_DOCUMENTS_AT_ONCE
+            self._moment, self._count = self._clock.seconds(), 0
+        self._count += 1
+        return self._count > MAX_DOCUMENTS_AT_ONCE
 
 
 class Player:
     """Runs documents for one call.
 
-    `beside=True` plays a wait, hold or announce document: it may only hold Say, Play, Pause and
-    Redirect (13238) and never moves the call. `whisper=True` is a <Number url> document, which
-    may not dial (13201).
+    `beside=True` plays a wait, hold or announce document. Such a document may contain only Say,
+    Play, Pause and Redirect (13238), and it never moves the call. `whisper=True` plays the document
+    of a <Number url>, which may not dial (13201).
     """
 
     def __init__(self, call: Call, *, beside: bool = False, whisper: bool = False):
@@ -78,20 +78,20 @@ class Player:
 
     # -- documents -----------------------------------------------------------------------------
 
-    async def run(self, source: Source, loaded: Callable[[], None] | None = None) -> bool:
-        """Run until the documents are over; False when one of them hung up.
+    async def run(self, source: Source, after_fetch: Callable[[], None] | None = None) -> bool:
+        """Run documents to the end of the last one. False if one of them hung up.
 
-        `loaded` is told after each fetch, whatever came of it.
+        `after_fetch` is called after each fetch, successful or not.
         """
         following: Source | None = source
-        endless = _Endless(self.exchange.clock)
+        loop = _LoopDetector(self.exchange.clock)
         while following is not None:
-            if endless.another():
+            if loop.count_document():
                 self._error(11215, "documents redirect to each other without end", following.url)
                 return False
             document = await self._load(following)
-            if loaded:
-                loaded()
+            if after_fetch:
+                after_fetch()
             if document is None:
                 self.call.pick_up()
                 await self._speak(APPLICATION_ERROR)
@@ -103,11 +103,11 @@ class Player:
         return True
 
     async def listen(self, source: Source) -> bool:
-        """Play a wait, hold or announce document; False when it cannot be played."""
+        """Play a wait, hold or announce document. False if it cannot be played."""
         following: Source | None = source
-        endless = _Endless(self.exchange.clock)
+        loop = _LoopDetector(self.exchange.clock)
         while following is not None:
-            if endless.another():
+            if loop.count_document():
                 self._error(11215, "documents redirect to each other without end", following.url)
                 return False
             try:
@@ -119,7 +119,7 @@ class Player:
         return True
 
     async def _load(self, source: Source) -> Document | None:
-        """The document, or else that of the fallback, or else None."""
+        """The document of `source`, else of the fallback URL, else None."""
         try:
             return await self._fetch(source)
         except TwimlError as error:
@@ -165,8 +165,8 @@ class Player:
         kind = answer.content_type.split(";")[0].strip().lower()
         if not answer.body.strip():
             if self.exchange.settings.empty_twiml == "error":
-                raise TwimlError(12100, "Document parse failure: the answer is empty")
-            return Document([], [(12200, "the answer to a TwiML request was empty")])
+                raise TwimlError(12100, "Document parse failure: the response is empty")
+            return Document([], [(12200, "the response to a TwiML request was empty")])
         if kind in XML_TYPES:
             return parse(answer.body)
         if kind == "text/plain":
@@ -218,7 +218,7 @@ class Player:
         )
 
     def _link(self, url: str, method: str, **extra: str) -> Source | None:
-        """The document an action or redirect leads to; None where it cannot be resolved."""
+        """The target document of an action or redirect. None if its URL cannot be resolved."""
         target = urljoin(self.here.url, url) if url else self.here.url
         if not target.startswith(("http://", "https://")):
             self._error(11100, f"Invalid URL format: {url or 'no URL in an inline document'}")
@@ -228,7 +228,7 @@ class Player:
     def _kind(self, kind: str) -> str:
         return self.here.kind if self.beside else kind
 
-    # -- hearing -------------------------------------------------------------------------------
+    # -- sounds --------------------------------------------------------------------------------
 
     async def _speak(self, text: str, note: str = "") -> None:
         self.call.hears(f'says{note}: "{text}"')
@@ -262,20 +262,20 @@ class Player:
         if seconds is None:
             return
         times = verb.number("loop", 1) or ENDLESS
-        often = (
+        repeats = (
             "" if times == 1 else (", over and over" if times == ENDLESS else f", {times} times")
         )
-        self.call.hears(f"plays {url}{often}")
+        self.call.hears(f"plays {url}{repeats}")
         await self.exchange.clock.sleep(seconds * times)
 
     async def _media_seconds(self, url: str) -> float | None:
-        """How long a sound lasts; fetched once. None when there is nothing to play."""
+        """The length of a sound in seconds, fetched once. None if it cannot be fetched."""
         if url in self.exchange.media:
             return self.exchange.media[url]
         if not self.exchange.webhooks.allowed(url):
             self.exchange.debugger.warning(
                 11210,
-                f"a sound elsewhere is not fetched, and taken to last {UNKNOWN_MEDIA_SECONDS} s",
+                f"a sound on another host is not fetched; it counts as {UNKNOWN_MEDIA_SECONDS} s",
                 call_sid=self.call.sid,
                 url=url,
             )
@@ -293,7 +293,7 @@ class Player:
     async def _pause(self, verb: Verb) -> None:
         await self.exchange.clock.sleep(verb.number("length", 1))
 
-    # -- moving on -----------------------------------------------------------------------------
+    # -- control flow --------------------------------------------------------------------------
 
     async def _redirect(self, verb: Verb) -> Any:
         return self._link(verb.text, verb.get("method", "POST")) or HANG_UP
@@ -317,7 +317,7 @@ class Player:
         call = self.call
         timeout = 5.0 if verb.get("timeout", "5") == "auto" else float(verb.get("timeout", "5"))
         finish_on = verb.get("finishOnKey", "#")
-        wanted = verb.number("numDigits", 0) or None
+        most_digits = verb.number("numDigits", 0) or None
         keys: asyncio.Queue[str] = asyncio.Queue()
         spoken: list[str] = []
         call.listener = keys if "dtmf" in kinds else None
@@ -326,9 +326,11 @@ class Player:
             call.later("keys", call.behaviour.digits_after, call.press, scripted)
         sentence = call.next_speech() if "speech" in kinds and not scripted else ""
         if sentence:
-            call.later("speech", call.behaviour.digits_after, _talk, spoken, keys, sentence)
+            call.later("speech", call.behaviour.digits_after, _speak_into, spoken, keys, sentence)
         try:
-            digits = await self._collect(keys, verb.children, timeout, finish_on, wanted, spoken)
+            digits = await self._collect(
+                keys, verb.children, timeout, finish_on, most_digits, spoken
+            )
         finally:
             call.listener = None
             call.forget("keys", "speech")
@@ -349,10 +351,10 @@ class Player:
         prompts: list[Verb],
         timeout: float,
         finish_on: str,
-        wanted: int | None,
+        most_digits: int | None,
         spoken: list[str],
     ) -> str:
-        """Collect keys until enough, the finishing key, or silence; the first stops the prompts."""
+        """Collect keys to `most_digits`, `finish_on` or silence. The first stops the prompts."""
         digits = ""
         key = asyncio.ensure_future(keys.get())
         speaking = asyncio.ensure_future(self._prompts(prompts))
@@ -367,7 +369,7 @@ class Player:
                 if spoken or (finish_on and key.result() == finish_on):
                     break
                 digits += key.result()
-                if wanted is not None and len(digits) >= wanted:
+                if most_digits is not None and len(digits) >= most_digits:
                     break
                 key = asyncio.ensure_future(keys.get())
                 await self._key_or_timeout(key, timeout)
@@ -391,7 +393,7 @@ class Player:
     # -- Record --------------------------------------------------------------------------------
 
     async def _record(self, verb: Verb) -> Any:
-        call, part = self.call, self.call.behaviour
+        call, behaviour = self.call, self.call.behaviour
         if verb.flag("playBeep", default=True):
             call.hears("beep")
         terms = RecordingTerms(
@@ -401,7 +403,7 @@ class Player:
         )
         longest = float(verb.get("maxLength", "3600"))
         silence = float(verb.get("timeout", "5"))
-        spoken = min(part.record_seconds, longest)
+        spoken = min(behaviour.record_seconds, longest)
         keys: asyncio.Queue[str] = asyncio.Queue()
         call.listener = keys
         link = self._link(verb.get("action"), verb.get("method", "POST"))
@@ -532,23 +534,23 @@ class Player:
 
 
 def _answers(verb: Verb, number: int) -> bool:
-    """Whether an inbound call is picked up for this verb, the document's `number`-th.
+    """Whether this verb, at index `number` of its document, picks up an inbound call.
 
-    A first <Pause> delays the pick-up, a <Redirect> leaves it to the next document, and
-    answerOnBridge to the party that is dialed.
+    A first <Pause> delays the pick-up. <Redirect> leaves it to the next document.
+    answerOnBridge leaves it to the dialed party.
     """
     if verb.name == "Dial":
         return not verb.flag("answerOnBridge", default=False)
     return verb.name != "Redirect" and (verb.name != "Pause" or number > 0)
 
 
-def _talk(spoken: list[str], keys: "asyncio.Queue[str]", sentence: str) -> None:
+def _speak_into(spoken: list[str], keys: "asyncio.Queue[str]", sentence: str) -> None:
     spoken.append(sentence)
     keys.put_nowait("")
 
 
 def wav_seconds(data: bytes) -> float | None:
-    """The length of a WAV file by its header; None for anything else."""
+    """The length of a WAV file in seconds, by its header. None for any other file."""
     if len(data) < 44 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
     offset, rate = 12, 0

@@ -138,7 +138,7 @@ class Rest:
         """Wait virtual seconds, even if work holds the clock: the client is waiting."""
         clock = self.exchange.clock
         work = clock.take_over(request.headers.get(WORK_HEADER))
-        with work.suspended() if work else clock.awaited():
+        with work.suspension() if work else clock.let_time_pass():
             await clock.sleep(seconds)
 
     async def _form(self, request: web.Request) -> MultiDictProxy[str]:
@@ -250,7 +250,7 @@ class Rest:
         wanted = {
             name: query[name] for name in ("To", "From", "Status", "ParentCallSid") if name in query
         }
-        found = [
+        matches = [
             call
             for call in reversed(self.exchange.calls.values())
             if not call.deleted
@@ -265,7 +265,7 @@ class Rest:
             and within(query, "EndTime", call.end_time)
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key="calls",
@@ -339,7 +339,7 @@ class Rest:
         status = query.get("Status")
         if status is None and self.exchange.settings.conference_list_default == "in-progress":
             status = "in-progress"
-        found = [
+        matches = [
             room
             for room in reversed(self.exchange.conferences.values())
             if (status is None or room.status == status)
@@ -348,7 +348,7 @@ class Rest:
             and within(query, "DateUpdated", room.updated)
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key="conferences",
@@ -424,7 +424,7 @@ class Rest:
         def fits(name: str, value: bool) -> bool:
             return name not in query or (query[name].lower() == "true") == value
 
-        found = [
+        matches = [
             participant
             for participant in room.participants.values()
             if fits("Muted", participant.muted)
@@ -432,7 +432,7 @@ class Rest:
             and fits("Coaching", participant.coaching)
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key="participants",
@@ -490,7 +490,7 @@ class Rest:
     async def list_recordings(self, request: web.Request, query: MultiDictProxy[str]) -> Any:
         call_sid = request.match_info.get("sid") or query.get("CallSid")
         room_sid = request.match_info.get("room") or query.get("ConferenceSid")
-        found = [
+        matches = [
             recording
             for recording in reversed(self.exchange.recordings.by_sid.values())
             if (call_sid is None or recording.call_sid == call_sid)
@@ -498,7 +498,7 @@ class Rest:
             and within(query, "DateCreated", recording.started)
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key="recordings",
@@ -551,7 +551,7 @@ class Rest:
         key: str,
         render: Callable[..., dict[str, Any]],
     ) -> Any:
-        found = [
+        matches = [
             number
             for number in self.exchange.numbers.values()
             if number.owned == owned
@@ -559,7 +559,7 @@ class Rest:
             and query.get("FriendlyName", number.friendly_name) == number.friendly_name
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key=key,
@@ -623,7 +623,7 @@ class Rest:
         return 201, message_json(exchange, message)
 
     async def list_messages(self, request: web.Request, query: MultiDictProxy[str]) -> Any:
-        found = [
+        matches = [
             message
             for message in reversed(self.exchange.messages.values())
             if query.get("To", message.to) == message.to
@@ -631,7 +631,7 @@ class Rest:
             and within(query, "DateSent", message.sent or message.created)
         ]
         return 200, page(
-            found,
+            matches,
             query,
             path=request.path,
             key="messages",

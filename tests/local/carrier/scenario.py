@@ -65,10 +65,10 @@ def _number(values: Any) -> dict[str, Any]:
     return checked(Number, values, without=("sid", "phone_number", "created"))
 
 
-def _application(sid: str, given: Any) -> Application:
+def _application(sid: str, document: Any) -> Application:
     if not re.fullmatch(r"AP[0-9a-f]{32}", sid):
         raise ValueError(f"{sid} is not an application's SID")
-    values = checked(Application, given, without=("sid",))
+    values = checked(Application, document, without=("sid",))
     if "voice_url" not in values:
         raise ValueError("an application has a voice_url")
     return Application(sid, **values)

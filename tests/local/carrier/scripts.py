@@ -36,7 +36,7 @@ class Behaviour:
     digits: keys pressed, one string per Gather, in order
     digits_after: seconds into the Gather until they are pressed
     speech: sentences spoken, one per speech Gather
-    says: what the party says once joined, heard by the others
+    says: what the party says to the others once it has joined
     record_seconds: how long the party speaks into a Record
     """
 
@@ -71,13 +71,13 @@ class Behaviour:
     @classmethod
     def parse(cls, values: Any, base: "Behaviour | None" = None) -> "Behaviour":
         """From JSON; a field left out keeps the base's value. Raises ValueError by name."""
-        given = {
+        fields = {
             name: [value]
             if name in ("digits", "speech", "says") and isinstance(value, str)
             else value
             for name, value in mapping(values, cls.__name__).items()
         }
-        ready: dict[str, Any] = checked(cls, given)
+        ready: dict[str, Any] = checked(cls, fields)
         return replace(base or cls(), **ready)
 
     def as_dict(self) -> dict[str, Any]:
@@ -187,9 +187,9 @@ class Scripts:
         if exact is not None:
             return exact
         for length in range(len(user), 0, -1):
-            found = self.rules.get(f"*{user[-length:]}")
-            if found is not None:
-                return found
+            rule = self.rules.get(f"*{user[-length:]}")
+            if rule is not None:
+                return rule
         return self.default
 
     def table(self) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
-"""The simulator's own API under /sim, and the page at /: look inside, script, break, step.
+"""The simulator's own API under /sim, and the page at /.
 
-Nothing here exists at Twilio. It needs no credentials, as the simulator only listens locally.
+The API shows the simulator's state, scripts parties, injects faults and steps the clock. Twilio has
+nothing like it. It needs no credentials, because the simulator listens on loopback only.
 """
 
 import json
@@ -26,13 +27,13 @@ PAGE = Path(__file__).with_name("page.html")
 SHOWN = 100
 
 
-# Virtual seconds, some thirty years; and times faster than real.
+# The longest step in virtual seconds (some thirty years), and the highest speed.
 LONGEST_STEP, FASTEST = 1e9, 1e6
 SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
 
 
 class Refused(Exception):
-    """Answered with {"error": …}."""
+    """The request is refused. The response is {"error": …} with `status`."""
 
     def __init__(self, error: str, status: int = 400):
         super().__init__(error)
@@ -77,18 +78,18 @@ class SimApi:
             # Last: any other path.
             ("*", "/sim{rest:.*}", self.nothing),
         ]
-        return [web.route(verb, path, _guarded(work)) for verb, path, work in table]
+        return [web.route(verb, path, _answer_errors(work)) for verb, path, work in table]
 
     async def nothing(self, request: web.Request) -> web.StreamResponse:
         raise Refused(f"there is no {request.method} {request.path}", 404)
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text=PAGE.read_text("utf-8"), content_type="text/html")
 
     async def state(self, _request: web.Request) -> web.StreamResponse:
-        """Everything the page shows, newest first, bounded."""
+        """The data of the page: the newest SHOWN entries of each list, newest first."""
         exchange = self.exchange
         return web.json_response(
             {
@@ -121,7 +122,7 @@ class SimApi:
         }
 
     async def calls(self, request: web.Request) -> web.StreamResponse:
-        """All calls kept, oldest first; ?to= matches the end of the address' user part."""
+        """All stored calls, oldest first. ?to= selects calls whose address contains it."""
         to = request.query.get("to", "")
         return web.json_response(
             [self._call(call) for call in self.exchange.calls.values() if to in call.to]
@@ -140,7 +141,7 @@ class SimApi:
         return web.json_response([self._room(r) for r in self.exchange.conferences.values()])
 
     async def webhooks(self, request: web.Request) -> web.StreamResponse:
-        """The deliveries kept, oldest first; ?subject= and ?kind= filter."""
+        """The logged webhooks, oldest first. ?subject= and ?kind= filter them."""
         query = request.query
         return web.json_response(
             [
@@ -162,7 +163,7 @@ class SimApi:
     # -- parties -------------------------------------------------------------------------------
 
     async def digits(self, request: web.Request) -> web.StreamResponse:
-        """{"digits": "1#"}: the party presses keys. 409 when nothing listens."""
+        """{"digits": "1#"}: the party presses keys. 409 if nothing listens for keys."""
         keys = _text(await _body(request), "digits")
         if not self._find(request).press(keys):
             raise Refused("nothing is listening for keys on this call", 409)
@@ -179,11 +180,11 @@ class SimApi:
         return web.json_response({})
 
     async def inbound_call(self, request: web.Request) -> web.StreamResponse:
-        """{"to", "from", "url"?, "method"?, "behaviour"?, "verstat"?}: somebody calls the account's
+        """{"to", "from", "url"?, "method"?, "behaviour"?, "verstat"?}: a caller calls the account's
         number.
 
-        Without `url` the number's own voice URL is fetched. `verstat` is the attestation of
-        the number by the caller's network; "" for none.
+        Without `url` the number's own voice URL is fetched. `verstat` is the caller
+        network's attestation of the number, or "" without one.
         """
         body = await _body(request)
         to, from_ = _text(body, "to"), _text(body, "from")
@@ -203,7 +204,7 @@ class SimApi:
                 fallback_method=number.voice_fallback_method,
             )
         else:
-            raise Refused(f"{to} has no voice URL, and none was given")
+            raise Refused(f"{to} has no voice URL, and the request has no url")
         behaviour = Behaviour.parse(
             body.get("behaviour", {}), self.exchange.scripts.behaviour(from_)
         )
@@ -236,7 +237,7 @@ class SimApi:
         return web.json_response(rules | {"*": scripts.default.as_dict()})
 
     async def set_behaviour(self, request: web.Request) -> web.StreamResponse:
-        """{field: value, …}: a party's part. /sim/behaviours/1000123, /*99 or /* (the default)."""
+        """{field: value, …}: the behaviour of /sim/behaviours/1000123, /*99 or /* (the default)."""
         behaviour = Behaviour.parse(await _body(request))
         self.exchange.scripts.set(request.match_info["match"], behaviour)
         return web.json_response(behaviour.as_dict())
@@ -273,7 +274,7 @@ class SimApi:
         )
 
     async def set_number(self, request: web.Request) -> web.StreamResponse:
-        """{"owned": true, "voice_url": …, "sms_url": …}: a number, or (owned false) a caller id."""
+        """{"owned": true, "voice_url": …, "sms_url": …}: a number, or a caller id (owned false)."""
         number = parameters.number(request.match_info["number"])
         if number is None:
             raise Refused("not a phone number")
@@ -299,23 +300,23 @@ class SimApi:
         return web.json_response(self._clock())
 
     async def set_clock(self, request: web.Request) -> web.StreamResponse:
-        """{"speed": 10}: ten times faster than real; 0 stands still until advanced."""
+        """{"speed": 10}: ten times faster than real time. 0 makes the clock stepped."""
         self.exchange.clock.set_speed(_number(await _body(request), "speed", FASTEST))
         return web.json_response(self._clock())
 
     async def advance(self, request: web.Request) -> web.StreamResponse:
-        """{"seconds": 30}: let that much time pass on a stepped clock, webhooks included."""
+        """{"seconds": 30}: advance a stepped clock, and wait for the webhooks of that time."""
         seconds = _number(await _body(request), "seconds", LONGEST_STEP)
         await self.exchange.clock.advance(seconds)
         return web.json_response(self._clock())
 
 
-def _newest(kept: dict[str, Any]) -> list[Any]:
-    return [value for value, _ in zip(reversed(kept.values()), range(SHOWN), strict=False)]
+def _newest(entries: dict[str, Any]) -> list[Any]:
+    return [value for value, _ in zip(reversed(entries.values()), range(SHOWN), strict=False)]
 
 
-def _last(kept: Any) -> list[Any]:
-    return [value for value, _ in zip(reversed(kept), range(SHOWN), strict=False)]
+def _last(entries: Any) -> list[Any]:
+    return [value for value, _ in zip(reversed(entries), range(SHOWN), strict=False)]
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -331,7 +332,7 @@ async def _body(request: web.Request) -> dict[str, Any]:
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise Refused(f"{name} is missing, or no text")
+        raise Refused(f"{name} is missing or not a string")
     return value
 
 
@@ -342,7 +343,7 @@ def _number(body: dict[str, Any], name: str, most: float) -> float:
     return float(value)
 
 
-def _guarded(
+def _answer_errors(
     work: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handler(request: web.Request) -> web.StreamResponse:

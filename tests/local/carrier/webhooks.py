@@ -1,4 +1,4 @@
-"""HTTP from the carrier to the application: signed, timed, and retried as the URL's fragment asks.
+"""HTTP from the carrier to the application: signed, timed, and retried as the URL's fragment says.
 
 Sources: Twilio docs, usage/webhooks (security, connection-overrides) and voice/twiml.
 """
@@ -33,7 +33,7 @@ Form = dict[str, str]
 
 
 def encoded(form: Form) -> str:
-    """The form as a body or query; names are plain words, and most places are empty."""
+    """Encode the form as a body or query. Names are plain words, and most places are empty."""
     return "&".join(
         f"{name}={quote_plus(value)}" if value else f"{name}=" for name, value in form.items()
     )
@@ -41,7 +41,7 @@ def encoded(form: Form) -> str:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Connection settings from a URL fragment; times in seconds."""
+    """Connection settings from a URL fragment. Times are in seconds."""
 
     connect: float = 5.0
     read: float = 15.0
@@ -50,17 +50,17 @@ class Overrides:
     retry_on: frozenset[str] = frozenset({"ct"})
 
     @classmethod
-    def of(cls, url: str, ceiling: float) -> "Overrides":
-        """`#ct=…&rt=…&tt=…&rc=…&rp=…`; values out of range are brought into it."""
-        given = dict(parse_qsl(urlsplit(url).fragment))
+    def parse(cls, url: str, ceiling: float) -> "Overrides":
+        """Parse `#ct=…&rt=…&tt=…&rc=…&rp=…`. Values out of range are brought into it."""
+        fields = dict(parse_qsl(urlsplit(url).fragment))
 
         def seconds(key: str, default: int, most: int) -> float:
-            text = given.get(key, "")
+            text = fields.get(key, "")
             value = int(text) if text.isascii() and text.isdigit() else default
             return min(max(value, 100), most) / 1000
 
-        retries = given.get("rc", "")
-        policies = given.get("rp", "").lower().replace(" ", "").split(",")
+        retries = fields.get("rc", "")
+        policies = fields.get("rp", "").lower().replace(" ", "").split(",")
         known = frozenset(policies) & {"4xx", "5xx", "ct", "rt", "all"}
         return cls(
             connect=seconds("ct", 5_000, 10_000),
@@ -112,7 +112,7 @@ class Delivery:
 
 @dataclass
 class Jar:
-    """Cookies of one call: kept between its webhooks, per host."""
+    """The cookies of one call, kept between its webhooks for each host."""
 
     by_host: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -147,7 +147,7 @@ class Webhooks:
             await self._session.close()
 
     def allowed(self, url: str) -> bool:
-        """Only loopback addresses, unless a host was allowed by name."""
+        """Whether the URL is a loopback address, or its host is allowed by name."""
         host = (urlsplit(url).hostname or "").lower()
         if host == "localhost" or host in self.exchange.settings.allow_hosts:
             return True
@@ -167,7 +167,7 @@ class Webhooks:
         jar: Jar | None = None,
         token: str | None = None,
     ) -> Answer:
-        """Deliver one webhook with the retries its URL asks for; never raises.
+        """Deliver one webhook with the retries that its URL requests. Never raises.
 
         `kind` is twiml, action, wait, hold, announce, status, conference, recording, amd, sms,
         media or fallback; `subject` is the call's or conference's SID.
@@ -192,7 +192,7 @@ class Webhooks:
         else:
             if fault and fault.fault == "delay":
                 await self.exchange.clock.sleep(fault.seconds)
-            with self.exchange.clock.busy(f"a {kind} webhook to {url}") as work:
+            with self.exchange.clock.track_work(f"a {kind} webhook to {url}") as work:
                 answer = await self._attempts(delivery, jar or Jar(), work)
                 if fault and fault.fault == "duplicate":
                     answer = await self._attempts(delivery, jar or Jar(), work)
@@ -206,7 +206,7 @@ class Webhooks:
         return answer
 
     async def _attempts(self, delivery: Delivery, jar: Jar, work: Work) -> Answer:
-        overrides = Overrides.of(delivery.url, self.exchange.settings.webhook_ceiling)
+        overrides = Overrides.parse(delivery.url, self.exchange.settings.webhook_ceiling)
         began, really = self.exchange.clock.seconds(), time.monotonic()
         answer = Answer(delivery.url)
         for attempt in range(overrides.retries + 1):
@@ -229,7 +229,7 @@ class Webhooks:
 
     @contextlib.asynccontextmanager
     async def _timeout(self, seconds: float, work: Work) -> AsyncIterator[None]:
-        """Like asyncio.timeout, by the rule of `_spent`. Work that timed out is ours again."""
+        """Like asyncio.timeout, by the rule of `_spent`. Work that timed out is reclaimed."""
         loop = asyncio.get_running_loop()
 
         def expire(*, is_virtual: bool) -> None:
