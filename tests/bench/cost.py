@@ -68,8 +68,6 @@ class Run(NamedTuple):
     transitions: int
     functions: tuple[FunctionDefinition, ...]
     callbacks: int
-    is_traced: bool
-    has_platform_logs: bool
 
 
 def execute(callbacks: int, *, with_endpoint: bool) -> Run:
@@ -109,8 +107,6 @@ def execute(callbacks: int, *, with_endpoint: bool) -> Run:
             sum(stack.billed_transitions(each) + 1 for each in ids),
             stack.template.functions,
             callbacks,
-            is_traced=True,
-            has_platform_logs=True,
         )
 
 
@@ -150,9 +146,11 @@ def ledger(run: Run) -> list[Line]:
     )
     log_bytes = sum(usage.log_bytes[name] for name in own)
     log_bytes += usage.http_requests * _ACCESS_LOG_BYTES
-    if run.has_platform_logs:
-        log_bytes += sum(own.values()) * _PLATFORM_LOG_BYTES
-    traces = usage.traced_roots * _TRACED_SHARE if run.is_traced else 0.0
+    log_bytes += _PLATFORM_LOG_BYTES * sum(
+        own.get(each.logical_id, 0) for each in run.functions if each.system_log_level == "INFO"
+    )
+    is_traced = any(each.is_traced for each in run.functions)
+    traces = usage.traced_roots * _TRACED_SHARE if is_traced else 0.0
     writes = sum(usage.write_units[name] for name in own)
     reads = sum(usage.read_units[name] for name in own)
     return [

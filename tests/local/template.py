@@ -78,7 +78,8 @@ class TemplateError(Exception):
 class FunctionDefinition:
     """A Lambda function. `layers` are source folders; `timeout` is seconds, `memory` is MB;
     `retries` are those after a failed asynchronous invocation; `log_level` is the least severe
-    level of a function that logs JSON, None of one that logs text."""
+    level of a function that logs JSON, None of one that logs text; `system_log_level` the same of
+    Lambda's own lines; `is_traced`: whether X-Ray may trace it."""
 
     logical_id: str
     name: str
@@ -89,6 +90,8 @@ class FunctionDefinition:
     memory: int
     retries: int
     log_level: str | None
+    system_log_level: str
+    is_traced: bool
     layers: tuple[Path, ...]
 
     @property
@@ -351,6 +354,8 @@ class _Resolver:
                 if logging.get("LogFormat") == "JSON"
                 else None
             ),
+            system_log_level=self._resolve(logging.get("SystemLogLevel", "INFO")),
+            is_traced=self._resolve(properties.get("TracingConfig", {})) == {"Mode": "Active"},
             layers=tuple(folder for folder in layers if folder is not None),
         )
 

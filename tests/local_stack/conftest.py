@@ -36,6 +36,8 @@ def definition_of(name: str, **changes: Any) -> FunctionDefinition:
         "memory": 128,
         "retries": 2,
         "log_level": None,
+        "system_log_level": "WARN",
+        "is_traced": False,
         "layers": (),
     }
     return FunctionDefinition(**{**values, **changes})

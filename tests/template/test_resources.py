@@ -155,7 +155,7 @@ def test_the_workflow_logs_no_data(deployed: dict[str, Any]) -> None:
 
     assert workflow["LoggingConfiguration"]["Level"] == "ERROR"
     assert workflow["LoggingConfiguration"]["IncludeExecutionData"] is False
-    assert workflow["TracingConfiguration"] == {"Enabled": True}
+    assert workflow["TracingConfiguration"] == {"Enabled": {"Fn::If": ["TracingIsOn", True, False]}}
 
 
 def test_only_carrier_webhooks_and_the_api_document_need_no_key(local: Template) -> None:
@@ -268,10 +268,17 @@ def test_a_function_times_out_before_its_caller(local: Template) -> None:
     assert timeouts["CloseCallback"] < closing
 
 
-def test_functions_are_traced_and_use_the_runtime_of_the_layer(deployed: dict[str, Any]) -> None:
+def test_lambda_itself_logs_only_what_went_wrong(deployed: dict[str, Any]) -> None:
+    for name, function in of_type(deployed, "AWS::Lambda::Function").items():
+        assert function["LoggingConfig"]["SystemLogLevel"] == "WARN", name
+
+
+def test_functions_can_be_traced_and_use_the_runtime_of_the_layer(deployed: dict[str, Any]) -> None:
     (layer,) = of_type(deployed, "AWS::Lambda::LayerVersion").values()
     for name, function in of_type(deployed, "AWS::Lambda::Function").items():
-        assert function["TracingConfig"] == {"Mode": "Active"}, name
+        assert function["TracingConfig"] == {
+            "Mode": {"Fn::If": ["TracingIsOn", "Active", "PassThrough"]}
+        }, name
         assert [function["Runtime"]] == layer["CompatibleRuntimes"], name
         assert function["Architectures"] == layer["CompatibleArchitectures"], name
         assert len(function["Layers"]) == 1, name
