@@ -23,8 +23,9 @@ from callback.observability.redaction import redact_exceptions
 from callback.requests.intake import Intake
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import Pepper, TenantStore
+from callback.tenancy.tenants import TenantStore
 from callback.triggers.accepting import QueuedTriggers
 from callback.triggers.queue import TriggerStore
 

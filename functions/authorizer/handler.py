@@ -13,7 +13,8 @@ from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.tenancy import tenants
-from callback.tenancy.tenants import Pepper, TenantStore
+from callback.tenancy.pepper import Pepper
+from callback.tenancy.tenants import TenantStore
 
 SETTINGS = settings.Authorizer.read()
 logger = Logger(use_rfc3339=True)

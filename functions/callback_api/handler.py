@@ -19,7 +19,7 @@ from callback.requests import cancellation, dry_run, idempotent, lookup, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
-from callback.tenancy.tenants import Pepper
+from callback.tenancy.pepper import Pepper
 from callback.webhooks import http_sender
 
 SETTINGS = settings.CallbackApi.read()

@@ -13,7 +13,7 @@ from callback.requests import schema
 from callback.scopes import Scope
 from callback.storage.table import Table
 from callback.tenancy import suppression
-from callback.tenancy.tenants import Pepper
+from callback.tenancy.pepper import Pepper
 
 SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)

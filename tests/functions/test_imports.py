@@ -5,7 +5,12 @@ import pytest
 from tests.functions.cold_start import FUNCTIONS, start
 
 HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
-POLICIES = ["callback.tenancy.policy", "callback.tenancy.tenants", "zoneinfo"]
+POLICIES = [
+    "callback.tenancy.pepper",
+    "callback.tenancy.policy",
+    "callback.tenancy.tenants",
+    "zoneinfo",
+]
 
 
 def assert_not_imported(function, doing, modules):

@@ -42,9 +42,10 @@ from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore, TenantNumber
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy import PolicyStore
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
+from callback.tenancy.tenants import ApiKey, TenantStore, hash_of
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign

@@ -23,9 +23,10 @@ from callback.scopes import Scope
 from callback.storage.table import Table, TransactionCanceled
 from callback.tenancy import numbers, policy, suppression, tenants
 from callback.tenancy.numbers import NumberStore, TenantNumber
+from callback.tenancy.pepper import Pepper, PepperTooShort
 from callback.tenancy.policy import PolicyStore
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import ApiKey, Pepper, TenantStore
+from callback.tenancy.tenants import ApiKey, TenantStore
 from callback.webhooks.endpoints import EndpointStore
 
 _Client = TypeVar("_Client")
@@ -40,6 +41,7 @@ _REFUSALS = (
     BotoCoreError,
     ClientError,
     GetParameterError,
+    PepperTooShort,
     Refused,
     TransactionCanceled,
     addresses.InvalidAddress,
@@ -51,7 +53,6 @@ _REFUSALS = (
     tenants.InvalidTenant,
     tenants.NoSuchKey,
     tenants.NoSuchTenant,
-    tenants.PepperTooShort,
     tenants.TenantExists,
 )
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from callback import clock, http
-from callback.errors import ScopeMissing
+from callback import clock
 from callback.scopes import Scope
 from callback.storage.table import Table
 from callback.tenancy import tenants
@@ -181,48 +180,3 @@ def test_a_name_that_could_be_another_rows_is_refused(store, name):
 def test_a_name_belongs_to_one_tenant(store):
     with pytest.raises(tenants.TenantExists):
         store.add_tenant("acme")
-
-
-class Parameter:
-    def __init__(self, value):
-        self.value = value
-
-    def get(self, name, *, decrypt, max_age):
-        assert (name, decrypt) == ("/pepper", True)
-        assert max_age > 0
-        return self.value
-
-
-def test_a_short_pepper_is_refused_and_only_its_parameter_is_named():
-    assert tenants.Pepper("/pepper", Parameter(PEPPER)).get() == PEPPER
-    with pytest.raises(tenants.PepperTooShort, match="/pepper") as refused:
-        tenants.Pepper("/pepper", Parameter("guess-me")).get()
-    assert "guess-me" not in str(refused.value)
-
-
-def request(route, *scopes):
-    context = http.authorizer_context("acme", "key_1", scopes)
-    return {"routeKey": route, "requestContext": {"authorizer": {"lambda": context}}}
-
-
-@pytest.mark.parametrize(
-    ("route", "needed"),
-    [
-        ("GET /voice/call/callback", Scope.READ),
-        ("GET /voice/call/callback/{callback_id}", Scope.READ),
-        ("POST /voice/call/callback", Scope.WRITE),
-        ("DELETE /voice/call/callback/{callback_id}", Scope.WRITE),
-    ],
-)
-def test_a_route_requires_its_scope_and_no_other(route, needed):
-    assert http.tenant(request(route, needed)) == "acme"
-    assert http.tenant(request(route, *Scope)) == "acme"
-    for scopes in ([], [scope for scope in Scope if scope is not needed]):
-        with pytest.raises(ScopeMissing) as refused:
-            http.tenant(request(route, *scopes))
-        assert refused.value.members == {"scope": needed}
-
-
-def test_a_request_without_an_authorizer_has_no_tenant():
-    with pytest.raises(KeyError):
-        http.tenant({"routeKey": "GET /voice/call/callback", "requestContext": {}})

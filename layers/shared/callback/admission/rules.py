@@ -23,9 +23,9 @@ from callback.storage.counters import Condition, Counter
 from callback.storage.table import ABSENT, Key, Row, Table, check_row
 from callback.tenancy import numbers
 from callback.tenancy.numbers import TenantNumber
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy import Policy, PolicyStore, Standing
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import Pepper
 from callback.webhooks import endpoints
 
 _LAST_DIGITS = 4  # digits of a number that are not part of its prefix

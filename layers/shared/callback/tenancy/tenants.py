@@ -20,8 +20,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from aws_lambda_powertools.utilities.parameters import SSMProvider
-
 from callback import clock
 from callback.lifecycle.models import to_text
 from callback.scopes import Scope
@@ -38,8 +36,6 @@ from callback.storage.table import (
     put_row,
 )
 
-_PEPPER_CACHE_SECONDS = 300
-_SHORTEST_PEPPER = 32  # characters
 _SECRET_BYTES = 32
 
 # A tenant's name is part of the table's keys, in which # is the separator.
@@ -67,10 +63,6 @@ class NoSuchKey(LookupError):
     """No key has this id."""
 
 
-class PepperTooShort(ValueError):
-    """The pepper is short enough to guess. The message names its parameter."""
-
-
 @dataclass(frozen=True)
 class ApiKey:
     """`hash` covers id and secret. A key with `revoked_at` authenticates nothing."""
@@ -81,21 +73,6 @@ class ApiKey:
     hash: str = field(repr=False)
     created_at: datetime
     revoked_at: datetime | None = None
-
-
-class Pepper:
-    """The secret of the key hashes, read by name from SSM Parameter Store."""
-
-    def __init__(self, parameter_name: str, provider: SSMProvider) -> None:
-        self._name = parameter_name
-        self._provider = provider
-
-    def get(self) -> str:
-        """Raises PepperTooShort, and Powertools' GetParameterError."""
-        pepper = str(self._provider.get(self._name, decrypt=True, max_age=_PEPPER_CACHE_SECONDS))
-        if len(pepper) < _SHORTEST_PEPPER:
-            raise PepperTooShort(f"{self._name} has fewer than {_SHORTEST_PEPPER} characters.")
-        return pepper
 
 
 class TenantStore:
