@@ -6,6 +6,7 @@ from tests.functions.cold_start import FUNCTIONS, start
 
 HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
 POLICIES = [
+    "callback.tenancy.api_keys",
     "callback.tenancy.pepper",
     "callback.tenancy.policy",
     "callback.tenancy.tenants",
@@ -25,7 +26,7 @@ def assert_not_imported(function, doing, modules):
     ("function", "doing"),
     [
         ("carrier_webhook", "callback.call_control.progress"),
-        ("authorizer", "callback.tenancy.tenants"),
+        ("authorizer", "callback.tenancy.api_keys"),
         ("trigger_event", "callback.triggers.queue"),
         ("notify_client", "callback.webhooks.notifying"),
         ("publish_events", "callback.webhooks.publishing"),

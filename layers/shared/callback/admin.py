@@ -21,12 +21,13 @@ from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
 from callback.storage.table import Table, TransactionCanceled
-from callback.tenancy import numbers, policy, suppression, tenants
+from callback.tenancy import api_keys, numbers, policy, suppression, tenants
+from callback.tenancy.api_keys import ApiKey, ApiKeyStore
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper, PepperTooShort
 from callback.tenancy.policy import PolicyStore
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import ApiKey, TenantStore
+from callback.tenancy.tenants import TenantStore
 from callback.webhooks.endpoints import EndpointStore
 
 _Client = TypeVar("_Client")
@@ -46,12 +47,12 @@ _REFUSALS = (
     TransactionCanceled,
     addresses.InvalidAddress,
     amounts.InvalidAmount,
+    api_keys.NoSuchKey,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
     policy.InvalidValue,
     policy.UnknownField,
     tenants.InvalidTenant,
-    tenants.NoSuchKey,
     tenants.NoSuchTenant,
     tenants.TenantExists,
 )
@@ -238,9 +239,14 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
         case "list-tenants":
             for tenant in store.tenants():
                 print(tenant)
+
+
+def _run_keys(arguments: argparse.Namespace) -> None:
+    store = ApiKeyStore(_table(arguments))
+    match arguments.command:
         case "create-key":
             pepper = _pepper(arguments).get()
-            key, secret = tenants.create_key(
+            key, secret = api_keys.create_key(
                 store, pepper, arguments.tenant, arguments.scope or list(Scope)
             )
             print(f"key id   {key.key_id}\nsecret   {secret}\nscopes   {_scopes(key)}")
@@ -249,7 +255,7 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
             store.revoke(arguments.key_id)
             print(f"revoked  {arguments.key_id}")
         case "list-keys":
-            for key in store.keys(arguments.tenant):
+            for key in store.list_keys(arguments.tenant):
                 revoked = f"revoked {to_text(key.revoked_at)}" if key.revoked_at else "valid"
                 print(f"{key.key_id}  {to_text(key.created_at)}  {_scopes(key)}  {revoked}")
 
@@ -350,8 +356,7 @@ def _run_suppression(arguments: argparse.Namespace) -> None:
 def _run_erasure(arguments: argparse.Namespace) -> None:
     table, tenant = _table(arguments), arguments.tenant
     erasures = ErasureStore(table)
-    store = TenantStore(table)
-    store.require(tenant)
+    TenantStore(table).require(tenant)
     match arguments.command:
         case "erase-number":
             address = _read_number()
@@ -360,8 +365,9 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
         case "erase-tenant":
             if _read_line(f"This erases everything of {tenant}. Type its name: ") != tenant:
                 raise Refused(f"That is not {tenant}. Nothing is erased.")
-            for key in store.keys(tenant):
-                store.revoke(key.key_id)
+            key_store = ApiKeyStore(table)
+            for key in key_store.list_keys(tenant):
+                key_store.revoke(key.key_id)
             number_store = NumberStore(table)
             for number in number_store.list_numbers(tenant):
                 number_store.remove(tenant, number.number)
@@ -398,9 +404,9 @@ def _scopes(key: ApiKey) -> str:
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "create-tenant": _run_tenants,
     "list-tenants": _run_tenants,
-    "create-key": _run_tenants,
-    "list-keys": _run_tenants,
-    "revoke-key": _run_tenants,
+    "create-key": _run_keys,
+    "list-keys": _run_keys,
+    "revoke-key": _run_keys,
     "put-number": _run_numbers,
     "list-numbers": _run_numbers,
     "remove-number": _run_numbers,
