@@ -9,6 +9,8 @@ POLICIES = [
     "callback.tenancy.api_keys",
     "callback.tenancy.pepper",
     "callback.tenancy.policy",
+    "callback.tenancy.policy_store",
+    "callback.tenancy.policy_text",
     "callback.tenancy.tenants",
     "zoneinfo",
 ]

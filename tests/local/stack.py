@@ -282,8 +282,8 @@ class LocalStack:
     def set_policy(self, tenant: str, **fields: str) -> None:
         """Set a policy. Functions cache policies, so it may take some virtual seconds to take
         effect."""
-        policy = importlib.import_module("callback.tenancy.policy")
-        store = policy.PolicyStore(self._table())
+        policy_store = importlib.import_module("callback.tenancy.policy_store")
+        store = policy_store.PolicyStore(self._table())
         for field, text in fields.items():
             store.set(tenant, field, text)
 

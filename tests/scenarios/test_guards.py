@@ -17,8 +17,10 @@ from callback.amounts import MICROS
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper
-from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, format_policy
+from callback.tenancy.policy import ALLOWABLE_TYPES
 from callback.tenancy.policy import Policy as Defaults
+from callback.tenancy.policy_store import PolicyStore
+from callback.tenancy.policy_text import format_policy
 from callback.tenancy.suppression import SuppressionList
 from tests.support.play import PHASES, Play
 from tests.support.world import TABLE, TENANT, FixedPepper, caller

@@ -34,7 +34,7 @@ from callback.carrier.twilio.client import TwilioCarrier
 from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
 from callback.tenancy.pepper import Pepper
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.policy_store import PolicyStore
 from callback.triggers import queue
 from tests.local import aws, front, functions, logs, output_tap, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings

@@ -44,7 +44,7 @@ from callback.storage.table import Table
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore, hash_of
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import TenantStore
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed

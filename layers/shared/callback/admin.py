@@ -21,11 +21,11 @@ from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
 from callback.storage.table import Table, TransactionCanceled
-from callback.tenancy import api_keys, numbers, policy, suppression, tenants
+from callback.tenancy import api_keys, numbers, policy_text, suppression, tenants
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper, PepperTooShort
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import TenantStore
 from callback.webhooks.endpoints import EndpointStore
@@ -50,8 +50,8 @@ _REFUSALS = (
     api_keys.NoSuchKey,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
-    policy.InvalidValue,
-    policy.UnknownField,
+    policy_text.InvalidValue,
+    policy_text.UnknownField,
     tenants.InvalidTenant,
     tenants.NoSuchTenant,
     tenants.TenantExists,
@@ -307,24 +307,24 @@ def _run_policy(arguments: argparse.Namespace) -> None:
 def _refuse_useless(store: NumberStore, tenant: str, field: str, text: str) -> None:
     """Raises InvalidValue, also for valid values that can have no effect; and UnknownField."""
     if field.startswith("calls_per_") and re.search(r"(?:^|,)0+/", text):
-        raise policy.InvalidValue(f"{field}: 0 is not a rate. enabled=false stops all calls.")
+        raise policy_text.InvalidValue(f"{field}: 0 is not a rate. enabled=false stops all calls.")
     if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
-        raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
-    value = policy.parse_field(field, text)
+        raise policy_text.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
+    value = policy_text.parse_field(field, text)
     if field == "allowed_regions" and not value <= phone_numbers.REGIONS:
-        raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
+        raise policy_text.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
     if field == "daily_spend" and value.currency != prices.read().currency:
-        raise policy.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
+        raise policy_text.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
     if field == "fallback_caller_id" and value:
         number = store.get(value)
         if number is None or number.tenant != tenant:
-            raise policy.InvalidValue(
+            raise policy_text.InvalidValue(
                 "fallback_caller_id: give a number of the tenant. `put-number` assigns one."
             )
 
 
 def _show_policy(policies: PolicyStore, tenant: str) -> None:
-    for field, text in policy.format_policy(policies.get(tenant)).items():
+    for field, text in policy_text.format_policy(policies.get(tenant)).items():
         print(f"{field}={text}")
 
 

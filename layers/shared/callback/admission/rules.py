@@ -24,7 +24,8 @@ from callback.storage.table import ABSENT, Key, Row, Table, check_row
 from callback.tenancy import numbers
 from callback.tenancy.numbers import TenantNumber
 from callback.tenancy.pepper import Pepper
-from callback.tenancy.policy import Policy, PolicyStore, Standing
+from callback.tenancy.policy import Policy, Standing
+from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.webhooks import endpoints
 

@@ -8,7 +8,7 @@ from callback.lifecycle import timing
 from callback.lifecycle.models import Callback, Leg, LegName, Step
 from callback.requests import creation
 from callback.requests.intake import Intake, Requested
-from callback.tenancy.policy import format_policy
+from callback.tenancy.policy_text import format_policy
 
 
 class Rehearsed(NamedTuple):
