@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import Workflow

@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow

@@ -27,7 +27,7 @@ from moto.dynamodb.models.table import Table as MotoTable
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import Credentials
 from callback.carrier.twilio.client import TwilioCarrier

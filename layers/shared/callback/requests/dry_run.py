@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from callback.admission.rules import Admitted, Party
+from callback.admission.case import Admitted
+from callback.admission.party import Party
 from callback.amounts import decimal
 from callback.lifecycle import timing
 from callback.lifecycle.models import Callback, Leg, LegName, Step
