@@ -5,21 +5,41 @@ costs one read. The transaction that stores the callback decides them (see `coun
 only it sees all concurrent requests.
 """
 
+from dataclasses import dataclass, replace
+
 from callback.admission import prices
-from callback.admission.case import Admitted, Case
+from callback.admission.case import Case
 from callback.admission.party import Party
-from callback.admission.rules import RULES
+from callback.admission.rules import RULES, suppression_refusal
 from callback.errors import CallbackError
 from callback.lifecycle import timing
-from callback.lifecycle.models import Callback, LegName
+from callback.lifecycle.models import Callback, LegName, Reservation
 from callback.numbering import destinations
 from callback.numbering.destinations import Destination, DialPlan
-from callback.storage.table import Table
+from callback.storage.counters import Condition
+from callback.storage.table import ABSENT, Key, Table, check_row
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 
 _LAST_DIGITS = 4  # digits of a number that are not part of its prefix
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """An admitted callback.
+
+    `callback` has its caller IDs and its reservation.
+    `conditions` belong into the transaction that stores it.
+    `headers` report the rest of the tenant's rates.
+    `zones`: for each party, the time zones whose calling window applies. None: any hour.
+    """
+
+    callback: Callback
+    conditions: tuple[Condition, ...]
+    headers: dict[str, str]
+    parties: tuple[Party, Party]
+    zones: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
 
 
 class Admission:
@@ -41,8 +61,7 @@ class Admission:
             planned=planned,
             standing=self.policies.standing(planned.tenant),
             parties=(self._party(planned, LegName.A), self._party(planned, LegName.B)),
-            home_region=self.dial_plan.home_region,
-            sip_domain=self.dial_plan.sip_domain,
+            dial_plan=self.dial_plan,
             currency=self._prices.currency,
             suppression=self._suppression,
             read=self._table.read,
@@ -51,9 +70,10 @@ class Admission:
             try:
                 rule(case)
             except CallbackError as refusal:
-                refusal.headers |= case.rate_headers_if_read()
+                if case.has_read:  # a refusal costs no read that it did not need
+                    refusal.headers |= case.usage.rate_headers()
                 raise
-        return case.admitted()
+        return _admitted(case)
 
     def may_ever_call(self, tenant: str, number: str) -> bool:
         """Whether the policy allows the region and the type of an E.164 number."""
@@ -84,3 +104,44 @@ class Admission:
             (self._prices.per_minute(each.region, each.type) for each in telephones),
             default=self._prices.pbx,
         )
+
+
+def _admitted(case: Case) -> Admitted:
+    a, b = case.parties
+    suppressions = [
+        Condition(check_row(key, ABSENT), suppression_refusal(party))
+        for key, party in _parties_by_suppression_key(case).items()
+    ]
+    return Admitted(
+        _with_caller_ids_and_reservation(case),
+        (*case.usage.conditions(), *suppressions),
+        case.usage.rate_headers(taking=1),
+        case.parties,
+        (case.zones(a), case.zones(b)),
+    )
+
+
+def _with_caller_ids_and_reservation(case: Case) -> Callback:
+    planned, (a, b) = case.planned, case.parties
+    caller_id_a, caller_id_b = case.caller_ids.shown
+    return replace(
+        planned,
+        leg_a=replace(planned.leg_a, caller_id=caller_id_a),
+        leg_b=replace(planned.leg_b, caller_id=caller_id_b),
+        reservation=Reservation(
+            day=case.now.date().isoformat(),
+            currency=case.currency,
+            micros=case.limits.maximum_cost,
+            per_minute_a=a.per_minute,
+            per_minute_b=b.per_minute,
+        ),
+    )
+
+
+def _parties_by_suppression_key(case: Case) -> dict[Key, Party]:
+    """Each row once, because a transaction may check a row only once.
+
+    The parties share a row if one's number is the user of the other's sip: address. The
+    refusal then names A.
+    """
+    return {key: party for party in reversed(case.parties) for key in case.suppression_keys(party)}

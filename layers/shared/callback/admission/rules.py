@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from callback import errors
 from callback.admission import calling_window
-from callback.admission.case import Case, suppression_refusal
+from callback.admission.case import Case
 from callback.admission.party import Party
+from callback.errors import CallbackError
 from callback.lifecycle.models import maybe_text, to_text
 from callback.numbering import addresses, destinations, emergency
 from callback.webhooks import endpoints
@@ -32,16 +33,18 @@ def no_emergency_number_is_called(case: Case) -> None:
     regions = {
         telephone.region
         for address in involved
-        for telephone in destinations.find_destination(address, case.home_region).telephones
+        for telephone in destinations.find_destination(
+            address, case.dial_plan.home_region
+        ).telephones
     }
     for party in case.parties:
-        for region in sorted({case.home_region, *filter(None, regions)}):
+        for region in sorted({case.dial_plan.home_region, *filter(None, regions)}):
             if emergency.is_emergency(party.leg.to, region):
                 raise errors.EmergencyNumber("Dial this number directly.", leg=party.name)
 
 
 def sip_hosts_are_allowed(case: Case) -> None:
-    hosts = case.policy.allowed_sip_hosts | {case.sip_domain.partition(":")[0].lower()}
+    hosts = case.policy.allowed_sip_hosts | {case.dial_plan.sip_domain.partition(":")[0].lower()}
     for party in case.parties:
         host = addresses.sip_host(party.leg.to)
         if host and host not in hosts:
@@ -61,7 +64,7 @@ def numbers_exist(case: Case) -> None:
 
 
 def regions_are_allowed(case: Case) -> None:
-    regions = case.policy.regions(case.home_region)
+    regions = case.policy.regions(case.dial_plan.home_region)
     for party, telephone in case.telephones():
         region = telephone.region
         if region == destinations.NO_COUNTRY or region not in regions:
@@ -112,13 +115,13 @@ def webhook_can_be_signed(case: Case) -> None:
 def no_own_number_is_called(case: Case) -> None:
     """Refuse a carrier number of any tenant: the call would return to this service."""
     for party, telephone in case.telephones():
-        owner = case.owner(telephone.number)
+        owner = case.owners.owner(telephone.number)
         if owner and owner.owned:
             raise errors.OwnNumber("Give the number of the person to call.", leg=party.name)
 
 
 def caller_ids_are_allowed(case: Case) -> None:
-    _ = case.caller_ids
+    _ = case.caller_ids.shown
 
 
 def no_party_is_suppressed(case: Case) -> None:
@@ -149,9 +152,7 @@ def time_is_inside_window(case: Case) -> None:
 
 
 def limits_are_not_exceeded(case: Case) -> None:
-    for counter in case.counters:
-        if counter.refuses(case.used(counter)):
-            raise counter.refusal
+    case.usage.refuse_exceeded()
 
 
 RULES: tuple[Callable[[Case], None], ...] = (
@@ -169,6 +170,13 @@ RULES: tuple[Callable[[Case], None], ...] = (
     time_is_inside_window,
     limits_are_not_exceeded,
 )
+
+
+def suppression_refusal(party: Party) -> CallbackError:
+    return errors.Suppressed(
+        "Do not call this party again unless it opts in by texting START to your number.",
+        leg=party.name,
+    )
 
 
 def _pbx_hint(party: Party) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from callback.admission.case import Admitted
+from callback.admission.admission import Admitted
 from callback.admission.party import Party
 from callback.amounts import decimal
 from callback.lifecycle import timing
