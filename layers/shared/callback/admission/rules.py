@@ -65,13 +65,14 @@ class Party:
 class Admitted:
     """An admitted callback.
 
-    `callback` has its caller IDs and its reservation.
+    `callback` has its caller IDs and its `reservation`.
     `conditions` belong into the transaction that stores it.
     `headers` report the rest of the tenant's rates.
     `zones`: for each party, the time zones whose calling window applies. None: any hour.
     """
 
     callback: Callback
+    reservation: Reservation
     conditions: tuple[Condition, ...]
     headers: dict[str, str]
     parties: tuple[Party, Party]
@@ -368,26 +369,26 @@ class Case:
         for counter in self.counters:
             counter.refusal.headers |= self.rate_headers()
         caller_id_a, caller_id_b = self.caller_ids
+        reservation = Reservation(
+            day=self.now.date().isoformat(),
+            currency=self.currency,
+            micros=self.maximum_cost,
+            per_minute_a=a.per_minute,
+            per_minute_b=b.per_minute,
+        )
         callback = replace(
             self.planned,
             leg_a=replace(self.planned.leg_a, caller_id=caller_id_a),
             leg_b=replace(self.planned.leg_b, caller_id=caller_id_b),
-            reservation=Reservation(
-                day=self.now.date().isoformat(),
-                currency=self.currency,
-                micros=self.maximum_cost,
-                per_minute_a=a.per_minute,
-                per_minute_b=b.per_minute,
-            ),
+            reservation=reservation,
         )
         conditions = [counter.condition() for counter in self.counters]
         conditions += [
             Condition(check_row(key, ABSENT), _suppressed(party))
             for key, party in self._parties_by_suppression_key().items()
         ]
-        return Admitted(
-            callback, tuple(conditions), headers, self.parties, (self.zones(a), self.zones(b))
-        )
+        zones = self.zones(a), self.zones(b)
+        return Admitted(callback, reservation, tuple(conditions), headers, self.parties, zones)
 
     def _parties_by_suppression_key(self) -> dict[Key, Party]:
         """Each row once, because a transaction may check a row only once.
