@@ -29,13 +29,14 @@ _LAST_DIGITS = 4  # digits of a number that are not part of its prefix
 class Admitted:
     """An admitted callback.
 
-    `callback` has its caller IDs and its reservation.
+    `callback` has its caller IDs and its `reservation`.
     `conditions` belong into the transaction that stores it.
     `headers` report the rest of the tenant's rates.
     `zones`: for each party, the time zones whose calling window applies. None: any hour.
     """
 
     callback: Callback
+    reservation: Reservation
     conditions: tuple[Condition, ...]
     headers: dict[str, str]
     parties: tuple[Party, Party]
@@ -112,8 +113,18 @@ def _admitted(case: Case) -> Admitted:
         Condition(check_row(key, ABSENT), suppression_refusal(party))
         for key, party in _parties_by_suppression_key(case).items()
     ]
+    reservation = _reservation(case)
+    caller_id_a, caller_id_b = case.caller_ids.shown
+    planned = case.planned
+    callback = replace(
+        planned,
+        leg_a=replace(planned.leg_a, caller_id=caller_id_a),
+        leg_b=replace(planned.leg_b, caller_id=caller_id_b),
+        reservation=reservation,
+    )
     return Admitted(
-        _with_caller_ids_and_reservation(case),
+        callback,
+        reservation,
         (*case.usage.conditions(), *suppressions),
         case.usage.rate_headers(taking=1),
         case.parties,
@@ -121,20 +132,14 @@ def _admitted(case: Case) -> Admitted:
     )
 
 
-def _with_caller_ids_and_reservation(case: Case) -> Callback:
-    planned, (a, b) = case.planned, case.parties
-    caller_id_a, caller_id_b = case.caller_ids.shown
-    return replace(
-        planned,
-        leg_a=replace(planned.leg_a, caller_id=caller_id_a),
-        leg_b=replace(planned.leg_b, caller_id=caller_id_b),
-        reservation=Reservation(
-            day=case.now.date().isoformat(),
-            currency=case.currency,
-            micros=case.limits.maximum_cost,
-            per_minute_a=a.per_minute,
-            per_minute_b=b.per_minute,
-        ),
+def _reservation(case: Case) -> Reservation:
+    a, b = case.parties
+    return Reservation(
+        day=case.now.date().isoformat(),
+        currency=case.currency,
+        micros=case.limits.maximum_cost,
+        per_minute_a=a.per_minute,
+        per_minute_b=b.per_minute,
     )
 
 
