@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import Workflow
@@ -23,8 +23,9 @@ from callback.observability.redaction import redact_exceptions
 from callback.requests.intake import Intake
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import Pepper, TenantStore
+from callback.tenancy.tenants import TenantStore
 from callback.triggers.accepting import QueuedTriggers
 from callback.triggers.queue import TriggerStore
 

@@ -12,13 +12,14 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
-from callback.tenancy import tenants
-from callback.tenancy.tenants import Pepper, TenantStore
+from callback.tenancy import api_keys
+from callback.tenancy.api_keys import ApiKeyStore
+from callback.tenancy.pepper import Pepper
 
 SETTINGS = settings.Authorizer.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-store = TenantStore(table)
+store = ApiKeyStore(table)
 pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 
 
@@ -26,7 +27,7 @@ pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
 @logger.inject_lambda_context
 def handler(event: http.Event, context: Any) -> dict[str, Any]:  # noqa: ARG001
     """A simple response (API Gateway Developer Guide, "Lambda authorizers for HTTP APIs")."""
-    key = tenants.authenticate(store, pepper.get(), http.header(event, "authorization"))
+    key = api_keys.authenticate(store, pepper.get(), http.header(event, "authorization"))
     if key is None:
         logger.info("no valid key")
         return {"isAuthorized": False}

@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow
@@ -19,7 +19,7 @@ from callback.requests import cancellation, dry_run, idempotent, lookup, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
-from callback.tenancy.tenants import Pepper
+from callback.tenancy.pepper import Pepper
 from callback.webhooks import http_sender
 
 SETTINGS = settings.CallbackApi.read()

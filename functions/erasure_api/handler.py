@@ -8,12 +8,12 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasures import ErasureStore
-from callback.privacy.views import erasure_view
+from callback.privacy.views import erasure_view, erasures_view
 from callback.requests import schema
 from callback.scopes import Scope
 from callback.storage.table import Table
 from callback.tenancy import suppression
-from callback.tenancy.tenants import Pepper
+from callback.tenancy.pepper import Pepper
 
 SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)
@@ -40,7 +40,7 @@ def show(event: http.Event) -> http.Response:
 
 def show_many(event: http.Event) -> http.Response:
     erasures = store.list_erasures(http.tenant(event, *MAY_READ))
-    return http.json_reply(200, {"erasures": [erasure_view(e) for e in erasures]})
+    return http.json_reply(200, erasures_view(erasures))
 
 
 ROUTES = {

@@ -15,7 +15,7 @@ from callback.lifecycle.models import Step, Waiting
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.policy_store import PolicyStore
 
 SETTINGS = settings.PlaceLeg.read()
 logger = Logger(use_rfc3339=True)

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow
@@ -26,8 +26,8 @@ from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import Pepper
 from callback.triggers.missed_call import MissedCallTrigger
 from callback.triggers.queue import TriggerQueue, TriggerStore
 from callback.triggers.sms import SmsTrigger

@@ -19,8 +19,17 @@ import callback as package
 from callback import errors, http
 from callback.admission import rules
 from callback.api import docs_page, openapi
+from callback.lifecycle import events, transitions
+from callback.lifecycle.models import LegName, Reservation, Step
 from callback.numbering import addresses
+from callback.numbering.destinations import Destination
+from callback.privacy.erasures import Erasure
+from callback.privacy.views import erasure_view, erasures_view
 from callback.requests import schema, views
+from callback.requests.dry_run import Rehearsal, Rehearsed, rehearsal_view
+from callback.storage import listings
+from callback.webhooks import deliveries, management
+from callback.webhooks.endpoints import Endpoint
 from tests.functions.cold_start import start
 from tests.local import template
 from tests.support import build
@@ -121,20 +130,97 @@ def test_a_record_in_any_state_is_as_described(document):
     )
 
 
-@pytest.mark.parametrize(("name", "part"), [("Callback", None), ("Leg", "leg_A")])
-def test_the_record_is_described_field_by_field_in_its_order(document, name, part):
-    record = views.callback_view(build.callback())
+def event_bodies() -> dict[str, Any]:
+    """The bodies of a test event, of a callback's event and of a leg's."""
+    planned = build.callback()
+    waiting = build.allowed(transitions.wait(planned, build.task(Step.FIRST)))
+    dialing = build.allowed(transitions.claim(waiting, LegName.A, build.at(1)))
+    (accepted,) = events.derive_events(None, planned)
+    (leg_dialing,) = events.derive_events(waiting, events.with_event_count(waiting, dialing))
+    test = events.payload(events.TEST, build.NOON, {})
+    bodies = {"callback": accepted.payload, "leg": leg_dialing.payload, "test": test}
+    return {name: json.loads(body) for name, body in bodies.items()}
+
+
+def rehearsal() -> Rehearsal:
+    callback = build.callback()
+    party = rules.Party(LegName.A, callback.leg_a, Destination("1000123"), 10_000, 600, {})
+    calls = (
+        Rehearsed(Step.FIRST, callback.leg_a, party, ("Europe/Paris",)),
+        Rehearsed(Step.SECOND, callback.leg_b, party, None),
+    )
+    reservation = Reservation("2026-11-24", "USD", 320_000, 10_000, 20_000)
+    return Rehearsal(callback, reservation, calls, "08:00-21:00 mon-sun", {})
+
+
+def rendered_examples() -> dict[str, Any]:
+    """What clients receive, by the name of its schema."""
+    callback = build.callback()
+    erasure = Erasure("e-1", "acme", None, build.NOON)
+    endpoint = Endpoint("acme", URL, ("leg.*",), "whsec_1", build.NOON)
+    (event,) = events.derive_events(None, callback)
+    delivery = deliveries.new_delivery("acme", event, None)
+    dry_run = rehearsal_view(rehearsal())
+    bodies = event_bodies()
+    return {
+        "Callback": views.callback_view(callback),
+        "Leg": views.callback_view(callback)["leg_A"],
+        "Accepted": views.accepted_view("1"),
+        "CallbackPage": views.page_view(listings.Page([callback], None)),
+        "Rehearsal": dry_run,
+        "RehearsedCall": dry_run["calls"][0],
+        "CallingWindow": dry_run["calls"][0]["calling_window"],
+        "Cost": dry_run["estimated_maximum_cost"],
+        "Erasure": erasure_view(erasure),
+        "Erasures": erasures_view([erasure]),
+        "Endpoint": management.endpoint_view(endpoint),
+        "EndpointWithSecret": management.endpoint_with_secret_view(endpoint),
+        "Delivery": management.delivery_view(delivery),
+        "FailedPage": management.failed_view(deliveries.Page([delivery], "next")),
+        "Event": bodies["leg"],
+        "EventData": bodies["leg"]["data"],
+        "EventLeg": bodies["leg"]["data"]["leg"],
+        "TestEvent": bodies["test"],
+    }
+
+
+RENDERED = rendered_examples()
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_a_response_is_described_field_by_field_in_its_order(document, name):
     described = document["components"]["schemas"][name]
-    fields = list(record[part] if part else record)
-    assert list(described["properties"]) == described["required"] == fields
+    optional = {"leg"} if name == "EventData" else set()
+    assert list(described["properties"]) == list(RENDERED[name])
+    assert described["required"] == [each for each in RENDERED[name] if each not in optional]
     assert described["additionalProperties"] is False
+    validator(document, name).validate(RENDERED[name])
+
+
+def test_an_event_of_no_leg_is_as_described(document):
+    body = event_bodies()["callback"]
+    assert "leg" not in body["data"]
+    validator(document, "Event").validate(body)
+
+
+def test_every_response_and_event_is_rendered_here(document):
+    """Except the gateway's own. Requests and refusals are in other tests."""
+    named = {
+        name
+        for operation in [*operations(document).values(), document["webhooks"]["event"]["post"]]
+        for response in operation["responses"].values()
+        for name in references(response)
+    } | references(document["webhooks"])
+    schemas = {name.rpartition("/")[2] for name in named}
+    refusals = {name for name in schemas if is_problem(document["components"]["schemas"][name])}
+    assert schemas - refusals - {"GatewayMessage"} - set(RENDERED) == set()
 
 
 def test_the_texts_below_the_fields_of_a_view_are_their_descriptions(document):
     schemas = document["components"]["schemas"]
     assert {
         f"{name}.{field}": described["description"].split()[0]
-        for name in ("Callback", "Leg")
+        for name in RENDERED
         for field, described in schemas[name]["properties"].items()
         if "description" in described
     } == {
@@ -146,6 +232,23 @@ def test_the_texts_below_the_fields_of_a_view_are_their_descriptions(document):
         "Leg.carrier_code": "The",
         "Leg.call_sid": "The",
         "Leg.seconds": "Answered",
+        "CallbackPage.next_cursor": "Null",
+        "Rehearsal.calls": "In",
+        "RehearsedCall.step": "Calls",
+        "RehearsedCall.region": "Of",
+        "RehearsedCall.calling_window": "Null:",
+        "Erasure.number_hash": "The",
+        "Erasure.erased_at": "When",
+        "Erasure.finished_at": "When",
+        "Endpoint.disabled_at": "When",
+        "Endpoint.previous_secret_until": "Until",
+        "EndpointWithSecret.disabled_at": "When",
+        "EndpointWithSecret.previous_secret_until": "Until",
+        "EndpointWithSecret.secret": "whsec_",
+        "Delivery.id": "The",
+        "Delivery.reason": "Of",
+        "FailedPage.next_cursor": "Null",
+        "EventData.leg": "Only",
     }
 
 
@@ -177,7 +280,8 @@ def kinds_of(kind: type[errors.CallbackError]) -> set[type[errors.CallbackError]
 
 @pytest.mark.parametrize("operation", ["POST /voice/call/callback", "POST /voice/trigger/packet"])
 def test_every_refusal_of_a_rule_is_described_where_a_callback_is_created(document, operation):
-    source = Path(rules.__file__).read_text(encoding="utf-8")
+    modules = Path(rules.__file__).parent.glob("*.py")
+    source = "".join(each.read_text(encoding="utf-8") for each in modules)
     refusals = set(re.findall(r"errors\.(\w+)", source))
     assert len(refusals) > 10
     responses = operations(document)[operation]["responses"]

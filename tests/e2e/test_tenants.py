@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from callback.storage.table import Table
-from callback.tenancy.tenants import TenantStore
+from callback.tenancy.api_keys import ApiKeyStore
 from tests.local.stack import LocalStack
 from tests.support.client import PATH, SEED, Client, between, has_ended
 from tests.support.commands import admin, admin_process, done, name
@@ -313,7 +313,7 @@ def test_a_key_is_made_rotated_and_revoked_by_the_operators_command(running):
 def test_a_key_revoked_in_the_moment_it_was_let_in_is_worthless_within_a_minute(running, tenant):
     client = Client(running, running.make_key(tenant))
     assert client.list().status_code == 200
-    store = TenantStore(Table(running.aws.dynamodb, running.table_name))
+    store = ApiKeyStore(Table(running.aws.dynamodb, running.table_name))
     store.revoke(client.key.partition(".")[0])
     revoked_at = running.clock.now()
     running.clock.until(lambda: client.list().status_code == 403, within=600)

@@ -5,7 +5,22 @@ import pytest
 from tests.functions.cold_start import FUNCTIONS, start
 
 HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
-POLICIES = ["callback.tenancy.policy", "callback.tenancy.tenants", "zoneinfo"]
+POLICIES = [
+    "callback.tenancy.api_keys",
+    "callback.tenancy.pepper",
+    "callback.tenancy.policy",
+    "callback.tenancy.policy_store",
+    "callback.tenancy.policy_text",
+    "callback.tenancy.tenants",
+    "zoneinfo",
+]
+TYPES = [
+    "callback.lifecycle.payloads",
+    "callback.privacy.record",
+    "callback.requests.record",
+    "callback.values",
+    "callback.webhooks.record",
+]
 
 
 def assert_not_imported(function, doing, modules):
@@ -20,7 +35,7 @@ def assert_not_imported(function, doing, modules):
     ("function", "doing"),
     [
         ("carrier_webhook", "callback.call_control.progress"),
-        ("authorizer", "callback.tenancy.tenants"),
+        ("authorizer", "callback.tenancy.api_keys"),
         ("trigger_event", "callback.triggers.queue"),
         ("notify_client", "callback.webhooks.notifying"),
         ("publish_events", "callback.webhooks.publishing"),
@@ -44,3 +59,16 @@ def test_the_path_of_a_webhook_or_a_key_does_not_import_what_is_heavy(function, 
 )
 def test_a_function_that_decides_about_no_call_does_not_import_policies(function, doing):
     assert_not_imported(function, doing, POLICIES)
+
+
+@pytest.mark.parametrize(
+    ("function", "doing"),
+    [
+        ("callback_api", "callback.requests.views"),
+        ("erasure_api", "callback.privacy.views"),
+        ("publish_events", "callback.lifecycle.events"),
+        ("webhook_api", "callback.webhooks.management"),
+    ],
+)
+def test_only_the_documents_function_imports_the_types_of_responses(function, doing):
+    assert_not_imported(function, doing, TYPES)

@@ -264,10 +264,10 @@ class LocalStack:
 
     def make_key(self, tenant: str, *scopes: str) -> str:
         """A new API key of a tenant that exists; without scopes it may do everything."""
-        tenants = importlib.import_module("callback.tenancy.tenants")
-        store = tenants.TenantStore(self._table())
-        chosen = [tenants.Scope(scope) for scope in scopes or tenants.Scope]
-        key, secret = tenants.create_key(store, self._pepper, tenant, chosen)
+        api_keys = importlib.import_module("callback.tenancy.api_keys")
+        store = api_keys.ApiKeyStore(self._table())
+        chosen = [api_keys.Scope(scope) for scope in scopes or api_keys.Scope]
+        key, secret = api_keys.create_key(store, self._pepper, tenant, chosen)
         output_tap.report_secret("an API key's secret", secret)
         return f"{key.key_id}.{secret}"
 
@@ -282,8 +282,8 @@ class LocalStack:
     def set_policy(self, tenant: str, **fields: str) -> None:
         """Set a policy. Functions cache policies, so it may take some virtual seconds to take
         effect."""
-        policy = importlib.import_module("callback.tenancy.policy")
-        store = policy.PolicyStore(self._table())
+        policy_store = importlib.import_module("callback.tenancy.policy_store")
+        store = policy_store.PolicyStore(self._table())
         for field, text in fields.items():
             store.set(tenant, field, text)
 

@@ -16,10 +16,12 @@ from phonenumbers import PhoneNumberType
 from callback.amounts import MICROS
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore, TenantNumber
-from callback.tenancy.policy import ALLOWABLE_TYPES, PolicyStore, format_policy
+from callback.tenancy.pepper import Pepper
+from callback.tenancy.policy import ALLOWABLE_TYPES
 from callback.tenancy.policy import Policy as Defaults
+from callback.tenancy.policy_store import PolicyStore
+from callback.tenancy.policy_text import format_policy
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import Pepper
 from tests.support.play import PHASES, Play
 from tests.support.world import TABLE, TENANT, FixedPepper, caller
 

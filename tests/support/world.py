@@ -27,13 +27,14 @@ from moto.dynamodb.models.table import Table as MotoTable
 from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import Credentials
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.pepper import Pepper
+from callback.tenancy.policy_store import PolicyStore
 from callback.triggers import queue
 from tests.local import aws, front, functions, logs, output_tap, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
@@ -210,7 +211,7 @@ class World:
                 each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
             if isinstance(each, queue.TriggerQueue):
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
-            if isinstance(each, tenants.Pepper):
+            if isinstance(each, Pepper):
                 each._provider = FixedPepper()  # type: ignore[assignment]
             if isinstance(each, PolicyStore):
                 self._policies.append(each)

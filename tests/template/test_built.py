@@ -41,10 +41,12 @@ from callback.scopes import Scope
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
 from callback.storage.table import Table
+from callback.tenancy.api_keys import ApiKey, ApiKeyStore, hash_of
 from callback.tenancy.numbers import NumberStore, TenantNumber
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.pepper import Pepper
+from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import ApiKey, Pepper, TenantStore, hash_of
+from callback.tenancy.tenants import TenantStore
 from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
@@ -380,7 +382,7 @@ def test_sample_events_of_aws_come_from_resources_of_the_template(deployed: dict
 @pytest.mark.parametrize("name", ["authorizer/bearer.json", "authorizer/basic.json"])
 def test_a_key_authorizes_its_tenant_until_it_is_revoked(world: World, name: str) -> None:
     """The key is the made-up one of the events."""
-    store = TenantStore(world.store.table)
+    store = ApiKeyStore(world.store.table)
     tenant = f"tenant-{Path(name).stem}"
     key = ApiKey(
         key_id="key_0123456789abcdef0123",
@@ -395,8 +397,8 @@ def test_a_key_authorizes_its_tenant_until_it_is_revoked(world: World, name: str
     )
     assert world.invoke("Authorizer", EVENTS / name) == {"isAuthorized": False}
 
-    store.add_tenant(tenant)
-    store.add_key(key)
+    TenantStore(world.store.table).add_tenant(tenant)
+    store.add(key)
     assert world.invoke("Authorizer", EVENTS / name) == {
         "isAuthorized": True,
         "context": {"tenant": tenant, "key_id": key.key_id, "scopes": "callbacks:read"},

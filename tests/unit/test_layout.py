@@ -71,6 +71,7 @@ def test_only_what_belongs_to_no_package_lies_beside_them():
     beside = {path.stem for path in LAYER.glob("[!_]*.py")}
     assert beside == {
         "admin", "amounts", "aws", "clock", "errors", "http", "scopes", "settings", "validation",
+        "values",
     }  # fmt: skip
 
 

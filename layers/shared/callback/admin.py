@@ -21,11 +21,13 @@ from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
 from callback.storage.table import Table, TransactionCanceled
-from callback.tenancy import numbers, policy, suppression, tenants
+from callback.tenancy import api_keys, numbers, policy_text, suppression, tenants
+from callback.tenancy.api_keys import ApiKey, ApiKeyStore
 from callback.tenancy.numbers import NumberStore, TenantNumber
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.pepper import Pepper, PepperTooShort
+from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
-from callback.tenancy.tenants import ApiKey, Pepper, TenantStore
+from callback.tenancy.tenants import TenantStore
 from callback.webhooks.endpoints import EndpointStore
 
 _Client = TypeVar("_Client")
@@ -40,18 +42,18 @@ _REFUSALS = (
     BotoCoreError,
     ClientError,
     GetParameterError,
+    PepperTooShort,
     Refused,
     TransactionCanceled,
     addresses.InvalidAddress,
     amounts.InvalidAmount,
+    api_keys.NoSuchKey,
     numbers.NoSuchNumber,
     numbers.NumberTaken,
-    policy.InvalidValue,
-    policy.UnknownField,
+    policy_text.InvalidValue,
+    policy_text.UnknownField,
     tenants.InvalidTenant,
-    tenants.NoSuchKey,
     tenants.NoSuchTenant,
-    tenants.PepperTooShort,
     tenants.TenantExists,
 )
 
@@ -237,9 +239,14 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
         case "list-tenants":
             for tenant in store.tenants():
                 print(tenant)
+
+
+def _run_keys(arguments: argparse.Namespace) -> None:
+    store = ApiKeyStore(_table(arguments))
+    match arguments.command:
         case "create-key":
             pepper = _pepper(arguments).get()
-            key, secret = tenants.create_key(
+            key, secret = api_keys.create_key(
                 store, pepper, arguments.tenant, arguments.scope or list(Scope)
             )
             print(f"key id   {key.key_id}\nsecret   {secret}\nscopes   {_scopes(key)}")
@@ -248,7 +255,7 @@ def _run_tenants(arguments: argparse.Namespace) -> None:
             store.revoke(arguments.key_id)
             print(f"revoked  {arguments.key_id}")
         case "list-keys":
-            for key in store.keys(arguments.tenant):
+            for key in store.list_keys(arguments.tenant):
                 revoked = f"revoked {to_text(key.revoked_at)}" if key.revoked_at else "valid"
                 print(f"{key.key_id}  {to_text(key.created_at)}  {_scopes(key)}  {revoked}")
 
@@ -300,24 +307,24 @@ def _run_policy(arguments: argparse.Namespace) -> None:
 def _refuse_useless(store: NumberStore, tenant: str, field: str, text: str) -> None:
     """Raises InvalidValue, also for valid values that can have no effect; and UnknownField."""
     if field.startswith("calls_per_") and re.search(r"(?:^|,)0+/", text):
-        raise policy.InvalidValue(f"{field}: 0 is not a rate. enabled=false stops all calls.")
+        raise policy_text.InvalidValue(f"{field}: 0 is not a rate. enabled=false stops all calls.")
     if field == "concurrent_callbacks" and text.isdecimal() and int(text) > _MOST_AT_ONCE:
-        raise policy.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
-    value = policy.parse_field(field, text)
+        raise policy_text.InvalidValue(f"{field}: give {_MOST_AT_ONCE} at most.")
+    value = policy_text.parse_field(field, text)
     if field == "allowed_regions" and not value <= phone_numbers.REGIONS:
-        raise policy.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
+        raise policy_text.InvalidValue("allowed_regions: give ISO 3166 codes, such as US,CA.")
     if field == "daily_spend" and value.currency != prices.read().currency:
-        raise policy.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
+        raise policy_text.InvalidValue(f"daily_spend: prices are in {prices.read().currency}.")
     if field == "fallback_caller_id" and value:
         number = store.get(value)
         if number is None or number.tenant != tenant:
-            raise policy.InvalidValue(
+            raise policy_text.InvalidValue(
                 "fallback_caller_id: give a number of the tenant. `put-number` assigns one."
             )
 
 
 def _show_policy(policies: PolicyStore, tenant: str) -> None:
-    for field, text in policy.format_policy(policies.get(tenant)).items():
+    for field, text in policy_text.format_policy(policies.get(tenant)).items():
         print(f"{field}={text}")
 
 
@@ -349,8 +356,7 @@ def _run_suppression(arguments: argparse.Namespace) -> None:
 def _run_erasure(arguments: argparse.Namespace) -> None:
     table, tenant = _table(arguments), arguments.tenant
     erasures = ErasureStore(table)
-    store = TenantStore(table)
-    store.require(tenant)
+    TenantStore(table).require(tenant)
     match arguments.command:
         case "erase-number":
             address = _read_number()
@@ -359,8 +365,9 @@ def _run_erasure(arguments: argparse.Namespace) -> None:
         case "erase-tenant":
             if _read_line(f"This erases everything of {tenant}. Type its name: ") != tenant:
                 raise Refused(f"That is not {tenant}. Nothing is erased.")
-            for key in store.keys(tenant):
-                store.revoke(key.key_id)
+            key_store = ApiKeyStore(table)
+            for key in key_store.list_keys(tenant):
+                key_store.revoke(key.key_id)
             number_store = NumberStore(table)
             for number in number_store.list_numbers(tenant):
                 number_store.remove(tenant, number.number)
@@ -397,9 +404,9 @@ def _scopes(key: ApiKey) -> str:
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "create-tenant": _run_tenants,
     "list-tenants": _run_tenants,
-    "create-key": _run_tenants,
-    "list-keys": _run_tenants,
-    "revoke-key": _run_tenants,
+    "create-key": _run_keys,
+    "list-keys": _run_keys,
+    "revoke-key": _run_keys,
     "put-number": _run_numbers,
     "list-numbers": _run_numbers,
     "remove-number": _run_numbers,

@@ -17,7 +17,7 @@ from callback.storage.table import (
     put_row,
     update_row,
 )
-from callback.tenancy.tenants import TenantStore
+from callback.tenancy.api_keys import ApiKeyStore
 from callback.webhooks.deliveries import DeliveryStore
 
 ids = pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_id_too_long_for_a_key_is_not_found(client, too_long):
         DeliveryStore(Table(client, "callbacks")).replay("acme", too_long)
     with pytest.raises(CallbackNotFound):
         CallbackStore(Table(client, "callbacks")).get(too_long)
-    assert TenantStore(Table(client, "callbacks")).key(too_long) is None
+    assert ApiKeyStore(Table(client, "callbacks")).get(too_long) is None
 
 
 @pytest.mark.parametrize(("pk", "sk"), [("x" * 2048, "x"), ("x", "x" * 1024)])

@@ -1,228 +1,24 @@
-"""A key authenticates its tenant until it is revoked; its scopes limit what it may do."""
-
-import base64
-import json
-from dataclasses import replace
+"""A tenant's name is a part of the table's keys, and belongs to one tenant."""
 
 import pytest
 
-from callback import clock, http
-from callback.errors import ScopeMissing
-from callback.scopes import Scope
 from callback.storage.table import Table
-from callback.tenancy import tenants
-from tests.support.build import NOON, at
-
-PEPPER = "0123456789abcdef0123456789abcdef"
-BOTH = frozenset(Scope)
-
-
-@pytest.fixture(autouse=True)
-def noon(monkeypatch):
-    monkeypatch.setattr(clock, "now", lambda: NOON)
+from callback.tenancy.tenants import InvalidTenant, TenantExists, TenantStore
 
 
 @pytest.fixture
 def store(client):
-    store = tenants.TenantStore(Table(client, "callbacks"))
+    store = TenantStore(Table(client, "callbacks"))
     store.add_tenant("acme")
     return store
 
 
-@pytest.fixture
-def created(store):
-    return tenants.create_key(store, PEPPER, "acme", BOTH)
-
-
-def bearer(key_id, secret):
-    return f"Bearer {key_id}.{secret}"
-
-
-def basic(key_id, secret):
-    return "Basic " + base64.b64encode(f"{key_id}:{secret}".encode()).decode()
-
-
-def authenticated(store, authorization, pepper=PEPPER):
-    return tenants.authenticate(store, pepper, authorization)
-
-
-@pytest.mark.parametrize("header", [bearer, basic])
-def test_a_key_is_accepted_as_bearer_and_as_basic(store, created, header):
-    key, secret = created
-    assert authenticated(store, header(key.key_id, secret)) == key
-    scheme, _, rest = header(key.key_id, secret).partition(" ")
-    assert authenticated(store, f"{scheme.upper()} {rest}") == key, "schemes are case-insensitive"
-    assert (key.tenant, key.scopes, key.created_at) == ("acme", BOTH, NOON)
-
-
-def test_a_secret_is_not_stored(client, created):
-    key, secret = created
-    rows = json.dumps(client.scan(TableName="callbacks")["Items"])
-    assert key.key_id in rows
-    assert secret not in rows
-    assert secret not in repr(created[0])
-    assert key.hash not in repr(key)
-
-
-def test_the_stored_hash_gives_no_access_without_the_pepper(store, created):
-    key, secret = created
-    assert authenticated(store, bearer(key.key_id, secret), pepper=PEPPER[::-1]) is None
-    assert authenticated(store, bearer(key.key_id, key.hash)) is None
-    assert key.hash == tenants.hash_of(PEPPER, key.key_id, secret)
-    assert len(key.hash) == 64
-
-
-def test_a_hash_is_valid_for_one_key_id_only(created):
-    key, secret = created
-    assert tenants.hash_of(PEPPER, "key_another", secret) != key.hash
-
-
-def refused_headers():
-    good = ("key_1", "secret")
-    b64 = base64.b64encode
-    return {
-        "nothing": None,
-        "empty": "",
-        "a scheme alone": "Bearer",
-        "no scheme": "key_1.secret",
-        "another scheme": "Digest key_1.secret",
-        "no secret": "Bearer key_1.",
-        "no id": "Bearer .secret",
-        "no dot": "Bearer key_1secret",
-        "two of them": f"{bearer(*good)},{bearer(*good)}",
-        "a dot too many": "Bearer key_1.secret.secret",
-        "not ASCII": "Bearer key_1.sécret",
-        "full-width digits": "Bearer key_１.secret",
-        "a newline": "Bearer key_1.sec\nret",
-        "another row's name": "Bearer key_1#x.secret",
-        "over-long": f"Bearer key_1.{'s' * 129}",
-        "not base64": "Basic key_1:secret",
-        "not base64 at all": "Basic é",
-        "base64 with something else in it": "Basic !" + b64(b"key_1:secret").decode(),
-        "not UTF-8": "Basic " + b64(b"key_1:\xff").decode(),
-        "no colon": "Basic " + b64(b"key_1secret").decode(),
-        "a colon too many": "Basic " + b64(b"key_1:secret:").decode(),
-        "nothing in it": "Basic ",
-    }
-
-
-@pytest.mark.parametrize("name", refused_headers())
-def test_a_malformed_key_is_refused_without_reading_the_table(name):
-    assert tenants.authenticate(None, PEPPER, refused_headers()[name]) is None
-
-
-def test_a_wrong_secret_an_unknown_id_and_another_keys_secret_are_refused(store, created):
-    key, secret = created
-    other, others = tenants.create_key(store, PEPPER, "acme", BOTH)
-    assert authenticated(store, bearer(key.key_id, others)) is None
-    assert authenticated(store, bearer(key.key_id, secret[:-1])) is None
-    assert authenticated(store, bearer(key.key_id, secret + "x")) is None
-    assert authenticated(store, bearer("key_unknown", secret)) is None
-    assert authenticated(store, bearer(other.key_id, others)) == other
-
-
-def test_an_unknown_id_takes_the_same_comparison_as_a_wrong_secret(store, monkeypatch):
-    """Both take a read, a hash and a comparison of whole hashes."""
-    compared = []
-    digest = tenants.hmac.compare_digest
-    monkeypatch.setattr(
-        tenants.hmac, "compare_digest", lambda *pair: compared.append(pair) or digest(*pair)
-    )
-    assert authenticated(store, bearer("key_unknown", "secret")) is None
-    ((computed, expected),) = compared
-    assert computed == tenants.hash_of(PEPPER, "key_unknown", "secret")
-    assert len(computed) == len(expected)
-
-
-def test_an_unknown_id_is_refused_even_if_its_hash_matches(store, monkeypatch):
-    monkeypatch.setattr(tenants, "hash_of", lambda *_: tenants._NOBODYS_HASH)
-    assert authenticated(store, bearer("key_unknown", "secret")) is None
-
-
-def test_two_keys_are_valid_until_the_old_one_is_revoked(store, created, monkeypatch):
-    old, old_secret = created
-    new, new_secret = tenants.create_key(store, PEPPER, "acme", BOTH)
-    assert authenticated(store, bearer(old.key_id, old_secret))
-    assert authenticated(store, bearer(new.key_id, new_secret))
-
-    monkeypatch.setattr(clock, "now", lambda: at(60))
-    store.revoke(old.key_id)
-    assert authenticated(store, bearer(old.key_id, old_secret)) is None
-    assert authenticated(store, bearer(new.key_id, new_secret))
-    monkeypatch.setattr(clock, "now", lambda: at(90))
-    store.revoke(old.key_id)
-    revoked = replace(old, revoked_at=at(60))
-    assert set(store.keys("acme")) == {revoked, new}, "the first time counts"
-
-
-def test_each_tenant_has_its_own_keys(store, created):
-    store.add_tenant("other")
-    other, _ = tenants.create_key(store, PEPPER, "other", {Scope.READ})
-    assert list(store.keys("acme")) == [created[0]]
-    assert list(store.keys("other")) == [other]
-
-
-def test_an_unknown_tenant_or_key_is_refused(store):
-    with pytest.raises(tenants.NoSuchTenant):
-        tenants.create_key(store, PEPPER, "nobody", BOTH)
-    with pytest.raises(tenants.NoSuchTenant):
-        list(store.keys("nobody"))
-    with pytest.raises(tenants.NoSuchKey):
-        store.revoke("key_unknown")
-    assert store.key("key_unknown") is None
-
-
 @pytest.mark.parametrize("name", ["", "a#b", "Acme", "a b", "-a", "a" * 64, "é", "a\n"])
 def test_a_name_that_could_be_another_rows_is_refused(store, name):
-    with pytest.raises(tenants.InvalidTenant):
+    with pytest.raises(InvalidTenant):
         store.add_tenant(name)
 
 
 def test_a_name_belongs_to_one_tenant(store):
-    with pytest.raises(tenants.TenantExists):
+    with pytest.raises(TenantExists):
         store.add_tenant("acme")
-
-
-class Parameter:
-    def __init__(self, value):
-        self.value = value
-
-    def get(self, name, *, decrypt, max_age):
-        assert (name, decrypt) == ("/pepper", True)
-        assert max_age > 0
-        return self.value
-
-
-def test_a_short_pepper_is_refused_and_only_its_parameter_is_named():
-    assert tenants.Pepper("/pepper", Parameter(PEPPER)).get() == PEPPER
-    with pytest.raises(tenants.PepperTooShort, match="/pepper") as refused:
-        tenants.Pepper("/pepper", Parameter("guess-me")).get()
-    assert "guess-me" not in str(refused.value)
-
-
-def request(route, *scopes):
-    context = http.authorizer_context("acme", "key_1", scopes)
-    return {"routeKey": route, "requestContext": {"authorizer": {"lambda": context}}}
-
-
-@pytest.mark.parametrize(
-    ("route", "needed"),
-    [
-        ("GET /voice/call/callback", Scope.READ),
-        ("GET /voice/call/callback/{callback_id}", Scope.READ),
-        ("POST /voice/call/callback", Scope.WRITE),
-        ("DELETE /voice/call/callback/{callback_id}", Scope.WRITE),
-    ],
-)
-def test_a_route_requires_its_scope_and_no_other(route, needed):
-    assert http.tenant(request(route, needed)) == "acme"
-    assert http.tenant(request(route, *Scope)) == "acme"
-    for scopes in ([], [scope for scope in Scope if scope is not needed]):
-        with pytest.raises(ScopeMissing) as refused:
-            http.tenant(request(route, *scopes))
-        assert refused.value.members == {"scope": needed}
-
-
-def test_a_request_without_an_authorizer_has_no_tenant():
-    with pytest.raises(KeyError):
-        http.tenant({"routeKey": "GET /voice/call/callback", "requestContext": {}})

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from callback import errors
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.api import responses
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan

@@ -1,7 +1,7 @@
 """The client API as an OpenAPI 3.1 document.
 
-Request schemas come from the models in `schema`, the record from the types in `record`, refusals
-from the classes in `errors`.
+Request schemas come from the models in `schema`, responses from the types in the features'
+`record` modules, the events' data from `payloads`, refusals from the classes in `errors`.
 """
 
 from typing import Any
@@ -11,18 +11,10 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from callback import errors
 from callback.lifecycle import events
-from callback.lifecycle.events import EventType
-from callback.lifecycle.models import (
-    CallbackStatus,
-    LegName,
-    LegOutcome,
-    LegStatus,
-    Order,
-    Step,
-)
 from callback.numbering.number_types import NumberType
+from callback.privacy.record import ErasuresView
 from callback.requests import idempotency
-from callback.requests.record import CallbackView
+from callback.requests.record import AcceptedView, CallbackPageView, CallbackView, RehearsalView
 from callback.requests.schema import (
     CallbackRequest,
     CreateQuery,
@@ -31,7 +23,13 @@ from callback.requests.schema import (
     PacketRequest,
 )
 from callback.scopes import Scope
-from callback.webhooks.deliveries import DeliveryStatus
+from callback.webhooks.record import (
+    EndpointView,
+    EndpointWithSecretView,
+    EventView,
+    FailedPageView,
+    TestEventView,
+)
 from callback.webhooks.schema import EndpointRequest, FailedRequest, Selection
 
 Schema = dict[str, Any]
@@ -81,8 +79,8 @@ def build_document(public_url: str, *, key_required: bool) -> Schema:
             "securitySchemes": _SECURITY_SCHEMES,
             "schemas": {
                 **_request_schemas(),
-                **_record_schemas(),
-                **_RESPONSE_SCHEMAS,
+                **_response_schemas(),
+                "GatewayMessage": _GATEWAY_MESSAGE,
                 **_problem_schemas(),
             },
         },
@@ -427,7 +425,7 @@ def _event() -> Schema:
                 "in": "header",
                 "required": True,
                 "description": about,
-                "schema": _TEXT,
+                "schema": {"type": "string"},
             }
             for name, about in (
                 ("webhook-id", "The event's id. Use it to recognize repetitions."),
@@ -786,9 +784,24 @@ def _without_null(schema: Schema) -> Schema:
 
 
 # ------------------------------------------------------------------------------------- responses
-def _record_schemas() -> dict[str, Schema]:
+# The types of responses and events. The schemas of the types within them are generated, too.
+_VIEWS: dict[str, Any] = {
+    "Rehearsal": RehearsalView,
+    "Callback": CallbackView,
+    "Accepted": AcceptedView,
+    "CallbackPage": CallbackPageView,
+    "Erasures": ErasuresView,
+    "Endpoint": EndpointView,
+    "EndpointWithSecret": EndpointWithSecretView,
+    "FailedPage": FailedPageView,
+    "Event": EventView,
+    "TestEvent": TestEventView,
+}
+
+
+def _response_schemas() -> dict[str, Schema]:
     _, schemas = TypeAdapter.json_schemas(
-        [("Callback", "serialization", TypeAdapter(CallbackView))],
+        [(name, "serialization", TypeAdapter(view)) for name, view in _VIEWS.items()],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Generator,
     )
@@ -796,170 +809,8 @@ def _record_schemas() -> dict[str, Schema]:
     return definitions
 
 
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _maybe(kind: str, **more: Any) -> Schema:
-    return {"type": [kind, "null"], **more}
-
-
-_TEXT = {"type": "string"}
-_TIME = {"type": "string", "format": "date-time"}
-_MAYBE_TIME = _maybe("string", format="date-time")
-_SECONDS = {"type": "integer", "minimum": 0}
-_MAYBE_SECONDS = _maybe("integer", minimum=0)
-
-_MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2,6}$"}
-
-_ENDPOINT: Schema = {
-    "url": _TEXT,
-    "events": {"type": "array", "items": {"enum": [*Selection]}},
-    "created_at": _TIME,
-    "disabled_at": _MAYBE_TIME | {"description": "When it answered 410. It receives no events."},
-    "previous_secret_until": _MAYBE_TIME
-    | {"description": "Until then the previous secret also signs."},
-}
-_DELIVERY: Schema = {
-    "id": {"type": "string", "description": "The event's webhook-id."},
-    "type": {"enum": [*EventType, events.TEST]},
-    "callback_id": _maybe("string", format="uuid"),
-    "sequence": _maybe("integer", minimum=1),
-    "status": {"enum": [*DeliveryStatus]},
-    "attempts": {"type": "integer", "minimum": 0},
-    "reason": _maybe(
-        "string", description="Of the last failure, such as http_<status>, timed_out or tls_failed."
-    ),
-    "created_at": _TIME,
-    "failed_at": _MAYBE_TIME,
-}
-_EVENT_DATA: Schema = {
-    "callback_id": {"type": "string", "format": "uuid"},
-    "sequence": {"type": "integer", "minimum": 1},
-    "status": {"enum": [*CallbackStatus]},
-    "outcome": _maybe("string"),
-    "cause": _maybe("string"),
-    "created_at": _TIME,
-    "connected_at": _MAYBE_TIME,
-    "ended_at": _MAYBE_TIME,
-}
-
-_RESPONSE_SCHEMAS: dict[str, Schema] = {
-    "Rehearsal": _object(
-        {
-            "dry_run": {"const": True},
-            "order": {"enum": [*Order]},
-            "calls": {
-                "type": "array",
-                "description": "In dialing order.",
-                "minItems": 2,
-                "maxItems": 2,
-                "items": _object(
-                    {
-                        "leg": {"enum": [*LegName]},
-                        "step": {
-                            "enum": [*Step],
-                            "description": "Calls of the same step are made at once.",
-                        },
-                        "to": _TEXT,
-                        "from": _TEXT,
-                        "region": _maybe("string", description="Of a number: ISO 3166."),
-                        "type": {"enum": [*NumberType, "extension", "sip"]},
-                        "calling_window": {
-                            "description": "Null: calls are allowed at any hour.",
-                            "oneOf": [
-                                {"type": "null"},
-                                _object(
-                                    {
-                                        "hours": _TEXT,
-                                        "zones": {"type": "array", "items": _TEXT},
-                                    }
-                                ),
-                            ],
-                        },
-                        "ring_timeout_seconds": _SECONDS,
-                        "billed_seconds_at_most": _SECONDS,
-                        "price_per_minute": _MONEY,
-                    }
-                ),
-            },
-            "estimated_maximum_cost": _object({"amount": _MONEY, "currency": _TEXT}),
-        }
-    ),
-    "Accepted": _object({"callback_id": {"type": "string", "format": "uuid"}}),
-    "CallbackPage": _object(
-        {
-            "callbacks": {"type": "array", "maxItems": 100, "items": _ref("Callback")},
-            "next_cursor": _maybe(
-                "string", description="Null on the last page. A short page may have one."
-            ),
-        }
-    ),
-    "Erasure": _object(
-        {
-            "erasure_id": {"type": "string", "format": "uuid"},
-            "status": {"enum": ["erasing", "done"]},
-            "number_hash": _maybe(
-                "string",
-                description="The number as a hash. Null: all numbers.",
-            ),
-            "callbacks_erased": {"type": "integer", "minimum": 0},
-            "carrier_records_erased": {"type": "integer", "minimum": 0},
-            "requested_at": _TIME,
-            "erased_at": _MAYBE_TIME | {"description": "When everything was erased here."},
-            "finished_at": _MAYBE_TIME
-            | {"description": "When everything was erased at the carrier."},
-        }
-    ),
-    "Erasures": _object({"erasures": {"type": "array", "items": _ref("Erasure")}}),
-    "Endpoint": _object(_ENDPOINT),
-    "EndpointWithSecret": _object(
-        {**_ENDPOINT, "secret": {"type": "string", "description": "whsec_ and base64."}}
-    ),
-    "Delivery": _object(_DELIVERY),
-    "FailedPage": _object(
-        {
-            "failed": {"type": "array", "maxItems": 100, "items": _ref("Delivery")},
-            "next_cursor": _maybe(
-                "string", description="Null on the last page. A short page may have one."
-            ),
-        }
-    ),
-    "Event": _object(
-        {"type": {"enum": [*EventType]}, "timestamp": _TIME, "data": _ref("EventData")}
-    ),
-    "TestEvent": _object(
-        {
-            "type": {"const": events.TEST},
-            "timestamp": _TIME,
-            "data": {"type": "object", "maxProperties": 0},
-        }
-    ),
-    "EventData": _object(_EVENT_DATA) | {"properties": {**_EVENT_DATA, "leg": _ref("EventLeg")}},
-    "EventLeg": _object(
-        {
-            "name": {"enum": [*LegName]},
-            "status": {"enum": [*LegStatus]},
-            "outcome": {"enum": [*LegOutcome, None]},
-            "cause": _maybe("string"),
-            "carrier_code": _maybe("integer"),
-            "attempt": {"type": "integer", "minimum": 1},
-            "dialed_at": _MAYBE_TIME,
-            "ringing_at": _MAYBE_TIME,
-            "answered_at": _MAYBE_TIME,
-            "joined_at": _MAYBE_TIME,
-            "ended_at": _MAYBE_TIME,
-            "seconds": _MAYBE_SECONDS,
-        }
-    ),
-    "GatewayMessage": {
-        "type": "object",
-        "properties": {"message": {"type": ["string", "null"]}},
-        "required": ["message"],
-    },
+_GATEWAY_MESSAGE: Schema = {
+    "type": "object",
+    "properties": {"message": {"type": ["string", "null"]}},
+    "required": ["message"],
 }

@@ -45,7 +45,7 @@ def posted_packet(result: Accepted | Repeated) -> Response:
     """Only the id of the accepted callback. For a repeated refusal: the refusal, byte for byte."""
     if isinstance(result, Repeated) and result.is_refusal:
         return posted(result)
-    return posted(result) | {"body": json.dumps({"callback_id": result.callback_id})}
+    return posted(result) | {"body": json.dumps(views.accepted_view(result.callback_id))}
 
 
 def rehearsed(result: Rehearsal) -> Response:
@@ -61,8 +61,7 @@ def canceled(callback: Callback) -> Response:
 
 
 def listed(page: Page) -> Response:
-    callbacks = [views.callback_view(callback) for callback in page.callbacks]
-    return http.json_reply(200, {"callbacks": callbacks, "next_cursor": page.cursor})
+    return http.json_reply(200, views.page_view(page))
 
 
 _REPLAYED = {"Idempotent-Replayed": "true"}

@@ -11,7 +11,7 @@ from callback.call_control.workflow import Workflow
 from callback.errors import CarrierBusy, CarrierRejected, CarrierUnavailable
 from callback.lifecycle import timing, transitions
 from callback.lifecycle.models import Callback, LegName, LegOutcome, Step, Waiting
-from callback.tenancy.policy import PolicyStore
+from callback.tenancy.policy_store import PolicyStore
 
 
 @dataclass(frozen=True)

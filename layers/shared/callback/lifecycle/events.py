@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callback.lifecycle.models import (
     Callback,
@@ -20,10 +20,12 @@ from callback.lifecycle.models import (
     Leg,
     LegName,
     LegStatus,
-    leg_times,
     maybe_text,
     to_text,
 )
+
+if TYPE_CHECKING:  # no function but the document's needs the types
+    from callback.lifecycle.payloads import EventDataView, EventLegView
 
 
 class EventType(StrEnum):
@@ -103,7 +105,7 @@ def _kinds(old: Callback | None, new: Callback) -> list[tuple[EventType, LegName
 
 def _event(callback: Callback, kind: EventType, name: LegName | None, sequence: int) -> Event:
     at = _time_of(callback, kind, name)
-    data: dict[str, Any] = {
+    data: EventDataView = {
         "callback_id": callback.callback_id,
         "sequence": sequence,
         "status": callback.status,
@@ -125,12 +127,12 @@ def _event(callback: Callback, kind: EventType, name: LegName | None, sequence: 
     )
 
 
-def payload(kind: str, at: datetime, data: dict[str, Any]) -> str:
+def payload(kind: str, at: datetime, data: "EventDataView | dict[str, Any]") -> str:
     """The body of a webhook (Standard Webhooks 1.0.0, "Payload structure")."""
     return json.dumps({"type": kind, "timestamp": to_text(at), "data": data}, separators=(",", ":"))
 
 
-def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
+def _leg(name: LegName, leg: Leg) -> "EventLegView":
     return {
         "name": name,
         "status": leg.status,
@@ -138,7 +140,11 @@ def _leg(name: LegName, leg: Leg) -> dict[str, Any]:
         "cause": leg.cause,
         "carrier_code": leg.carrier_code,
         "attempt": leg.attempt,
-        **leg_times(leg),
+        "dialed_at": maybe_text(leg.dialed_at),
+        "ringing_at": maybe_text(leg.ringing_at),
+        "answered_at": maybe_text(leg.answered_at),
+        "joined_at": maybe_text(leg.joined_at),
+        "ended_at": maybe_text(leg.ended_at),
         "seconds": leg.seconds,
     }
 

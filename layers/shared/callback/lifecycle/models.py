@@ -40,8 +40,9 @@ class Source(StrEnum):
 
 
 class Step(StrEnum):
-    """A step of the workflow. It ends when its task token is settled."""
+    """A step of a callback. It dials one leg, or both."""
 
+    # The workflow leaves a step when its task token is settled.
     FIRST = "first"
     SECOND = "second"
 
@@ -264,14 +265,3 @@ def _converter(hint: Any) -> Callable[[Any], Any]:
 
 def _unchanged(value: Any) -> Any:
     return value
-
-
-def leg_times(leg: Leg) -> dict[str, str | None]:
-    """The times of a leg's changes, as text. None for a change that has not happened."""
-    return {
-        "dialed_at": maybe_text(leg.dialed_at),
-        "ringing_at": maybe_text(leg.ringing_at),
-        "answered_at": maybe_text(leg.answered_at),
-        "joined_at": maybe_text(leg.joined_at),
-        "ended_at": maybe_text(leg.ended_at),
-    }

@@ -5,7 +5,7 @@ import uuid
 from datetime import timedelta
 
 from callback import clock
-from callback.admission.rules import Admitted
+from callback.admission.admission import Admitted
 from callback.errors import CallbackError
 from callback.lifecycle.models import Callback, Leg, Source, Webhook
 from callback.requests.intake import Intake

@@ -1,14 +1,18 @@
 """POST with dry_run: which calls would be made and their maximum cost, or the refusal."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from callback.admission.rules import Admitted, Party
+from callback.admission.admission import Admitted
+from callback.admission.party import Party
 from callback.amounts import decimal
 from callback.lifecycle import timing
-from callback.lifecycle.models import Callback, Leg, LegName, Step
+from callback.lifecycle.models import Callback, Leg, LegName, Reservation, Step
 from callback.requests import creation
 from callback.requests.intake import Intake, Requested
-from callback.tenancy.policy import format_policy
+from callback.tenancy.policy_text import format_policy
+
+if TYPE_CHECKING:  # no function but the document's needs the types
+    from callback.requests.record import CostView, RehearsalView, RehearsedCallView
 
 
 class Rehearsed(NamedTuple):
@@ -27,6 +31,7 @@ class Rehearsal(NamedTuple):
     """
 
     callback: Callback
+    reservation: Reservation
     calls: tuple[Rehearsed, ...]
     calling_window: Any
     rates: dict[str, str]
@@ -41,6 +46,7 @@ def rehearse(intake: Intake, requested: Requested) -> Rehearsal:
     policy = intake.admission.policies.standing(requested.tenant).policy
     return Rehearsal(
         admitted.callback,
+        admitted.reservation,
         _calls(admitted),
         format_policy(policy)["calling_window"],
         admitted.headers,
@@ -57,18 +63,17 @@ def _calls(admitted: Admitted) -> tuple[Rehearsed, ...]:
     )
 
 
-def rehearsal_view(rehearsal: Rehearsal) -> dict[str, Any]:
+def rehearsal_view(rehearsal: Rehearsal) -> "RehearsalView":
     """The dry run as clients see it: the calls in dialing order and their maximum cost."""
-    callback, reservation = rehearsal.callback, rehearsal.callback.reservation
     return {
         "dry_run": True,
-        "order": callback.order,
+        "order": rehearsal.callback.order,
         "calls": [_call_view(call, rehearsal.calling_window) for call in rehearsal.calls],
-        "estimated_maximum_cost": reservation and _money(reservation.micros, reservation.currency),
+        "estimated_maximum_cost": _cost_view(rehearsal.reservation),
     }
 
 
-def _call_view(call: Rehearsed, calling_window: Any) -> dict[str, Any]:
+def _call_view(call: Rehearsed, calling_window: Any) -> "RehearsedCallView":
     leg, party, zones = call.leg, call.party, call.zones
     return {
         "leg": party.name,
@@ -86,5 +91,5 @@ def _call_view(call: Rehearsed, calling_window: Any) -> dict[str, Any]:
     }
 
 
-def _money(micros: int, currency: str) -> dict[str, str]:
-    return {"amount": decimal(micros), "currency": currency}
+def _cost_view(reservation: Reservation) -> "CostView":
+    return {"amount": decimal(reservation.micros), "currency": reservation.currency}

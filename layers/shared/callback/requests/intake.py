@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from callback.admission.rules import Admission
+from callback.admission.admission import Admission
 from callback.call_control.steps import CallControl
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan

@@ -1,20 +1,26 @@
-"""The types of the callback that clients see. `views` makes it.
+"""The types of the callback, of a page and of a dry run that clients see.
 
-The OpenAPI document's schemas `Callback` and `Leg` are generated from them. The text below a field
-is its description there. Only that document imports this module at run time.
+`views` and `dry_run` make them. The OpenAPI document's schemas are generated from them. The text
+below a field is its description there. Only that document imports this module at run time.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, with_config
+from pydantic import Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
-from callback.lifecycle.models import CallbackStatus, LegOutcome, LegStatus, Order, Source
+from callback.lifecycle.models import (
+    CallbackStatus,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    Order,
+    Source,
+    Step,
+)
+from callback.numbering.number_types import NumberType
+from callback.values import Count, NextCursor, Seconds, Time, Uuid
 
-Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # RFC 3339 UTC
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[int, Field(ge=0)]
 Outcome = Annotated[str, Field(pattern="^[a-z_]{1,64}$")]
 
 # No class can have a field called `from`.
@@ -63,3 +69,55 @@ class CallbackView(TypedDict):
     created_at: Time
     connected_at: Time | None
     ended_at: Time | None
+
+
+@with_config(title="Accepted", extra="forbid")
+class AcceptedView(TypedDict):
+    callback_id: Uuid
+
+
+@with_config(title="CallbackPage", extra="forbid")
+class CallbackPageView(TypedDict):
+    callbacks: Annotated[list[CallbackView], Field(max_length=100)]
+    next_cursor: NextCursor
+
+
+Money = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]{2,6}$")]
+_Kind = Annotated[str, WithJsonSchema({"enum": [*NumberType, "extension", "sip"]})]
+_Step = Annotated[Step, Field(description="Calls of the same step are made at once.")]
+
+# No class can have a field called `from`.
+_Call = TypedDict("_Call", {"leg": LegName, "step": _Step, "to": str, "from": str})
+
+
+@with_config(title="CallingWindow", extra="forbid")
+class CallingWindowView(TypedDict):
+    hours: str
+    zones: list[str]
+
+
+@with_config(title="RehearsedCall", extra="forbid", use_attribute_docstrings=True)
+class RehearsedCallView(_Call):
+    region: str | None
+    """Of a number: ISO 3166."""
+    type: _Kind
+    calling_window: CallingWindowView | None
+    """Null: calls are allowed at any hour."""
+    ring_timeout_seconds: Seconds
+    billed_seconds_at_most: Seconds
+    price_per_minute: Money
+
+
+@with_config(title="Cost", extra="forbid")
+class CostView(TypedDict):
+    amount: Money
+    currency: str
+
+
+@with_config(title="Rehearsal", extra="forbid", use_attribute_docstrings=True)
+class RehearsalView(TypedDict):
+    dry_run: Literal[True]
+    order: Order
+    calls: Annotated[list[RehearsedCallView], Field(min_length=2, max_length=2)]
+    """In dialing order."""
+    estimated_maximum_cost: CostView

@@ -6,7 +6,8 @@ from callback.lifecycle import outcomes
 from callback.lifecycle.models import Callback, Leg, maybe_text, to_text
 
 if TYPE_CHECKING:  # no function but the document's needs the types
-    from callback.requests.record import CallbackView, LegView
+    from callback.requests.record import AcceptedView, CallbackPageView, CallbackView, LegView
+    from callback.storage.listings import Page
 
 
 def callback_view(callback: Callback) -> "CallbackView":
@@ -25,6 +26,17 @@ def callback_view(callback: Callback) -> "CallbackView":
         "created_at": to_text(callback.created_at),
         "connected_at": maybe_text(callback.connected_at),
         "ended_at": maybe_text(callback.ended_at),
+    }
+
+
+def accepted_view(callback_id: str) -> "AcceptedView":
+    return {"callback_id": callback_id}
+
+
+def page_view(page: "Page") -> "CallbackPageView":
+    return {
+        "callbacks": [callback_view(callback) for callback in page.callbacks],
+        "next_cursor": page.cursor,
     }
 
 

@@ -12,7 +12,7 @@ from callback import clock
 from callback.lifecycle.models import to_text
 from callback.numbering import phone_numbers
 from callback.storage.table import Expression, Key, Table
-from callback.tenancy.tenants import Pepper
+from callback.tenancy.pepper import Pepper
 
 
 def hash_address(pepper: Pepper, address: str) -> str:

@@ -12,8 +12,8 @@ from callback.amounts import Rate
 from callback.lifecycle.models import to_text
 from callback.storage import counters
 from callback.storage.table import Expression, Table, key_row
+from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import hash_address
-from callback.tenancy.tenants import Pepper
 
 
 class Throttle:

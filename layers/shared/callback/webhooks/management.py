@@ -1,7 +1,7 @@
 """A client manages its webhook endpoint: set it, test it, replay failed deliveries."""
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING
 
 from callback import clock
 from callback.errors import InvalidRequest
@@ -12,6 +12,14 @@ from callback.webhooks.deliveries import Delivery, DeliveryQueue, DeliveryStore,
 from callback.webhooks.endpoints import Endpoint, EndpointStore
 from callback.webhooks.http_sender import NotAllowed, Sender
 from callback.webhooks.schema import EndpointRequest
+
+if TYPE_CHECKING:  # no function but the document's needs the types
+    from callback.webhooks.record import (
+        DeliveryView,
+        EndpointView,
+        EndpointWithSecretView,
+        FailedPageView,
+    )
 
 
 def put(
@@ -55,14 +63,14 @@ def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: 
     return delivery
 
 
-def failed_view(page: Page) -> dict[str, Any]:
+def failed_view(page: Page) -> "FailedPageView":
     return {
         "failed": [delivery_view(delivery) for delivery in page.deliveries],
         "next_cursor": page.cursor,
     }
 
 
-def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+def endpoint_view(endpoint: Endpoint) -> "EndpointView":
     """Without its secret."""
     earlier = endpoint.still_signing(clock.now())
     return {
@@ -74,12 +82,12 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def endpoint_with_secret_view(endpoint: Endpoint) -> dict[str, Any]:
+def endpoint_with_secret_view(endpoint: Endpoint) -> "EndpointWithSecretView":
     """Only for the response to the request that made the secret."""
     return {**endpoint_view(endpoint), "secret": endpoint.secret}
 
 
-def delivery_view(delivery: Delivery) -> dict[str, Any]:
+def delivery_view(delivery: Delivery) -> "DeliveryView":
     return {
         "id": delivery.message_id,
         "type": delivery.type,
