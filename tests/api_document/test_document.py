@@ -20,7 +20,7 @@ from callback import errors, http
 from callback.admission import rules
 from callback.api import docs_page, openapi
 from callback.lifecycle import events, transitions
-from callback.lifecycle.models import LegName, Reservation, Step
+from callback.lifecycle.models import CloseReason, LegName, Reservation, Step
 from callback.numbering import addresses
 from callback.numbering.destinations import Destination
 from callback.privacy.erasures import Erasure
@@ -140,6 +140,13 @@ def event_bodies() -> dict[str, Any]:
     test = events.payload(events.TEST, build.NOON, {})
     bodies = {"callback": accepted.payload, "leg": leg_dialing.payload, "test": test}
     return {name: json.loads(body) for name, body in bodies.items()}
+
+
+def test_the_end_of_a_leg_that_was_never_dialed_is_described(document: dict[str, Any]) -> None:
+    planned = build.callback()
+    closed = build.allowed(transitions.close(planned, CloseReason.CANCELED, build.at(1)))
+    for event in events.derive_events(planned, events.with_event_count(planned, closed)):
+        validator(document, "Event").validate(json.loads(event.payload))
 
 
 def rehearsal() -> Rehearsal:

@@ -66,6 +66,7 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
     ),
     # -- cfn-lint's serverless rules ---------------------------------------------------------------
     "ES1001": "The source is a queue with its own dead letter queue; OnFailure is for streams.",
+    "WS1000": "Tracing is a parameter (tests/template/test_resources.py): each trace is paid.",
     "WS1004": (
         "The rule looks for a log group with the function's reference in its name. Our functions"
         " name theirs in LoggingConfig; it has a retention (tests/template/test_resources.py)."
@@ -92,7 +93,7 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
 TABLE = "CallbackTable"
 PLANTED = {
     "checkov": ("CKV_AWS_28", TABLE),  # point-in-time recovery is off
-    "cfn-lint": ("WS1000", "CallbackApi"),  # no tracing
+    "cfn-lint": ("ES6000", "DeliveryQueue"),  # no dead letter queue
     "parliament": ("UNKNOWN_ACTION", "AuthorizerRole"),
     "statelint": ("statelint", "workflow"),  # a transition to a missing state
 }
@@ -102,7 +103,7 @@ def faulty(translated: dict[str, Any]) -> dict[str, Any]:
     resources = copy.deepcopy(translated)["Resources"]
     recovery = resources[TABLE]["Properties"]["PointInTimeRecoverySpecification"]
     recovery["PointInTimeRecoveryEnabled"] = False
-    resources["CallbackApi"]["Properties"]["TracingConfig"] = {"Mode": "PassThrough"}
+    del resources["DeliveryQueue"]["Properties"]["RedrivePolicy"]
     return {**translated, "Resources": resources}
 
 

@@ -10,7 +10,7 @@ from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from callback.lifecycle.models import CallbackStatus, LegName, LegOutcome, LegStatus
-from callback.values import Ordinal, Seconds, Time, Uuid
+from callback.values import Count, Ordinal, Seconds, Time, Uuid
 
 
 @with_config(title="EventLeg", extra="forbid")
@@ -20,7 +20,7 @@ class EventLegView(TypedDict):
     outcome: LegOutcome | None
     cause: str | None
     carrier_code: int | None
-    attempt: Ordinal
+    attempt: Count
     dialed_at: Time | None
     ringing_at: Time | None
     answered_at: Time | None
