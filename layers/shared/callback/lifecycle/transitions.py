@@ -204,7 +204,8 @@ def answer(
         return None
     if not _may_call_second(callback, name):
         return None
-    event = LegEvent(LegStatus.ANSWERED, at=now, call_sid=call_sid)
+    # The carrier's times are whole seconds. Its time of the joining must not precede this one.
+    event = LegEvent(LegStatus.ANSWERED, at=now.replace(microsecond=0), call_sid=call_sid)
     admitted = record(callback, name, attempt, event)
     if admitted is None:
         return None

@@ -200,7 +200,9 @@ class TwilioCarrier:
                 method="POST",
                 fallback_url=f"{self._public_url}/carrier/fallback",
                 status_callback=f"{self._public_url}/carrier/status/{dialed_leg}{twiml.RETRIES}",
-                status_callback_event=["initiated", "ringing", "answered", "completed"],
+                # Each event is paid. An answered call requests its instructions: that reports
+                # the answer, and `answered` would only repeat it.
+                status_callback_event=["initiated", "ringing", "completed"],
                 timeout=leg.ring_timeout_seconds,
                 time_limit=int(timing.time_limit(callback, name).total_seconds()),
             )
