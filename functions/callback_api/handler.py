@@ -10,8 +10,8 @@ from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
 from callback.observability.redaction import redact_exceptions
@@ -35,7 +35,7 @@ parameters = SSMProvider(boto3_client=aws.ssm())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
+carrier = adapter.connect(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)

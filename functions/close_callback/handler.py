@@ -8,8 +8,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings
 from callback.call_control import workflow
 from callback.call_control.dialing import Calls
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
@@ -19,7 +19,7 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
+carrier = adapter.connect(SETTINGS, credentials)
 calls = Calls(store, carrier)
 
 

@@ -8,8 +8,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings
 from callback.call_control.dialing import Calls
 from callback.call_control.workflow import Workflow
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.observability.redaction import redact_exceptions
 from callback.privacy.erasing import Eraser
 from callback.privacy.erasures import ErasureStore
@@ -26,7 +26,7 @@ store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 erasures = ErasureStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier(credentials, api_url=SETTINGS.carrier_api_url)
+carrier = adapter.connect(SETTINGS, credentials)
 
 
 @redact_exceptions

@@ -9,8 +9,8 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, settings
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import Workflow
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.lifecycle.models import Step, Waiting
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
@@ -24,7 +24,7 @@ store = CallbackStore(table)
 policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions())
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
+carrier = adapter.connect(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 

@@ -9,8 +9,8 @@ from callback import aws, settings
 from callback.call_control.dialing import Calls
 from callback.call_control.reconcile import Reconciliation
 from callback.call_control.workflow import Workflow
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import Table
@@ -21,7 +21,7 @@ table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
-carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
+carrier = adapter.connect(SETTINGS, credentials)
 
 
 @redact_exceptions

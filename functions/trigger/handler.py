@@ -13,10 +13,10 @@ from callback.admission.admission import Admission
 from callback.api import responses
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow
+from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Reject
 from callback.carrier.twilio import door, events, twiml
-from callback.carrier.twilio.client import TwilioCarrier
 from callback.carrier.twilio.signature import OF_A_TEXT, OF_AN_INBOUND_CALL, Form, Shapes
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
@@ -51,7 +51,7 @@ workflow = Workflow(
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
-carrier = TwilioCarrier.from_settings(SETTINGS, credentials)
+carrier = adapter.connect(SETTINGS, credentials)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
 control = CallControl(store, carrier, workflow, admission.policies)

@@ -1,4 +1,4 @@
-"""A carrier's terms stay in its package. Handlers choose the carrier; use cases know the port."""
+"""A carrier's terms stay in its package. One module chooses it, and use cases know the port."""
 
 import ast
 from pathlib import Path
@@ -8,8 +8,15 @@ import pytest
 import callback
 
 LAYER = Path(callback.__file__).parent
-ADAPTERS = LAYER / "carrier" / "twilio"
-CORE = [path for path in sorted(LAYER.rglob("*.py")) if not path.is_relative_to(ADAPTERS)]
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+TWILIO = LAYER / "carrier" / "twilio"
+CHOICE = LAYER / "carrier" / "adapter.py"
+CORE = [
+    path
+    for path in sorted(LAYER.rglob("*.py"))
+    if not path.is_relative_to(TWILIO) and path != CHOICE
+]
+CLIENT = "callback.carrier.twilio.client"
 
 # Names and values of fields in Twilio's forms.
 WORDS = {
@@ -43,10 +50,20 @@ def test_a_module_of_the_core_neither_imports_twilio_nor_uses_its_terms(path):
 
 def test_the_terms_are_found_in_twilios_package():
     assert {"twilio.rest.Client", "callback.carrier.twilio.twiml"} <= twilio_terms(
-        ADAPTERS / "client.py"
+        TWILIO / "client.py"
     )
-    assert WORDS - twilio_terms(ADAPTERS / "events.py") == {"AccountSid"}
-    assert "AccountSid" in twilio_terms(ADAPTERS / "signature.py")
+    assert WORDS - twilio_terms(TWILIO / "events.py") == {"AccountSid"}
+    assert "AccountSid" in twilio_terms(TWILIO / "signature.py")
+
+
+def test_the_carrier_is_chosen_in_one_place():
+    choosing = {
+        path
+        for path in [*LAYER.rglob("*.py"), *FUNCTIONS.rglob("*.py")]
+        if any(f"{name}.".startswith(f"{CLIENT}.") for name in twilio_terms(path))
+    }
+    assert choosing == {CHOICE}
+    assert twilio_terms(CHOICE) == {f"{CLIENT}.TwilioCarrier"}
 
 
 def test_only_the_client_imports_twilios_api():

@@ -35,12 +35,13 @@ ORDER = (
     "api",
     "admin",
 )
-# The operator's command stands above all packages, though it lies beside them.
-ABOVE_ALL = {"admin.py": "admin"}
+# Modules that stand higher than the folder in which they lie: the operator's command stands above
+# all packages, and the choice of the carrier stands beside the carriers.
+HIGHER = {"admin.py": "admin", "carrier/adapter.py": "carrier/twilio"}
 
 
 def package_of(module: str) -> str:
-    return ABOVE_ALL.get(module, module.rpartition("/")[0])
+    return HIGHER.get(module, module.rpartition("/")[0])
 
 
 def imported_modules(path: Path) -> set[str]:

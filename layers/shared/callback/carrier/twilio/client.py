@@ -30,7 +30,7 @@ from callback.lifecycle import timing, transitions
 from callback.lifecycle.models import Callback, Leg, LegName, LegOutcome, LegStatus
 from callback.lifecycle.transitions import LegEvent
 from callback.numbering import addresses
-from callback.settings import DialSettings
+from callback.settings import CarrierSettings, DialSettings
 
 logger = Logger(child=True)
 
@@ -161,8 +161,10 @@ class TwilioCarrier:
         self._ready_credentials: Credentials | None = None
 
     @classmethod
-    def from_settings(cls, settings: DialSettings, credentials: CredentialStore) -> Self:
-        """The carrier of a function that dials. Built once per cold start."""
+    def from_settings(cls, settings: CarrierSettings, credentials: CredentialStore) -> Self:
+        """The carrier of a function. Only one with DialSettings dials."""
+        if not isinstance(settings, DialSettings):
+            return cls(credentials, api_url=settings.carrier_api_url)
         return cls(
             credentials,
             api_url=settings.carrier_api_url,
