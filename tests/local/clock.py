@@ -399,7 +399,8 @@ class Clock:
 
         timer = self.call_later(seconds, give_up)
         threading.Thread(target=run, name="a bounded call", daemon=True).start()
-        done.wait()
+        with self.register_pause(give_up):
+            done.wait()
         timer.cancel()
         if errors:
             raise errors[0]
@@ -563,7 +564,7 @@ class Clock:
 
     @contextmanager
     def register_pause(self, end: Callable[[], None]) -> Iterator[None]:
-        """For `Signal` alone: a thread waits inside the block. `end` ends its wait early."""
+        """For this module alone: a thread waits inside the block. `end` ends its wait early."""
         pause = object()
         with self.lock:
             self._pauses[pause] = end

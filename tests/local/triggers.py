@@ -1,11 +1,9 @@
 """The triggers of functions: schedules, queues with messages, and tables with a stream."""
 
-import concurrent.futures
 import contextlib
 import json
 import sys
 import threading
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ from moto.sqs import models as sqs_models
 from moto.sqs.models import Message, Queue, sqs_backends
 
 from tests.local.aws import EmbeddedAws
-from tests.local.clock import Clock, run_and_end
+from tests.local.clock import Clock
 from tests.local.events import matches
 from tests.local.functions import Functions
 from tests.local.template import ACCOUNT, REGION, QueueSource, Schedule, StreamSource, Template
@@ -65,39 +63,31 @@ def _milliseconds(clock: Clock) -> float:
 
 
 class _Workers:
-    """Threads for background work. After the block no new work starts."""
+    """Threads for background work. After the block no new work starts, and none is in progress.
+    An exception in one ends its thread, and so reaches pytest."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pool = concurrent.futures.ThreadPoolExecutor(64, "triggers")
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._is_closed = True
+        for thread in self._threads:
+            thread.join()
 
     def start(self, what: str, task: Callable[..., None], *arguments: Any) -> None:
         """Run `task` on a thread, as work of its own from now on."""
-        if self._is_closed:
-            return
-        work = self._clock.begin(what)
-
-        def run() -> None:
-            with run_and_end(work):
-                try:
-                    task(*arguments)
-                except Exception:  # nobody reads the future of this work
-                    traceback.print_exc()
-                    raise
-
-        try:
-            # Ends work that is canceled before it started.
-            self._pool.submit(run).add_done_callback(lambda _: work.end())
-        except RuntimeError:  # the pool closed meanwhile
-            work.end()
+        with self._lock:
+            if self._is_closed:
+                return
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self._threads.append(self._clock.start_thread(what, task, *arguments))
 
 
 class _Ticks:

@@ -118,6 +118,26 @@ def test_a_bounded_call_times_out_in_virtual_time(clock: Clock) -> None:
     assert seen == [8]
 
 
+def test_a_bounded_call_ends_when_the_clock_is_shut(clock: Clock) -> None:
+    hanging, forever, seen = threading.Event(), threading.Event(), list[float]()
+
+    def hang() -> None:
+        hanging.set()
+        forever.wait()
+
+    def call() -> None:
+        with pytest.raises(TimeoutError):
+            clock.call_within(8, hang)
+        seen.append(clock.seconds())
+
+    thread = clock.start_thread("a request", call)
+    hanging.wait()
+    clock.shut()
+    thread.join()
+    forever.set()
+    assert seen == [0]
+
+
 def test_a_condition_that_stays_false_fails_after_its_virtual_time(clock: Clock) -> None:
     with pytest.raises(NotInTime, match="not within 600 virtual seconds"):
         clock.until(lambda: False, within=600)

@@ -1,7 +1,10 @@
 """Schedules and queues invoke their functions, as EventBridge and Lambda would."""
 
 import json
+import threading
 from typing import Any
+
+import pytest
 
 from tests.local import demo
 from tests.local.clock import Clock
@@ -70,6 +73,21 @@ def test_a_write_that_its_function_failed_on_comes_again() -> None:
         finished_callback(stack)
         stack.clock.until(lambda: len(receiver.received) >= 1, within=600)
         stack.clock.until(lambda: calls[0] in calls[2:], within=600)
+
+
+def test_an_error_of_the_queue_itself_ends_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest turns an error that ends a thread into a failure of the test."""
+    errors: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: errors.append(ended.exc_value))
+
+    def break_down(*_: Any) -> None:
+        raise LookupError("the queue is out of order")
+
+    with LocalStack(clock=Clock(stepped=True), environ={}) as stack:
+        monkeypatch.setattr(stack.functions, "invoke", break_down)
+        stack.aws.sqs.send_message(QueueUrl=QUEUE, MessageBody="no-such-callback")
+        stack.clock.until(lambda: errors, within=30)
+    assert isinstance(errors[0], LookupError)
 
 
 def _put(body: str) -> bytes:
