@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -110,13 +110,13 @@ def event_of(
     body: bytes,
     source_ip: str,
     path_parameters: dict[str, str],
+    now: datetime,
 ) -> dict[str, Any]:
     """The event of one request. `target` is the path and query as sent."""
     raw_path, _, query = target.partition("?")
     path = unquote(raw_path)
     joined = _joined(headers)
     cookies = joined.pop("cookie", None)
-    now = datetime.now(UTC)
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": route.key,
@@ -365,6 +365,7 @@ class Front:
             body,
             request.remote or "127.0.0.1",
             parameters,
+            self._now(),
         )
         try:
             await self._authorize(route, event, work)

@@ -296,6 +296,16 @@ def kept(keeper: Keeper, clock: Clock) -> Iterator[Door]:
 OPEN = [("Authorization", "open")]
 
 
+def test_an_event_is_stamped_in_virtual_time(kept, clock):
+    clock.start_thread("a day", clock.pause, 86_400)
+    clock.until(lambda: clock.seconds() >= 86_400, within=86_401)
+    event = kept.event("GET", "/things/a")
+    moment = clock.now()
+    assert event["requestContext"]["timeEpoch"] == int(moment.timestamp() * 1000)
+    assert event["requestContext"]["time"] == moment.strftime("%d/%b/%Y:%H:%M:%S +0000")
+    assert event["headers"]["x-amzn-trace-id"].startswith(f"Root=1-{int(moment.timestamp()):x}-")
+
+
 def test_an_authorizer_is_asked_without_the_body_and_its_context_goes_on(kept, keeper):
     event = kept.event("POST", "/kept?a=1", b"secret", OPEN)
     assert event["requestContext"]["authorizer"] == {"lambda": {"tenant": "t", "asked": 1}}
