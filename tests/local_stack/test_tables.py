@@ -60,8 +60,11 @@ def test_a_transaction_that_fails_writes_nothing_and_undoes_nobody_elses_write(d
     dynamodb.put_item(**put("taken"))
     failing = [{"Put": put("new")}, {"Put": put("taken")}]
 
+    # The first access makes botocore's exceptions; two threads would each make their own.
+    canceled = dynamodb.exceptions.TransactionCanceledException
+
     def fail(_: int) -> None:
-        with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        with pytest.raises(canceled):
             dynamodb.transact_write_items(TransactItems=failing)
 
     with ThreadPoolExecutor(16) as pool:
