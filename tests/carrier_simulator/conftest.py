@@ -1,8 +1,7 @@
 """A carrier simulator, the unmodified SDK pointed at it, and an application it talks to."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,13 +18,6 @@ from .facts import check_response
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 TOKEN = "5a1e" * 8
 OURS = "+14155550100"
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """The first truthy value of `condition`, however long that takes."""
-    while not (value := condition()):
-        time.sleep(0.005)
-    return value
 
 
 class Seen:

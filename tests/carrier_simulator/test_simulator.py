@@ -20,7 +20,7 @@ from tests.local.carrier.load import faults, measure
 from tests.local.carrier.scripts import user_part
 from tests.support.browser import rendered
 
-from .conftest import ACCOUNT, OURS, TOKEN, Application, hears, wait_for
+from .conftest import ACCOUNT, OURS, TOKEN, Application, hears
 
 ROOT = Path(__file__).parents[2]
 PAUSE = "<Response><Pause length='600'/></Response>"
@@ -32,7 +32,7 @@ PAUSE = "<Response><Pause length='600'/></Response>"
 def test_it_stops_at_once_in_the_middle_of_everything(application: Application) -> None:
     release = threading.Event()
     application.answer("/slow", lambda _: (release.wait(), PAUSE)[1])
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     simulator = CarrierSimulator(
         ACCOUNT, TOKEN, clock=Clock(50), settings=Settings(calls_per_second=100)
     )
@@ -43,14 +43,15 @@ def test_it_stops_at_once_in_the_middle_of_everything(application: Application) 
         client.calls.create(
             to=f"+1415555{2000 + number}", from_=OURS, url=application.url + "/slow"
         )
-    wait_for(lambda: application.at("/slow"))
+    simulator.clock.until(lambda: application.at("/slow"), within=600)
     # Nothing that is in flight is answered before it has stopped.
     simulator.stop()
     simulator.stop()
     release.set()
     client.http_client.session.close()
     assert simulator.exchange.crashes == []
-    wait_for(lambda: threading.active_count() <= threads + 10)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join()
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.get(simulator.url)
 
