@@ -3,12 +3,11 @@
 import itertools
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import pytest_run
 
 SOON = """
 from tests.support import progress
@@ -54,15 +53,7 @@ def test_that_takes_long():
 def command(folder: Path, text: str, seconds: float, *arguments: str) -> dict[str, object]:
     (folder / "conftest.py").write_text(SOON.format(seconds=seconds), encoding="utf-8")
     (folder / "test_few.py").write_text(text, encoding="utf-8")
-    return {
-        "args": [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *arguments),
-            *("--rootdir", str(folder), str(folder)),
-        ],
-        "env": {"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'shared'}"},
-        "cwd": folder,
-        "text": True,
-    }
+    return pytest_run.command(folder, "--tb=line", *arguments)
 
 
 def test_it_names_what_fails_at_once_and_says_in_lines_how_far_it_is(tmp_path):

@@ -1,15 +1,12 @@
 """What never ends is ended, and says where it was; what is slow is waited for."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[2]
+from tests.support import pytest_run
 
 IN_THREE_SECONDS = """
 from tests import conftest
@@ -33,17 +30,7 @@ def test_that_hangs():
 def test_a_run_that_never_ends_is_ended_with_a_stack_though_a_test_failed_before(tmp_path, workers):
     (tmp_path / "conftest.py").write_text(IN_THREE_SECONDS, encoding="utf-8")
     (tmp_path / "test_hangs.py").write_text(HANGS, encoding="utf-8")
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", workers),
-            *("--max-worker-restart", "0", "--rootdir", str(tmp_path), str(tmp_path)),
-        ],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'shared'}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = pytest_run.run(tmp_path, "-n", workers, "--max-worker-restart", "0")
     assert ran.returncode, ran.stdout
     assert "Timeout (0:00:0" in ran.stderr
     assert "most recent call first" in ran.stderr

@@ -1,17 +1,14 @@
 """The canaries would be noticed: by their looks, by being told of, and by a failing test."""
 
 import logging
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from callback.carrier.twilio import client
 from tests.local import output_tap
+from tests.support import pytest_run
 from tests.support.canary import Canaries, listening
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -106,17 +103,8 @@ def test_that_does_not_leak():
 
 def test_a_test_that_leaks_a_canary_fails_and_names_the_place_but_not_the_canary(tmp_path):
     (tmp_path / "test_leak.py").write_text(LEAK, encoding="utf-8")
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest"),
-            *("-p", "tests.support.canary", "-p", "no:cacheprovider"),
-            *("-q", "--tb=line", "--show-capture=no", "--rootdir", str(tmp_path), str(tmp_path)),
-        ],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'shared'}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+    ran = pytest_run.run(
+        tmp_path, "-p", "tests.support.canary", "-q", "--tb=line", "--show-capture=no"
     )
     assert ran.returncode == 1
     assert "3 passed, 2 errors" in ran.stdout, ran.stdout
