@@ -103,6 +103,6 @@ def test_nothing_but_ids_and_bounds_enters_the_workflow(client, stack):
     assert "1000123" not in stack.logged()
 
 
-def test_a_callback_costs_three_transitions(client, stack):
+def test_a_conversation_costs_two_states(client, stack):
     record = client.ended(SEED)
-    assert stack.billed_transitions(record["callback_id"]) == 3
+    assert stack.billed_transitions(record["callback_id"]) == 2

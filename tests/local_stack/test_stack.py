@@ -60,7 +60,7 @@ def test_the_demo_tells_a_callbacks_whole_life_and_succeeds(capsys):
     assert re.search(
         r"Lambda invocations +\d+ \(Authorizer 1, CallbackApi 1, CarrierWebhook \d+", told
     )
-    assert re.search(r"billed transitions +3\n", told)
+    assert re.search(r"billed transitions +2\n", told)
 
 
 def test_the_demo_tells_in_its_order_what_it_learns_late(capsys):
@@ -105,7 +105,7 @@ def test_twenty_callbacks_at_once_are_carried_to_their_end():
 
         with ThreadPoolExecutor(20) as pool:
             assert set(pool.map(carry, range(20))) == {"completed"}
-        assert stack.invocations()["CloseCallback"] == 20
+        assert "CloseCallback" not in stack.invocations()
 
 
 def test_a_stopped_execution_has_its_callback_closed_by_the_rule(api):

@@ -334,8 +334,14 @@ def test_an_event_that_cannot_be_stored_is_not_taken_and_counts_when_it_comes_ag
 def test_settling_with_a_token_that_is_closed_already_is_fine(play: Play):
     callback_id = play.accepted("1000201", "1000211")
     play.until(lambda: play.record(callback_id)["status"] == "connected", within=20)
-    sid = play.calls("A")[0].sid
-    path = f"/carrier/status/{callback_id}/A/1"
+    sids = {name: play.calls(name)[0].sid for name in "AB"}
+    play.webhook(
+        f"/carrier/status/{callback_id}/B/1",
+        CallSid=sids["B"],
+        CallStatus="completed",
+        CallDuration="9",
+    )
+    path, sid = f"/carrier/status/{callback_id}/A/1", sids["A"]
     for code in ("InvalidToken", "TaskTimedOut", "TaskDoesNotExist"):
         point = "before states.send_task_success"
         with play.whenever(point, raising(throttled(code))) as tried:

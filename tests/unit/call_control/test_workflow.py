@@ -16,7 +16,7 @@ from callback.call_control.workflow import (
     parse_closing,
 )
 from callback.lifecycle import timing, transitions
-from callback.lifecycle.models import CloseReason, LegName, Order, Step
+from callback.lifecycle.models import CloseReason, LegName, LegOutcome, Order, Step
 from tests.support import build
 
 MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:local-callback"
@@ -65,8 +65,26 @@ def first_step_over():
     return waiting_in(Step.FIRST, build.allowed(transitions.cancel(build.callback())))
 
 
-def second_step_over():
+def canceled_while_they_talk():
     return waiting_in(Step.SECOND, build.allowed(transitions.cancel(build.connected())))
+
+
+def hung_up_while_b_rings():
+    rings = build.dialed(build.joined(build.callback(), LegName.A), LegName.B, 8)
+    return waiting_in(Step.SECOND, hung_up(rings, LegName.A))
+
+
+def both_hung_up():
+    return hung_up(one_hung_up(), LegName.B)
+
+
+def one_hung_up():
+    """The carrier ends the other call with the room."""
+    return waiting_in(Step.SECOND, hung_up(build.connected(), LegName.A))
+
+
+def hung_up(callback, name):
+    return build.recorded(callback, name, build.ended(LegOutcome.COMPLETED, 30, name))
 
 
 SUCCESS = ("send_task_success", {"taskToken": TOKEN, "output": "{}"})
@@ -74,7 +92,9 @@ FAILURE = ("send_task_failure", {"taskToken": TOKEN, "error": CALLBACK_OVER})
 DECIDED = {
     "the first party joined": (first_step_done, SUCCESS),
     "over before the first party joined": (first_step_over, FAILURE),
-    "over in the second step": (second_step_over, SUCCESS),
+    "canceled while they talk": (canceled_while_they_talk, FAILURE),
+    "the first party left while the second rang": (hung_up_while_b_rings, FAILURE),
+    "both calls ended": (both_hung_up, SUCCESS),
 }
 decided = pytest.mark.parametrize(
     ("made", "request_sent"), DECIDED.values(), ids=[name.replace(" ", "_") for name in DECIDED]
@@ -99,8 +119,9 @@ def test_a_decided_step_is_settled(states, made, request_sent):
         waiting_in(Step.FIRST, build.dialed(build.callback(), LegName.A)),
         waiting_in(Step.SECOND, build.joined(build.callback(), LegName.A)),
         waiting_in(Step.SECOND, build.connected()),
+        one_hung_up(),
     ],
-    ids=["nobody waits", "no token yet", "A rings", "B is to ring", "they talk"],
+    ids=["nobody waits", "no token yet", "A rings", "B is to ring", "they talk", "one hung up"],
 )
 def test_an_undecided_step_is_not_settled(states, callback):
     workflow_of(states).settle(callback)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = Logger(child=True)
 
-# The error of a first step whose callback is over. The state machine then closes the callback.
+# The error of a step whose callback is over. The state machine then closes the callback.
 CALLBACK_OVER = "CallbackOver"
 
 # The error of a task whose leg must be dialed again. The state machine retries it under States.ALL.
@@ -115,9 +115,10 @@ class Workflow:
         waiting = callback.waiting
         if waiting is None:
             return
-        if transitions.over(callback) and waiting.step is Step.FIRST:
+        is_over = transitions.over(callback)
+        if transitions.must_be_closed(callback) or (is_over and waiting.step is Step.FIRST):
             self._client.send_task_failure(taskToken=waiting.token, error=CALLBACK_OVER)
-        elif transitions.over(callback) or transitions.step_done(callback, waiting.step):
+        elif transitions.step_done(callback, waiting.step):
             self._client.send_task_success(taskToken=waiting.token, output="{}")
 
 

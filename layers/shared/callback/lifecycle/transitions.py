@@ -113,10 +113,27 @@ def over(callback: Callback) -> bool:
 
 
 def step_done(callback: Callback, step: Step) -> bool:
-    """The first step is done when its legs are in the room. The second lasts until the end."""
-    return step is Step.FIRST and all(
+    """The first step is done when its legs are in the room, the second when both legs have
+    ended."""
+    if step is Step.SECOND:
+        return callback.status is CallbackStatus.ENDED
+    return all(
         callback.leg(name).status is LegStatus.JOINED
         for name in timing.legs_of_step(callback, step)
+    )
+
+
+def must_be_closed(callback: Callback) -> bool:
+    """Whether we have to end a call, or an undialed leg.
+
+    A conversation needs nothing: the carrier ends the room when one party leaves, and with it the
+    other call. Its last webhook then ends the record. `reconcile` looks for a lost one.
+    """
+    if not over(callback) or callback.status is CallbackStatus.ENDED:
+        return False
+    talked = callback.close_reason is None and outcomes.were_connected(callback)
+    return not talked or any(
+        leg.status not in (LegStatus.JOINED, LegStatus.ENDED) for leg in callback.legs
     )
 
 
