@@ -20,5 +20,6 @@ def cancel(store: CallbackStore, workflow: Workflow, *, tenant: str, callback_id
         and callback.close_reason is not CloseReason.CANCELED
     ):
         raise CallbackEnded(f"The callback has already ended: {callback.outcome}.")
-    workflow.settle(callback)
+    if callback.status is not CallbackStatus.ENDED:
+        workflow.settle(callback)
     return callback
