@@ -572,6 +572,17 @@ def test_the_second_step_dials_the_second_party(world: World) -> None:
     assert dialed.call_sid in [call.sid for call in world.calls_to("1000125")]
 
 
+def test_a_first_step_whose_party_is_in_the_room_already_dials_nobody(
+    world: World, tmp_path: Path
+) -> None:
+    event = another(EVENTS / "place_leg/first.json", tmp_path)
+    world.seed(event, callbacks.joined(planned(), LegName.A))
+    before = len(world.carrier.calls.list())
+    world.invoke("PlaceLeg", event)
+
+    assert len(world.carrier.calls.list()) == before
+
+
 @pytest.mark.parametrize("step", Step)
 def test_a_step_of_a_callback_that_is_over_dials_nobody(
     world: World, tmp_path: Path, step: Step
