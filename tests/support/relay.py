@@ -114,6 +114,8 @@ class Relay:
         world.reset(streaming=True)
         self.writes: list[dict[str, Any]] = []
         self.answered: dict[str, Any] = {}  # what the client was answered last
+        self.kept: list[dict[str, Any]] = []  # the writes of the rows of webhooks
+        self.hops = 0  # the longest chain of messages
         self.looks = 0  # invocations of notify_client
         self.resumed = 0  # invocations of resume_deliveries
         self._ticked = world.clock.seconds() // MINUTE
@@ -135,6 +137,8 @@ class Relay:
 
     def wrote(self, table: str, record: dict[str, Any]) -> None:
         """Receive every write, as `tables.streamed` reports it."""
+        if record["dynamodb"]["Keys"]["pk"]["S"].startswith("WEBHOOK#"):
+            self.kept.append(record)
         is_callback = record["dynamodb"]["Keys"]["sk"] == {"S": "CALLBACK"}
         if table == TABLE and record["eventName"] != "REMOVE" and is_callback:
             self.writes.append(record)
@@ -233,6 +237,7 @@ class Relay:
 
     def notify(self, body: str) -> None:
         self.looks += 1
+        self.hops = max(self.hops, json.loads(body).get("hops", 0))
         message = {"messageId": "1", "body": body, "eventSource": "aws:sqs"}
         result, error = self.world.invoke("NotifyClient", {"Records": [message]})
         if error or result["batchItemFailures"]:

@@ -35,6 +35,10 @@ LIMIT, HARD, SOFT = 50, 10, 1
 # The least wait between probes of different deliveries. Each has its own schedule, too.
 PROBE_GAP = timedelta(minutes=30)
 
+# How long a parked delivery rests after it was the probe. So ten of them take turns, and one that
+# the client's code always refuses keeps the others waiting for one gap only.
+PROBE_REST = 10 * PROBE_GAP
+
 # When a probe without a result is given up: its message may be lost.
 PROBE_LEASE = timedelta(minutes=15)
 

@@ -119,6 +119,7 @@ class Target(NamedTuple):
 class Delivery:
     """`url` None: the tenant's endpoint at the time of the attempt. `attempts` counts those with a
     result. `due_at` is when the next one may begin. `reason` is why the last one failed.
+    `replayed_at` is when they began anew.
 
     `due_in` and `look_at` are the entry in the table's index. `due_in` None: it has none."""
 
@@ -137,12 +138,18 @@ class Delivery:
     reason: str | None = None
     failed_at: datetime | None = None
     revision: int = 0
+    replayed_at: datetime | None = None
     due_in: str | None = None
     look_at: datetime | None = None
 
     @property
     def target(self) -> Target:
         return Target.at(self.tenant, self.url)
+
+    @property
+    def since(self) -> datetime:
+        """When its attempts began."""
+        return self.replayed_at or self.created_at
 
 
 class Entry(NamedTuple):
@@ -208,8 +215,8 @@ def find_at(before: Delivery, look_at: datetime) -> Delivery:
 
 
 def park(before: Delivery) -> Delivery:
-    """Not looked at. It waits for a probe of its target, in the order of `due_at`."""
-    return replace(before, due_in=before.target.parked, look_at=before.due_at)
+    """Not looked at. It waits for its target, in the order of time."""
+    return replace(before, due_in=before.target.parked, look_at=before.since)
 
 
 def count_attempt(before: Delivery) -> Delivery:
@@ -235,6 +242,12 @@ def retry_or_fail(before: Delivery, reason: str, now: datetime, wait: timedelta)
         return mark_failed(attempted, reason, now)
     due_at = now + max(wait, retry_delay(before.message_id, attempted.attempts))
     return replace(attempted, reason=reason, due_at=due_at, expires_at=due_at + LIFETIME)
+
+
+def rest(before: Delivery, until: datetime) -> Delivery:
+    """Not attempted before this moment."""
+    due_at = max(before.due_at, until)
+    return replace(before, due_at=due_at, expires_at=due_at + LIFETIME)
 
 
 def mark_failed(before: Delivery, reason: str, now: datetime) -> Delivery:
@@ -283,16 +296,8 @@ class DeliveryStore:
 
     def due(self, group: str, until: datetime, limit: int) -> list[Entry]:
         """The entries of a group of the index up to this moment, the earliest first."""
-        return self._entries("due_in = :group AND due_at <= :at", group, until, limit)
-
-    def due_after(self, group: str, after: datetime, limit: int) -> list[Entry]:
-        """The entries of a group of the index after this moment, the earliest first."""
-        return self._entries("due_in = :group AND due_at > :at", group, after, limit)
-
-    def _entries(self, condition: str, group: str, at: datetime, limit: int) -> list[Entry]:
-        if limit <= 0:
-            return []
-        rows = self._table.due(Expression(condition, {":group": group, ":at": to_text(at)}), limit)
+        values = {":group": group, ":until": to_text(until)}
+        rows = self._table.due(Expression("due_in = :group AND due_at <= :until", values), limit)
         return [Entry(endpoints.tenant_of(row["pk"]), row["sk"], row["due_at"]) for row in rows]
 
     def find(self, tenant: str, message_id: str) -> Delivery | None:
@@ -317,6 +322,24 @@ class DeliveryStore:
         if reasons[0] == CONDITION_FAILED:
             return None
         raise StoreContended("Nothing was changed. Try again.")
+
+    def fail_all(self, changes: Sequence[tuple[Delivery, Delivery]]) -> int:
+        """Make pending deliveries dead letters, of (before, after). Returns how many were changed.
+
+        Not in transactions, which cost twice as much: each is listed first, and removed from the
+        list if another write came first. After a crash in between it is still pending, and the
+        caller finds it again."""
+        left = self._table.put_all([_failed_row(after) for _, after in changes])
+        failed = 0
+        for before, after in changes:
+            if _failed_key(after) in left:
+                continue
+            unchanged = Expression("revision = :before", {":before": before.revision})
+            if self._table.put(_row(replace(after, revision=before.revision + 1)), unchanged):
+                failed += 1
+            else:
+                self._table.delete(_failed_key(after))
+        return failed
 
     def list_failed(self, tenant: str, limit: int, cursor: str | None) -> Page:
         """Dead letters, the newest events first. Raises InvalidRequest for a cursor that no page
@@ -350,6 +373,7 @@ class DeliveryStore:
             attempts=0,
             reason=None,
             failed_at=None,
+            replayed_at=now,
             due_at=now,
             expires_at=now + LIFETIME,
         )
@@ -451,7 +475,8 @@ def _attributes(delivery: Delivery) -> Row:
 
 
 def _delivery(row: Row) -> Delivery:
-    failed_at, sequence, due_in = row.get("failed_at"), row.get("sequence"), row.get("due_in")
+    failed_at, replayed_at = row.get("failed_at"), row.get("replayed_at")
+    sequence, due_in = row.get("sequence"), row.get("due_in")
     return Delivery(
         tenant=row["tenant"],
         message_id=row["message_id"],
@@ -469,6 +494,7 @@ def _delivery(row: Row) -> Delivery:
         reason=row.get("reason"),
         failed_at=datetime.fromisoformat(failed_at) if failed_at else None,
         revision=int(row["revision"]),
+        replayed_at=datetime.fromisoformat(replayed_at) if replayed_at else None,
         due_in=due_in,
         look_at=datetime.fromisoformat(row["due_at"]) if due_in else None,
     )

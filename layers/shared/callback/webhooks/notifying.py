@@ -21,6 +21,7 @@ from callback.errors import StoreContended
 from callback.webhooks import breakers, deliveries, signature
 from callback.webhooks.breakers import Breaker, BreakerStore, Outage
 from callback.webhooks.deliveries import (
+    AGE_LIMIT,
     GRACE,
     LEASE,
     LONGEST_DELAY,
@@ -105,6 +106,13 @@ class Notifier:
         """The delivery with its place to wait, after its target's breaker was told of a failure."""
         after, now = attempt.after, clock.now()
         is_pending = after.status is DeliveryStatus.PENDING
+        if is_pending and attempt.weight and after.due_in == after.target.parked:
+            # Nobody waits behind a target that is down for longer than the schedule takes.
+            if not attempt.wait and now - after.since >= AGE_LIMIT:
+                after, is_pending = deliveries.mark_failed(after, str(after.reason), now), False
+            else:
+                after = deliveries.rest(after, now + breakers.PROBE_REST)
+            attempt = attempt._replace(after=after)
         by_message = is_pending and after.due_at - now <= LONGEST_DELAY and hops < MOST_HOPS
         waiting = deliveries.find_at(after, after.due_at + (GRACE if by_message else timedelta()))
         if attempt.weight:

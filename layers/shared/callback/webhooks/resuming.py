@@ -22,6 +22,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock
 from callback.lifecycle.models import to_text
+from callback.storage.table import MOST_READ
 from callback.webhooks import breakers, deliveries
 from callback.webhooks.breakers import Breaker, BreakerStore
 from callback.webhooks.deliveries import (
@@ -97,7 +98,10 @@ class Resumption:
         for entry in entries:
             delivery = found.get(str(entry.message_id))
             if delivery and _is_current(entry, delivery):
-                due_at = released_at if _is_parked(delivery) else max(delivery.due_at, now)
+                due_at = max(delivery.due_at, now)
+                is_parked = delivery.due_in == delivery.target.parked
+                if is_parked and not now < delivery.due_at <= now + deliveries.LEASE:
+                    due_at = released_at  # unless a worker has claimed it, as the probe
                 next_look = deliveries.find_at(replace(delivery, due_at=due_at), due_at + LEASE)
                 if after := self.deliveries.change(delivery, next_look):
                     moved.append(after)
@@ -114,9 +118,7 @@ class Resumption:
             failed = self._fail_of_age(target, breaker, now)
             self._choose_probe(target, breaker, now)
             return [], failed
-        # The oldest events were probes, so their next attempts are the latest.
-        parked = self.deliveries.due_after(target.parked, now, RELEASED)
-        parked += self.deliveries.due(target.parked, now, RELEASED - len(parked))
+        parked = self.deliveries.due(target.parked, now, RELEASED)
         if parked or str(breaker.closed_at) > to_text(now - breakers.CLOSING):
             self.breakers.look_later(target, breaker, now + AHEAD)
         else:
@@ -124,44 +126,39 @@ class Resumption:
         return parked, 0
 
     def _choose_probe(self, target: Target, breaker: Breaker, now: datetime) -> None:
-        until = now + AHEAD
-        first = next(self._parked(target.parked, until), None)
+        """The first parked delivery that is due. One that was the probe is due much later."""
+        parked = self._parked(self.deliveries.due(target.parked, now, MOST_READ))
+        first = next((each for each in parked if each.due_at <= now + AHEAD), None)
         if first:
             if self.breakers.choose(target, breaker, first.message_id):
                 self.queue.put_all([first])
-            return
-        later = self.deliveries.due_after(target.parked, until, 1)
-        if later:
-            self.breakers.look_later(target, breaker, datetime.fromisoformat(later[0].due_at))
+        elif parked:
+            self.breakers.look_later(target, breaker, min(each.due_at for each in parked))
         elif breaker.probe and self._is_pending(target.tenant, breaker.probe):
             self.breakers.look_later(target, breaker, now + breakers.PROBE_LEASE)
         else:  # nobody is left to probe: the next delivery is attempted
             self.breakers.close(target)
 
-    def _parked(self, group: str, until: datetime) -> Iterator[Delivery]:
-        """The first parked deliveries that are due. The index may still have some that are not
-        parked any more."""
-        entries = self.deliveries.due(group, until, _SLICE)
+    def _parked(self, entries: Sequence[Entry]) -> list[Delivery]:
+        """In order. The index may still have some that are not parked any more."""
         found = self.deliveries.read([(each.tenant, str(each.message_id)) for each in entries])
-        for entry in entries:
-            delivery = found.get(str(entry.message_id))
-            if delivery and _is_current(entry, delivery):
-                yield delivery
+        rows = [(entry, found.get(str(entry.message_id))) for entry in entries]
+        return [delivery for entry, delivery in rows if delivery and _is_current(entry, delivery)]
 
     def _is_pending(self, tenant: str, message_id: str) -> bool:
         probe = self.deliveries.find(tenant, message_id)
         return probe is not None and probe.status is DeliveryStatus.PENDING
 
     def _fail_of_age(self, target: Target, breaker: Breaker, now: datetime) -> int:
-        entries = self.deliveries.due(target.parked, now - AGE_LIMIT, EXPIRED)
-        found = self.deliveries.read([(each.tenant, str(each.message_id)) for each in entries])
-        failed = 0
-        for entry in entries:
-            delivery = found.get(str(entry.message_id))
-            if delivery and _is_current(entry, delivery) and _is_parked(delivery):
-                reason = delivery.reason or breaker.reason or "timed_out"
-                after = deliveries.mark_failed(delivery, reason, now)
-                failed += self.deliveries.change(delivery, after) is not None
+        """Those that wait for their own next attempt are left alone."""
+        old = self._parked(self.deliveries.due(target.parked, now - AGE_LIMIT, EXPIRED))
+        failed = self.deliveries.fail_all(
+            [
+                (each, deliveries.mark_failed(each, each.reason or str(breaker.reason), now))
+                for each in old
+                if each.due_at <= now - breakers.PROBE_GAP
+            ]
+        )
         if failed:
             logger.error(FAILED, tenant=target.tenant, reason=breaker.reason, count=failed)
         return failed
@@ -172,12 +169,6 @@ def _is_current(entry: Entry, delivery: Delivery) -> bool:
     look_at = delivery.look_at
     is_pending = delivery.status is DeliveryStatus.PENDING
     return is_pending and look_at is not None and to_text(look_at) == entry.due_at
-
-
-def _is_parked(delivery: Delivery) -> bool:
-    """Not one that a worker has claimed, as the probe: it is due when the claim expires."""
-    in_a_shard = delivery.due_in == deliveries.shard_of(delivery.message_id)
-    return not in_a_shard and delivery.due_at == delivery.look_at
 
 
 def _in_turn(groups: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
