@@ -621,7 +621,8 @@ def test_a_dead_endpoint_costs_little_more_than_one_that_works(relay: Relay):
     relay.let(4 * DAY)
     assert left(relay) == []
     # Each is written and listed as failed, and read before.
-    ends = [r for r in relay.kept if r["dynamodb"]["NewImage"].get("status") == {"S": "failed"}]
+    images = [(r, r["dynamodb"].get("NewImage", {})) for r in relay.kept]
+    ends = [r for r, image in images if image.get("status") == {"S": "failed"}]
     assert len(ends) == 2 * len(failed_ids(relay))
     ended = WRITE * sum(map(units_of, ends)) / len(failed_ids(relay)) + 2 * READ
     dead = published + ended
