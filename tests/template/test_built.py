@@ -1030,7 +1030,7 @@ def test_what_is_parked_for_an_endpoint_that_is_back_gets_its_message(world: Wor
 def test_what_was_parked_for_too_long_is_listed_as_failed(world: World) -> None:
     event = EVENTS / "notify_client/delivery.json"
     long_ago = A_WHILE_AGO - AGE_LIMIT
-    given = {"message_id": "msg_aged_1", "due_at": long_ago}
+    given = {"message_id": "msg_aged_1", "created_at": long_ago, "due_at": long_ago}
     store, pending = deliveries_of(world), park(delivery(event, **given))
     store.add(pending)
     BreakerStore(world.store.table).open(pending.target, Outage("http_500", None, A_WHILE_AGO))
