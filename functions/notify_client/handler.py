@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from callback import aws, settings
 from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
+from callback.webhooks.breakers import BreakerStore
 from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
 from callback.webhooks.endpoints import EndpointStore
 from callback.webhooks.http_sender import Sender
@@ -26,6 +27,7 @@ SETTINGS = settings.NotifyClient.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 endpoints = EndpointStore(table)
+breakers = BreakerStore(table)
 deliveries = DeliveryStore(table)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 sender = Sender()
@@ -34,8 +36,8 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 def notify(record: SQSRecord) -> None:
     message = json.loads(record.body)
-    notifier = Notifier(endpoints, deliveries, queue, sender)
-    notifier.notify(message["tenant"], message["message_id"])
+    notifier = Notifier(endpoints, breakers, deliveries, queue, sender)
+    notifier.notify(message["tenant"], message["message_id"], message.get("hops", 0))
 
 
 @redact_exceptions

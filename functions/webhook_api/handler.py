@@ -8,6 +8,7 @@ from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
 from callback.storage.table import Table
 from callback.webhooks import management, schema
+from callback.webhooks.breakers import BreakerStore
 from callback.webhooks.deliveries import DeliveryQueue, DeliveryStore
 from callback.webhooks.endpoints import EndpointStore
 from callback.webhooks.http_sender import Sender
@@ -16,6 +17,7 @@ SETTINGS = settings.WebhookApi.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 endpoints = EndpointStore(table)
+stores = management.Stores(endpoints, BreakerStore(table))
 deliveries = DeliveryStore(table)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
 sender = Sender()
@@ -24,7 +26,7 @@ sender = Sender()
 def put(event: http.Event) -> http.Response:
     tenant = http.tenant(event)
     request = schema.parse_endpoint(http.body(event), sender.rules)
-    endpoint, is_new = management.put(endpoints, sender, tenant, request)
+    endpoint, is_new = management.put(stores, sender, tenant, request)
     if is_new:
         return http.json_reply(201, management.endpoint_with_secret_view(endpoint))
     return http.json_reply(200, management.endpoint_view(endpoint))
@@ -35,7 +37,7 @@ def show(event: http.Event) -> http.Response:
 
 
 def remove(event: http.Event) -> http.Response:
-    endpoints.remove(http.tenant(event))
+    management.remove(stores, http.tenant(event))
     return http.no_content()
 
 

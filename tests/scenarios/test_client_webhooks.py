@@ -308,7 +308,8 @@ def test_dead_letters_come_in_pages_and_are_forgotten_after_a_week(relay: Relay)
 WORKER = [
     (f"{when} {what}", nth)
     for what, times in (
-        ("dynamodb.get_item", 2),
+        ("dynamodb.get_item", 1),
+        ("dynamodb.batch_get_item", 1),
         ("dynamodb.put_item", 2),
         ("sqs.send_message", 1),
     )
@@ -342,14 +343,19 @@ def test_a_worker_that_dies_mid_delivery_loses_nothing_and_keeps_the_id(
 
 
 PUBLISHER = [
-    f"{when} {what}"
-    for what in ("dynamodb.get_item", "dynamodb.put_item", "sqs.send_message", "events.put_events")
+    (f"{when} {what}", nth)
+    for what, times in (
+        ("dynamodb.batch_get_item", 2),
+        ("dynamodb.batch_write_item", 1),
+        ("sqs.send_message_batch", 1),
+        ("events.put_events", 2),
+    )
     for when in ("before", "after")
+    for nth in range(1, times + 1)
 ]
 
 
-@pytest.mark.parametrize("nth", [1, 2])
-@pytest.mark.parametrize("point", PUBLISHER)
+@pytest.mark.parametrize(("point", "nth"), PUBLISHER)
 def test_a_publisher_that_dies_publishes_every_event_under_the_same_id(
     relay: Relay, point: str, nth: int
 ):

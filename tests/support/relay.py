@@ -1,4 +1,4 @@
-"""Delivery of events to clients in virtual time, with a simulated stream, queue and bus.
+"""Delivery of events to clients in virtual time, with a simulated stream, queue, bus and schedule.
 
 The handlers are the real ones, the rows are in moto's DynamoDB, and a webhook goes over real HTTPS
 to a receiver on this machine. A message waits for its DelaySeconds. It becomes visible again after
@@ -8,6 +8,7 @@ its visibility timeout if its function has died.
 import heapq
 import itertools
 import json
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +31,8 @@ from tests.support.faults import Faulty
 from tests.support.world import TABLE, TENANT, World, caller
 
 VISIBILITY_SECONDS = 240.0  # template.yaml: DeliveryQueue's VisibilityTimeout
+MINUTE = 60.0  # template.yaml: ResumeDeliveriesRule
+_SENDERS = ("PublishEvents", "NotifyClient", "WebhookApi", "ResumeDeliveries")
 
 
 class Queue:
@@ -40,6 +43,9 @@ class Queue:
         self._numbers = itertools.count(1)
         self.messages: list[tuple[float, int, str]] = []
         self.sent = 0
+        self.requests = 0
+        # Coming batches with an entry that is refused, by its place.
+        self.refusals: list[int] = []
 
     def send_message(
         self,
@@ -51,7 +57,24 @@ class Queue:
     ) -> None:
         assert 0 <= DelaySeconds <= 900
         self.sent += 1
+        self.requests += 1
         self.put(MessageBody, DelaySeconds)
+
+    def send_message_batch(
+        self,
+        *,
+        QueueUrl: str,  # noqa: N803
+        Entries: list[dict[str, Any]],  # noqa: N803
+    ) -> dict[str, Any]:
+        assert 1 <= len(Entries) <= 10
+        refused = self.refusals.pop() if self.refusals else None
+        self.requests += 1
+        for number, entry in enumerate(Entries):
+            if number != refused:
+                message = {name: value for name, value in entry.items() if name != "Id"}
+                self.send_message(QueueUrl=QueueUrl, **message)
+                self.requests -= 1
+        return {"Failed": [{"Id": Entries[refused]["Id"]}] if refused is not None else []}
 
     def put(self, body: str, seconds: float) -> None:
         heapq.heappush(self.messages, (self._now() + seconds, next(self._numbers), body))
@@ -69,13 +92,17 @@ class Bus:
     def __init__(self) -> None:
         self.published: list[dict[str, Any]] = []
         self.refusals: list[str] = []
+        self.requests = 0
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        if self.refusals:
-            code = self.refusals.pop()
-            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": code}]}
-        self.published += Entries
-        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
+        """A refusal concerns the first entry."""
+        assert 1 <= len(Entries) <= 10
+        self.requests += 1
+        refused = [{"ErrorCode": self.refusals.pop()}] if self.refusals else []
+        taken = Entries[len(refused) :]
+        self.published += taken
+        results = [*refused, *({"EventId": "1"} for _ in taken)]
+        return {"FailedEntryCount": len(refused), "Entries": results}
 
 
 class Relay:
@@ -87,6 +114,11 @@ class Relay:
         world.reset(streaming=True)
         self.writes: list[dict[str, Any]] = []
         self.answered: dict[str, Any] = {}  # what the client was answered last
+        self.kept: list[dict[str, Any]] = []  # the writes of the rows of webhooks
+        self.hops = 0  # the longest chain of messages
+        self.looks = 0  # invocations of notify_client
+        self.resumed = 0  # invocations of resume_deliveries
+        self._ticked = world.clock.seconds() // MINUTE
         self.queue = Queue(world.clock.seconds)
         self.bus = Bus()
         self.store = IntakeStore(Table(world._dynamodb, TABLE))
@@ -95,14 +127,18 @@ class Relay:
         sqs = Faulty(self.queue, "sqs", world.faults)
         for function in world.functions:
             module = function.module
-            if function.definition.logical_id in ("PublishEvents", "NotifyClient", "WebhookApi"):
+            if function.definition.logical_id in _SENDERS:
                 module.queue._client = lambda: sqs
+            if hasattr(module, "publisher"):
+                module.publisher.remembered.clear()
             if hasattr(module, "bus"):
                 module.bus._client = Faulty(self.bus, "events", world.faults)
         outgoing.stay_here(world.functions, receiver)
 
     def wrote(self, table: str, record: dict[str, Any]) -> None:
         """Receive every write, as `tables.streamed` reports it."""
+        if record["dynamodb"]["Keys"]["pk"]["S"].startswith("WEBHOOK#"):
+            self.kept.append(record)
         is_callback = record["dynamodb"]["Keys"]["sk"] == {"S": "CALLBACK"}
         if table == TABLE and record["eventName"] != "REMOVE" and is_callback:
             self.writes.append(record)
@@ -194,21 +230,54 @@ class Relay:
             done = next((at for at, n in enumerate(numbers) if n in failed), len(numbers))
             del self.writes[:done]
 
+    def resume(self) -> None:
+        """The function of the schedule. If it fails, the next minute's run does its work."""
+        self.resumed += 1
+        self.world.invoke("ResumeDeliveries", {})
+
     def notify(self, body: str) -> None:
+        self.looks += 1
+        self.hops = max(self.hops, json.loads(body).get("hops", 0))
         message = {"messageId": "1", "body": body, "eventSource": "aws:sqs"}
         result, error = self.world.invoke("NotifyClient", {"Records": [message]})
         if error or result["batchItemFailures"]:
             self.queue.put(body, VISIBILITY_SECONDS)
 
     def let(self, seconds: float) -> None:
-        """Let time pass, from one visible message to the next."""
+        """Let time pass, from one visible message to the next, and from one minute in which
+        the schedule's function finds something to the next."""
         self.run()
         end = self.world.clock.seconds() + seconds
-        while self.queue.messages and self.queue.messages[0][0] <= end:
-            self._advance_to(self.queue.messages[0][0])
+        while (moment := min(self._next_message(), self._next_tick())) <= end:
+            self._advance_to(moment)
+            if self._next_tick() <= moment:
+                self._ticked = moment // MINUTE
+                self.resume()
             self.run()
         self._advance_to(end)
         self.run()
+
+    def _next_message(self) -> float:
+        return self.queue.messages[0][0] if self.queue.messages else math.inf
+
+    def _next_tick(self) -> float:
+        """The next full minute at which an entry of the index is due within a minute. Any other
+        run would find nothing."""
+        entries = [entry["due_at"] for entry in self.index() if "DELIVERY#" in entry["due_in"]]
+        if not entries:
+            return math.inf
+        due = datetime.fromisoformat(min(entries)) - self.world.clock.now()
+        first = self.world.clock.seconds() + max(0.0, due.total_seconds() - MINUTE)
+        return MINUTE * max(math.ceil(first / MINUTE), self._ticked + 1)
+
+    def index(self) -> list[dict[str, str]]:
+        """The rows in the table's index, by their attributes of type S."""
+        return [
+            {name: value["S"] for name, value in row.items() if "S" in value}
+            for items in self.world._moto_table().items.values()
+            for item in items.values()
+            if "due_in" in (row := item.to_json()["Attributes"])
+        ]
 
     def _advance_to(self, moment: float) -> None:
         self.world.carrier.advance(max(0.0, moment - self.world.clock.seconds()))

@@ -35,19 +35,29 @@ from callback.lifecycle.models import (
     LegStatus,
     Reservation,
     Step,
+    to_text,
 )
 from callback.privacy.erasures import ErasureStore
 from callback.scopes import Scope
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
-from callback.storage.table import Table
+from callback.storage.table import Expression, Table
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore, hash_of
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import TenantStore
-from callback.webhooks.deliveries import Delivery, DeliveryStore, mark_failed
+from callback.webhooks import breakers
+from callback.webhooks.breakers import BreakerStore, Outage
+from callback.webhooks.deliveries import (
+    AGE_LIMIT,
+    Delivery,
+    DeliveryStore,
+    find_at,
+    mark_failed,
+    park,
+)
 from callback.webhooks.endpoints import EndpointStore
 from events import sign
 from tests.local import aws, environment, output_tap, template
@@ -192,6 +202,8 @@ class Recorder(aws.DomainDispatcherApplication):
         prefix, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if signed and action:
             done = written_by(environ) if action == "TransactWriteItems" else {action}
+            # The permission for one message is that for a batch (Service Authorization Reference).
+            done = {"SendMessage" if each == "SendMessageBatch" else each for each in done}
             self.used.setdefault(signed[1], set()).update(f"{SERVICES[prefix]}:{a}" for a in done)
         if self.throttles_settlings and action.startswith("SendTask"):
             return THROTTLED(environ, start_response)
@@ -991,6 +1003,54 @@ def test_a_private_endpoint_receives_nothing(world: World) -> None:
 
     assert after is not None
     assert (after.status, after.reason) == ("failed", "address_not_allowed")
+
+
+RESUME = EVENTS / "resume_deliveries/tick.json"
+
+
+def test_a_delivery_that_waits_in_the_index_gets_its_message(world: World) -> None:
+    event = EVENTS / "notify_client/delivery.json"
+    store, pending = deliveries_of(world), delivery(event, message_id="msg_waiting_1")
+    store.add(find_at(pending, A_WHILE_AGO))
+    world.invoke("ResumeDeliveries", RESUME)
+    world.invoke("ResumeDeliveries", RESUME)
+
+    assert deliveries_queued(world, pending.message_id) == [pending.message_id]
+
+
+def test_what_is_parked_for_an_endpoint_that_is_back_gets_its_message(world: World) -> None:
+    event, breaker = EVENTS / "notify_client/delivery.json", BreakerStore(world.store.table)
+    store, pending = deliveries_of(world), park(delivery(event, message_id="msg_parked_1"))
+    store.add(pending)
+    breaker.open(pending.target, Outage("http_500", None, A_WHILE_AGO))
+    world.invoke("ResumeDeliveries", RESUME)
+    assert deliveries_queued(world, pending.message_id) == [pending.message_id]  # the probe
+
+    breaker.close(pending.target)
+    world.invoke("ResumeDeliveries", RESUME)
+    assert deliveries_queued(world, pending.message_id) == [pending.message_id]
+
+    # Closed long ago, and nothing is parked any more.
+    long_ago = to_text(A_WHILE_AGO)
+    change = Expression("SET closed_at = :ago, due_at = :ago", {":ago": long_ago})
+    world.store.table.update(breakers.key(pending.target), change)
+    world.invoke("ResumeDeliveries", RESUME)
+    assert breaker.find(pending.target) is None
+
+
+def test_what_was_parked_for_too_long_is_listed_as_failed(world: World) -> None:
+    event = EVENTS / "notify_client/delivery.json"
+    long_ago = A_WHILE_AGO - AGE_LIMIT
+    given = {"message_id": "msg_aged_1", "created_at": long_ago, "due_at": long_ago}
+    store, pending = deliveries_of(world), park(delivery(event, **given))
+    store.add(pending)
+    BreakerStore(world.store.table).open(pending.target, Outage("http_500", None, A_WHILE_AGO))
+    world.invoke("ResumeDeliveries", RESUME)
+    after = store.find("default", pending.message_id)
+
+    assert after is not None
+    assert (after.status, after.reason, after.attempts) == ("failed", "http_500", 0)
+    BreakerStore(world.store.table).close(pending.target)
 
 
 def test_a_client_sets_tries_rotates_and_removes_its_endpoint(world: World) -> None:

@@ -28,6 +28,7 @@ FUNCTIONS = (
     "ApiDocs",
     "PublishEvents",
     "NotifyClient",
+    "ResumeDeliveries",
     "WebhookApi",
 )
 

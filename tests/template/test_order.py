@@ -30,7 +30,7 @@ SECTIONS = (
 # What a section consists of: its functions, its state machine, and what belongs to no function.
 HEADS = {
     "carrier": ("CarrierWebhook",),
-    "webhooks": ("PublishEvents", "NotifyClient", "WebhookApi"),
+    "webhooks": ("PublishEvents", "NotifyClient", "ResumeDeliveries", "WebhookApi"),
     "call_control": (
         "CallbackWorkflow",
         "PlaceLeg",

@@ -12,7 +12,7 @@ import pytest
 
 from callback.privacy import erasing
 from callback.requests import idempotency
-from callback.webhooks import deliveries, http_sender, notifying
+from callback.webhooks import breakers, deliveries, http_sender, notifying, publishing
 from tests.local.template import ACCOUNT, REGION, STACK_NAME, Template
 from tests.local.template import load as load_local
 from tests.template import document
@@ -354,8 +354,8 @@ def test_the_callback_of_a_stopped_execution_is_closed(
     assert events_may_invoke(deployed, "CloseCallback") == {rule.logical_id}
 
 
-@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
-def test_reconcile_and_erase_run_every_minute(
+@pytest.mark.parametrize("function", ["Reconcile", "ResumeDeliveries", "Erase"])
+def test_these_functions_run_every_minute(
     deployed: dict[str, Any], local: Template, function: str
 ) -> None:
     (definition,) = [f for f in local.functions if f.logical_id == function]
@@ -367,7 +367,7 @@ def test_reconcile_and_erase_run_every_minute(
     assert events_may_invoke(deployed, function) == {schedule.logical_id}
 
 
-@pytest.mark.parametrize("function", ["Reconcile", "Erase"])
+@pytest.mark.parametrize("function", ["Reconcile", "ResumeDeliveries", "Erase"])
 def test_a_failed_run_is_not_retried_before_the_next_minute(
     deployed: dict[str, Any], local: Template, function: str
 ) -> None:
@@ -547,7 +547,7 @@ def test_one_logged_failure_raises_its_alarm_and_notifies_the_topic(
         )
     logs_with = {
         "CallsHeldInCarrierQueue": {"CarrierWebhookLogs", "ReconcileLogs"},
-        "WebhookDeliveriesFailed": {"NotifyClientLogs"},
+        "WebhookDeliveriesFailed": {"NotifyClientLogs", "ResumeDeliveriesLogs"},
     }
     watched = {}
     for alarm in of_type(deployed, "AWS::CloudWatch::Alarm").values():
@@ -611,7 +611,15 @@ def test_the_outputs_name_every_resource_that_an_operator_needs(deployed: dict[s
 TO_WEBHOOKS = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["WEBHOOK#*"]}}
 
 
-@pytest.mark.parametrize("role", ["PublishEventsRole", "NotifyClientRole", "WebhookApiRole"])
+@pytest.mark.parametrize(
+    "role",
+    [
+        "PublishEventsRole",
+        "NotifyClientRole",
+        "ResumeDeliveriesRole",
+        "WebhookApiRole",
+    ],
+)
 def test_functions_that_contact_client_endpoints_may_access_webhook_rows_only(
     deployed: dict[str, Any], role: str
 ) -> None:
@@ -655,6 +663,7 @@ def test_every_write_of_a_callback_reaches_the_publisher(
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BisectBatchOnFunctionError"] is True
+    assert (mapping["BatchSize"], mapping["ParallelizationFactor"]) == (100, 10)
     # Without an end a write that cannot be published would hold up everybody's for a day.
     assert mapping["MaximumRecordAgeInSeconds"] == 3600
     assert set(document.references(mapping["DestinationConfig"])) == {"UnpublishedEvents"}
@@ -679,8 +688,47 @@ def test_a_delivery_whose_worker_failed_is_retried_and_then_kept(
     assert senders_to(deployed, "DeliveryQueue") == {
         "PublishEventsRole",
         "NotifyClientRole",
+        "ResumeDeliveriesRole",
         "WebhookApiRole",
     }
+
+
+def test_a_short_chain_of_messages_is_not_ended_and_a_long_one_cannot_arise(
+    deployed: dict[str, Any],
+) -> None:
+    """AWS ends a chain of about 16 invocations unless the function allows it."""
+    allowed = {
+        name
+        for name, function in of_type(deployed, "AWS::Lambda::Function").items()
+        if function.get("RecursiveLoop") == "Allow"
+    }
+
+    assert allowed == {"NotifyClient"}
+    assert deliveries.MOST_HOPS < 16
+
+
+def test_the_worker_is_as_wide_as_the_parameter_says(deployed: dict[str, Any]) -> None:
+    mapping = mapping_of(deployed, "NotifyClient")
+
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "WebhookConcurrency"}}
+    assert deployed["Parameters"]["WebhookConcurrency"]["Default"] >= 200
+
+
+def test_an_index_has_what_waits_and_nothing_of_its_content(deployed: dict[str, Any]) -> None:
+    (table,) = of_type(deployed, "AWS::DynamoDB::Table").values()
+    (index,) = table["GlobalSecondaryIndexes"]
+
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["due_in", "due_at"]
+    assert (index["IndexName"], index["Projection"]["ProjectionType"]) == ("due", "KEYS_ONLY")
+
+
+def test_a_breaker_is_looked_at_for_longer_than_anybody_may_still_be_parking(
+    local: Template,
+) -> None:
+    timeouts = {function.logical_id: function.timeout for function in local.functions}
+    longest = max(timeouts[name] for name in ("PublishEvents", "NotifyClient"))
+
+    assert breakers.CLOSING.total_seconds() > longest + publishing.REMEMBERED.total_seconds() + 60
 
 
 def test_an_endpoint_times_out_before_its_worker_and_the_worker_before_its_claim(

@@ -120,7 +120,7 @@ class NotifyClient(_FromEnvironment):
     delivery_queue_url: str
 
 
-WebhookApi = NotifyClient
+WebhookApi = ResumeDeliveries = NotifyClient
 AcceptTrigger = AcceptSettings
 PlaceLeg = DialSettings
 CloseCallback = CarrierSettings

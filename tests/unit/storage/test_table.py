@@ -153,3 +153,33 @@ def test_descending_pages_miss_no_row(table):
         rows, before = table.last(everything, limit=2, before=before)
         pages.append([row["sk"] for row in rows])
     assert pages == [["4", "3"], ["2", "1"], ["0"]]
+
+
+def test_the_index_has_rows_with_both_attributes_the_earliest_first(table):
+    for sk, due_in, due_at in (("1", "x", "3"), ("2", "x", "1"), ("3", "y", "1"), ("4", "x", "2")):
+        table.put({"pk": "a", "sk": sk, "due_in": due_in, "due_at": due_at, "body": "long"})
+    table.put({"pk": "a", "sk": "5", "due_at": "1"})
+    condition = Expression("due_in = :in AND due_at <= :at", {":in": "x", ":at": "2"})
+    entries = table.due(condition, limit=5)
+    assert [(entry["sk"], entry["due_at"]) for entry in entries] == [("2", "1"), ("4", "2")]
+    assert [entry["sk"] for entry in table.due(condition, limit=1)] == ["2"]
+    assert "body" not in entries[0]
+    table.update(("a", "2"), Expression("REMOVE due_in"))
+    assert [entry["sk"] for entry in table.due(condition, limit=5)] == ["4"]
+
+
+def test_many_rows_are_written_and_those_without_capacity_returned(table, client, monkeypatch):
+    write, sizes = client.batch_write_item, []
+
+    def all_but_the_last(**request):
+        writes = request["RequestItems"]["callbacks"]
+        sizes.append(len(writes))
+        write(RequestItems={"callbacks": writes[:-1]})
+        return {"UnprocessedItems": {"callbacks": writes[-1:]}}
+
+    monkeypatch.setattr(client, "batch_write_item", all_but_the_last)
+    left = table.put_all([{"pk": "a", "sk": str(number)} for number in range(30)])
+    assert left == {("a", "24"), ("a", "29")}
+    assert sizes == [25, 5]
+    assert len(list(table.under("a"))) == 28
+    assert table.put_all([]) == set()

@@ -1,7 +1,7 @@
 """The one table. Only this module sends requests to DynamoDB.
 
 Stores pass and receive rows: plain values by name, including `pk` and `sk`. DynamoDB's typed
-values stay inside this module. All reads are strongly consistent.
+values stay inside this module. All reads but those of the index are strongly consistent.
 
 A failed condition is a return value, not an exception: another write was first.
 """
@@ -27,6 +27,12 @@ CONDITION_FAILED = "ConditionalCheckFailed"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
+
+# The sparse index of what waits: `due_in` names a group of rows, `due_at` sorts it.
+_DUE = "due"
+
+# Most rows of one request (DynamoDB API reference, BatchGetItem and BatchWriteItem).
+MOST_READ, _MOST_WRITTEN = 100, 25
 
 # Bytes. DynamoDB rejects a request with a longer key (Developer Guide, "Constraints").
 _LONGEST = (2048, 1024)
@@ -140,7 +146,36 @@ class Table:
         last = response.get("LastEvaluatedKey")
         return [to_row(item) for item in response["Items"]], _key(last) if last else None
 
+    def due(self, condition: Expression, limit: int) -> list[Row]:
+        """At most `limit` entries of the index `due`, the earliest first.
+
+        An entry is the row's key, `due_in` and `due_at`. The index is eventually consistent, so an
+        entry may be out of date: decide on the row itself.
+        """
+        response = self._client.query(
+            TableName=self._name,
+            IndexName=_DUE,
+            KeyConditionExpression=condition.text,
+            ExpressionAttributeValues=to_item(condition.values),
+            Limit=limit,
+        )
+        return [to_row(item) for item in response["Items"]]
+
     # -- writing -----------------------------------------------------------------------------------
+
+    def put_all(self, rows: Collection[Row]) -> set[Key]:
+        """Write the rows, 25 at a time, whatever was there. Returns the keys that were not written:
+        DynamoDB had no capacity for them."""
+        items = [to_item(row) for row in rows]
+        left: set[Key] = set()
+        for first in range(0, len(items), _MOST_WRITTEN):
+            writes: Any = [
+                {"PutRequest": {"Item": item}} for item in items[first : first + _MOST_WRITTEN]
+            ]
+            response = self._client.batch_write_item(RequestItems={self._name: writes})
+            for write in response.get("UnprocessedItems", {}).get(self._name, []):
+                left.add(_key(write["PutRequest"]["Item"]))
+        return left
 
     def put(self, row: Row, if_: Expression | None = None) -> bool:
         """Write the row. False: the condition did not hold."""

@@ -5,19 +5,27 @@ Rows, all under WEBHOOK#<tenant> in the table of the callbacks:
 * MESSAGE#<message id>: the delivery, with the exact bytes that are sent;
 * FAILED#<time of the event>#<message id>: a dead letter, until it is replayed.
 
-Every write of a delivery is conditional: no other write may have come between (`revision`). A
-message in the queue only names a delivery to check. So a superfluous message does no harm. If a
-worker dies after a write, the queue delivers its message again.
+Every write of a delivery is conditional: no other write may have come between (`revision`). The
+first write is not: the stream reports a callback's changes to one publisher at a time.
+
+A message in the queue only names a delivery to check, so a superfluous message does no harm. A
+pending delivery is found in one of these ways, and no crash takes it out of all of them:
+
+* a new one by its message. `publish_events` repeats until the message is sent, and the queue
+  repeats the message until an attempt has its result. So it pays for no entry in an index;
+* any other by the table's index `due`: in a group `DELIVERY#<shard>` from the moment at which
+  somebody must look, or in the group `PARKED#…` of an endpoint that is down (`breakers`).
 """
 
+import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callback import clock
 from callback.errors import DeliveryNotFound, StoreContended
@@ -27,6 +35,7 @@ from callback.storage import cursors
 from callback.storage.table import (
     ABSENT,
     CONDITION_FAILED,
+    MOST_READ,
     Expression,
     Key,
     Row,
@@ -55,6 +64,9 @@ SCHEDULE = (
 )
 _JITTER = 0.1
 
+# A parked delivery fails at this age: its schedule would be over.
+AGE_LIMIT = sum(SCHEDULE, timedelta())
+
 # How long a delivery is kept after its next attempt is due, or after it failed. An endpoint that
 # postpones an attempt therefore postpones this end, too.
 LIFETIME = timedelta(days=7)
@@ -62,7 +74,18 @@ LIFETIME = timedelta(days=7)
 # Longer than `notify_client` may run (template.yaml): a claim this old has no worker any more.
 LEASE = timedelta(seconds=60)
 
-_LONGEST_DELAY = 900  # seconds (SQS, DelaySeconds)
+LONGEST_DELAY = timedelta(seconds=900)  # SQS, DelaySeconds
+
+# The most messages that follow from each other; the schedule needs two. AWS ends a chain after
+# about 16 invocations (Lambda Developer Guide, "Recursive loop detection").
+MOST_HOPS = 3
+
+# How long after its message a delivery is looked at again, because the message may be lost.
+GRACE = timedelta(minutes=5)
+
+SHARDS = 8
+_MOST_MESSAGES = 10  # of one request (SQS, SendMessageBatch)
+_MESSAGE = "MESSAGE#"
 _POSITION = re.compile(r"[0-9TZ:.-]{20,32}#[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -72,10 +95,33 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
+class Target(NamedTuple):
+    """Where deliveries go: a tenant's endpoint, or a callback's own URL. `name` is short.
+
+    It is unique within the tenant."""
+
+    tenant: str
+    name: str
+
+    @classmethod
+    def at(cls, tenant: str, url: str | None) -> "Target":
+        """`url` None: the tenant's endpoint, whatever its URL is."""
+        name = "ENDPOINT" if url is None else hashlib.sha256(url.encode()).hexdigest()[:32]
+        return cls(tenant, name)
+
+    @property
+    def parked(self) -> str:
+        """The group of the index for the parked deliveries of this target."""
+        return f"PARKED#{self.tenant}#{self.name}"
+
+
 @dataclass(frozen=True)
 class Delivery:
     """`url` None: the tenant's endpoint at the time of the attempt. `attempts` counts those with a
-    result. `due_at` is when the next one may begin. `reason` is why the last one failed."""
+    result. `due_at` is when the next one may begin. `reason` is why the last one failed.
+    `replayed_at` is when they began anew.
+
+    `due_in` and `look_at` are the entry in the table's index. `due_in` None: it has none."""
 
     tenant: str
     message_id: str
@@ -92,6 +138,32 @@ class Delivery:
     reason: str | None = None
     failed_at: datetime | None = None
     revision: int = 0
+    replayed_at: datetime | None = None
+    due_in: str | None = None
+    look_at: datetime | None = None
+
+    @property
+    def target(self) -> Target:
+        return Target.at(self.tenant, self.url)
+
+    @property
+    def since(self) -> datetime:
+        """When its attempts began."""
+        return self.replayed_at or self.created_at
+
+
+class Entry(NamedTuple):
+    """An entry of the index, perhaps out of date. `sort_key` names a delivery or a breaker."""
+
+    tenant: str
+    sort_key: str
+    due_at: str
+
+    @property
+    def message_id(self) -> str | None:
+        """None: the entry is a breaker's."""
+        name = self.sort_key.removeprefix(_MESSAGE)
+        return None if name == self.sort_key else name
 
 
 @dataclass(frozen=True)
@@ -128,13 +200,38 @@ def retry_delay(message_id: str, attempt: int) -> timedelta:
     return SCHEDULE[attempt] * (1 + _JITTER * (2 * spread - 1))
 
 
+def shard_of(name: str) -> str:
+    """The group of the index for a delivery or a breaker that somebody must look at."""
+    return f"DELIVERY#{zlib.crc32(name.encode()) % SHARDS}"
+
+
+def shards() -> list[str]:
+    return [f"DELIVERY#{number}" for number in range(SHARDS)]
+
+
+def find_at(before: Delivery, look_at: datetime) -> Delivery:
+    """Looked at from this moment on."""
+    return replace(before, due_in=shard_of(before.message_id), look_at=look_at)
+
+
+def park(before: Delivery) -> Delivery:
+    """Not looked at. It waits for its target, in the order of time."""
+    return replace(before, due_in=before.target.parked, look_at=before.since)
+
+
 def count_attempt(before: Delivery) -> Delivery:
     return replace(before, attempts=before.attempts + 1)
 
 
 def mark_delivered(before: Delivery) -> Delivery:
     """After a successful attempt."""
-    return replace(count_attempt(before), status=DeliveryStatus.DELIVERED, reason=None)
+    return replace(
+        count_attempt(before),
+        status=DeliveryStatus.DELIVERED,
+        reason=None,
+        due_in=None,
+        look_at=None,
+    )
 
 
 def retry_or_fail(before: Delivery, reason: str, now: datetime, wait: timedelta) -> Delivery:
@@ -147,6 +244,12 @@ def retry_or_fail(before: Delivery, reason: str, now: datetime, wait: timedelta)
     return replace(attempted, reason=reason, due_at=due_at, expires_at=due_at + LIFETIME)
 
 
+def rest(before: Delivery, until: datetime) -> Delivery:
+    """Not attempted before this moment."""
+    due_at = max(before.due_at, until)
+    return replace(before, due_at=due_at, expires_at=due_at + LIFETIME)
+
+
 def mark_failed(before: Delivery, reason: str, now: datetime) -> Delivery:
     """A dead letter: there is no further attempt unless the client replays it."""
     return replace(
@@ -155,6 +258,8 @@ def mark_failed(before: Delivery, reason: str, now: datetime) -> Delivery:
         reason=reason,
         failed_at=now,
         expires_at=now + LIFETIME,
+        due_in=None,
+        look_at=None,
     )
 
 
@@ -165,6 +270,35 @@ class DeliveryStore:
     def add(self, delivery: Delivery) -> None:
         """A repetition changes nothing."""
         self._table.put(_row(delivery), ABSENT)
+
+    def add_all(self, new: Sequence[Delivery]) -> tuple[list[Delivery], set[str]]:
+        """Store those that do not exist. A repetition changes nothing.
+
+        Returns the deliveries as they are stored, in order, and the message ids of those that are
+        not: DynamoDB had no capacity for them. Two concurrent callers may both store the same
+        delivery. It is then sent again under the same id."""
+        stored = self.read([(each.tenant, each.message_id) for each in new])
+        missing = [each for each in new if each.message_id not in stored]
+        left = {key[1] for key in self._table.put_all([_row(each) for each in missing])}
+        refused = {each.message_id for each in missing if _key("", each.message_id)[1] in left}
+        return [
+            stored.get(each.message_id, each) for each in new if each.message_id not in refused
+        ], refused
+
+    def read(self, names: Sequence[tuple[str, str]]) -> dict[str, Delivery]:
+        """The existing deliveries, by message id, of (tenant, message id). Expired ones too."""
+        keys = [_key(tenant, message_id) for tenant, message_id in names]
+        found: dict[str, Delivery] = {}
+        for first in range(0, len(keys), MOST_READ):
+            for row in self._table.read(keys[first : first + MOST_READ]).values():
+                found[row["message_id"]] = _delivery(row)
+        return found
+
+    def due(self, group: str, until: datetime, limit: int) -> list[Entry]:
+        """The entries of a group of the index up to this moment, the earliest first."""
+        values = {":group": group, ":until": to_text(until)}
+        rows = self._table.due(Expression("due_in = :group AND due_at <= :until", values), limit)
+        return [Entry(endpoints.tenant_of(row["pk"]), row["sk"], row["due_at"]) for row in rows]
 
     def find(self, tenant: str, message_id: str) -> Delivery | None:
         """Strongly consistent. None for an expired delivery, too."""
@@ -189,6 +323,24 @@ class DeliveryStore:
             return None
         raise StoreContended("Nothing was changed. Try again.")
 
+    def fail_all(self, changes: Sequence[tuple[Delivery, Delivery]]) -> int:
+        """Make pending deliveries dead letters, of (before, after). Returns how many were changed.
+
+        Not in transactions, which cost twice as much: each is listed first, and removed from the
+        list if another write came first. After a crash in between it is still pending, and the
+        caller finds it again."""
+        left = self._table.put_all([_failed_row(after) for _, after in changes])
+        failed = 0
+        for before, after in changes:
+            if _failed_key(after) in left:
+                continue
+            unchanged = Expression("revision = :before", {":before": before.revision})
+            if self._table.put(_row(replace(after, revision=before.revision + 1)), unchanged):
+                failed += 1
+            else:
+                self._table.delete(_failed_key(after))
+        return failed
+
     def list_failed(self, tenant: str, limit: int, cursor: str | None) -> Page:
         """Dead letters, the newest events first. Raises InvalidRequest for a cursor that no page
         contained."""
@@ -208,8 +360,9 @@ class DeliveryStore:
         )
 
     def replay(self, tenant: str, message_id: str) -> Delivery:
-        """Make a dead letter due at once, with a full set of attempts. Raises DeliveryNotFound for
-        any other delivery, and StoreContended."""
+        """Make a dead letter due at once, with a full set of attempts. If its message is not sent,
+        it is found by the index. Raises DeliveryNotFound for any other delivery, and
+        StoreContended."""
         before = self.find(tenant, message_id)
         if before is None or before.status is not DeliveryStatus.FAILED:
             raise DeliveryNotFound("No failed delivery has this id.")
@@ -220,10 +373,11 @@ class DeliveryStore:
             attempts=0,
             reason=None,
             failed_at=None,
+            replayed_at=now,
             due_at=now,
             expires_at=now + LIFETIME,
         )
-        replayed = self.change(before, pending)
+        replayed = self.change(before, find_at(pending, now + GRACE))
         if replayed is None:
             raise StoreContended(
                 "Another request is replaying it. List the failed deliveries again."
@@ -239,15 +393,47 @@ class DeliveryQueue:
         self._client = client
         self._url = url
 
-    def put(self, delivery: Delivery) -> None:
-        """Check the delivery when it is due, but in 15 minutes at the latest (SQS's limit)."""
-        wait = (delivery.due_at - clock.now()).total_seconds()
+    def put(self, delivery: Delivery, hops: int = 0) -> None:
+        """Check the delivery when it is due, but in 15 minutes at the latest (SQS's limit). `hops`
+        counts the messages of a chain: 0 for the first."""
         self._client().send_message(
             QueueUrl=self._url,
-            MessageBody=json.dumps({"tenant": delivery.tenant, "message_id": delivery.message_id}),
-            DelaySeconds=min(_LONGEST_DELAY, max(0, -int(-wait // 1))),
+            MessageBody=_message(delivery, hops),
+            DelaySeconds=_delay(delivery),
             MessageGroupId=delivery.tenant,
         )
+
+    def put_all(self, due: Sequence[Delivery]) -> set[str]:
+        """As `put`, ten at a time and in order. Returns the message ids of those that SQS did not
+        take."""
+        refused: set[str] = set()
+        for first in range(0, len(due), _MOST_MESSAGES):
+            part = due[first : first + _MOST_MESSAGES]
+            response = self._client().send_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {
+                        "Id": str(number),
+                        "MessageBody": _message(each, 0),
+                        "DelaySeconds": _delay(each),
+                        "MessageGroupId": each.tenant,
+                    }
+                    for number, each in enumerate(part)
+                ],
+            )
+            failed = response.get("Failed", [])
+            refused |= {part[int(entry["Id"])].message_id for entry in failed}
+        return refused
+
+
+def _message(delivery: Delivery, hops: int) -> str:
+    named = {"tenant": delivery.tenant, "message_id": delivery.message_id}
+    return json.dumps({**named, "hops": hops} if hops else named)
+
+
+def _delay(delivery: Delivery) -> int:
+    wait = (delivery.due_at - clock.now()).total_seconds()
+    return min(int(LONGEST_DELAY.total_seconds()), max(0, -int(-wait // 1)))
 
 
 def _at(tenant: str, sort_key: str) -> Key:
@@ -255,7 +441,7 @@ def _at(tenant: str, sort_key: str) -> Key:
 
 
 def _key(tenant: str, message_id: str) -> Key:
-    return _at(tenant, f"MESSAGE#{message_id}")
+    return _at(tenant, f"{_MESSAGE}{message_id}")
 
 
 def _failed_key(delivery: Delivery) -> Key:
@@ -267,7 +453,7 @@ def _row(delivery: Delivery) -> Row:
 
 
 def _failed_row(delivery: Delivery) -> Row:
-    """All attributes but the body."""
+    """All attributes but the body. A dead letter is in no index."""
     return key_row(_failed_key(delivery)) | _attributes(replace(delivery, body=""))
 
 
@@ -277,22 +463,28 @@ def _attributes(delivery: Delivery) -> Row:
         for f in fields(delivery)
         if (value := getattr(delivery, f.name)) is not None
     }
+    due_at = record.pop("due_at")
     return {
         **record,
+        "attempt_at": due_at,
+        # The index sorts by it. A row without `due_in` is not in the index.
+        "due_at": record.pop("look_at", due_at),
         # DynamoDB deletes the row some time after this moment (TimeToLiveSpecification).
         "ttl": int(delivery.expires_at.timestamp()),
     }
 
 
 def _delivery(row: Row) -> Delivery:
-    failed_at, sequence = row.get("failed_at"), row.get("sequence")
+    failed_at, replayed_at = row.get("failed_at"), row.get("replayed_at")
+    sequence, due_in = row.get("sequence"), row.get("due_in")
     return Delivery(
         tenant=row["tenant"],
         message_id=row["message_id"],
         type=row["type"],
         body=row["body"],
         created_at=datetime.fromisoformat(row["created_at"]),
-        due_at=datetime.fromisoformat(row["due_at"]),
+        # Rows of the version before have only `due_at`, for the next attempt.
+        due_at=datetime.fromisoformat(row.get("attempt_at") or row["due_at"]),
         expires_at=datetime.fromisoformat(row["expires_at"]),
         callback_id=row.get("callback_id"),
         sequence=None if sequence is None else int(sequence),
@@ -302,6 +494,9 @@ def _delivery(row: Row) -> Delivery:
         reason=row.get("reason"),
         failed_at=datetime.fromisoformat(failed_at) if failed_at else None,
         revision=int(row["revision"]),
+        replayed_at=datetime.fromisoformat(replayed_at) if replayed_at else None,
+        due_in=due_in,
+        look_at=datetime.fromisoformat(row["due_at"]) if due_in else None,
     )
 
 

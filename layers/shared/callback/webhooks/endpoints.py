@@ -62,7 +62,7 @@ class EndpointStore:
     def find(self, tenant: str) -> Endpoint | None:
         """Strongly consistent."""
         row = self._table.get(key(tenant))
-        return _endpoint(tenant, row) if row else None
+        return from_row(tenant, row) if row else None
 
     def get(self, tenant: str) -> Endpoint:
         """Strongly consistent. Raises WebhookEndpointNotFound."""
@@ -153,11 +153,16 @@ def partition(tenant: str) -> str:
     return f"WEBHOOK#{tenant}"
 
 
+def tenant_of(pk: str) -> str:
+    """The tenant of a `partition`."""
+    return pk.partition("#")[2]
+
+
 def key(tenant: str) -> Key:
     return partition(tenant), "ENDPOINT"
 
 
-def _endpoint(tenant: str, row: Row) -> Endpoint:
+def from_row(tenant: str, row: Row) -> Endpoint:
     disabled_at = row.get("disabled_at")
     return Endpoint(
         tenant=tenant,

@@ -1,14 +1,15 @@
 """A client manages its webhook endpoint: set it, test it, replay failed deliveries."""
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callback import clock
 from callback.errors import InvalidRequest
 from callback.lifecycle import events
 from callback.lifecycle.models import maybe_text, to_text
 from callback.webhooks import deliveries
-from callback.webhooks.deliveries import Delivery, DeliveryQueue, DeliveryStore, Page
+from callback.webhooks.breakers import BreakerStore
+from callback.webhooks.deliveries import Delivery, DeliveryQueue, DeliveryStore, Page, Target
 from callback.webhooks.endpoints import Endpoint, EndpointStore
 from callback.webhooks.http_sender import NotAllowed, Sender
 from callback.webhooks.schema import EndpointRequest
@@ -22,10 +23,17 @@ if TYPE_CHECKING:  # no function but the document's needs the types
     )
 
 
+class Stores(NamedTuple):
+    endpoints: EndpointStore
+    breakers: BreakerStore
+
+
 def put(
-    store: EndpointStore, sender: Sender, tenant: str, request: EndpointRequest
+    stores: Stores, sender: Sender, tenant: str, request: EndpointRequest
 ) -> tuple[Endpoint, bool]:
     """Create or change the endpoint. Returns the endpoint and whether it is new.
+
+    If the endpoint was down, what is parked for it is released.
 
     Raises InvalidRequest if the host cannot be resolved or has an address that is not public, and
     StoreContended."""
@@ -33,7 +41,15 @@ def put(
         sender.check(request.url)
     except NotAllowed as refusal:
         raise InvalidRequest.of_field("url", refusal.code, str(refusal)) from None
-    return store.put(tenant, request.url, request.events)
+    stored = stores.endpoints.put(tenant, request.url, request.events)
+    stores.breakers.close(Target.at(tenant, None))
+    return stored
+
+
+def remove(stores: Stores, tenant: str) -> None:
+    """What is parked for the endpoint is released, and fails. Raises WebhookEndpointNotFound."""
+    stores.endpoints.remove(tenant)
+    stores.breakers.close(Target.at(tenant, None))
 
 
 def test(
@@ -51,13 +67,15 @@ def test(
         due_at=now,
         expires_at=now + deliveries.LIFETIME,
     )
-    store.add(sample)
+    store.add(deliveries.find_at(sample, now + deliveries.GRACE))
     queue.put(sample)
     return sample
 
 
 def replay(store: DeliveryStore, queue: DeliveryQueue, tenant: str, message_id: str) -> Delivery:
-    """Send a failed delivery again. Raises DeliveryNotFound and StoreContended."""
+    """Send a failed delivery again. If its message is not sent, the index has it.
+
+    Raises DeliveryNotFound and StoreContended."""
     delivery = store.replay(tenant, message_id)
     queue.put(delivery)
     return delivery
