@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from datetime import timedelta
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
+import trustme
 import urllib3
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
@@ -187,8 +189,8 @@ def now(monkeypatch):
     return moments
 
 
-def client_of(carrier: Carrier, secret: Secret) -> TwilioCarrier:
-    url = f"http://127.0.0.1:{carrier.server_port}"
+def client_of(carrier: Carrier, secret: Secret, scheme: str = "http") -> TwilioCarrier:
+    url = f"{scheme}://127.0.0.1:{carrier.server_port}"
     client = TwilioCarrier(
         CredentialStore("name", secret), api_url=url, public_url="https://x", sip_domain="pbx"
     )
@@ -220,6 +222,61 @@ def test_each_create_request_uses_a_new_connection(carrier, now):
     now.append(at(1))
     assert dial(client).sent is Sent.ACCEPTED
     assert carrier.connections == 2
+
+
+@pytest.fixture
+def authority(monkeypatch, tmp_path):
+    """The certificate authority that our requests trust."""
+    authority = trustme.CA()
+    bundle = tmp_path / "authorities.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    return authority
+
+
+def speak_tls(carrier, authority, name):
+    """The carrier shows a certificate of that name. Its handshakes run in its conversations'
+    threads, where one that fails is no error of the server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    carrier.socket = context.wrap_socket(
+        carrier.socket, server_side=True, do_handshake_on_connect=False
+    )
+    carrier.handle_error = lambda *_: None
+
+
+def test_the_authorities_are_read_once_for_all_connections(carrier, authority, monkeypatch):
+    read = []
+    load = ssl.SSLContext.load_verify_locations
+    monkeypatch.setattr(
+        ssl.SSLContext,
+        "load_verify_locations",
+        lambda *args, **named: (read.append(named), load(*args, **named)),
+    )
+    speak_tls(carrier, authority, "127.0.0.1")
+    for _ in range(2):  # two sandboxes' worth of clients in one process
+        client = client_of(carrier, Secret(auth_token="token"), "https")
+        assert dial(client).sent is Sent.ACCEPTED
+        assert dial(client).sent is Sent.ACCEPTED
+    assert carrier.connections == 4
+    assert len(read) == 1
+
+
+def test_a_carrier_that_shows_another_hosts_certificate_gets_no_request(carrier, authority):
+    speak_tls(carrier, authority, "carrier.example.com")
+    client = client_of(carrier, Secret(auth_token="token"), "https")
+    assert dial(client).sent is not Sent.ACCEPTED
+    with pytest.raises(CarrierUnavailable):
+        client.live_calls()
+    assert carrier.requests == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_carrier_with_a_certificate_of_an_unknown_authority_gets_no_request(carrier):
+    speak_tls(carrier, trustme.CA(), "127.0.0.1")
+    client = client_of(carrier, Secret(auth_token="token"), "https")
+    assert dial(client).sent is not Sent.ACCEPTED
+    assert carrier.requests == []
 
 
 @every_operation
