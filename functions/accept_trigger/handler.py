@@ -9,7 +9,6 @@ from aws_lambda_powertools.utilities.batch import (
     process_partial_response,
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.admission.admission import Admission
@@ -22,6 +21,7 @@ from callback.numbering.destinations import DialPlan
 from callback.observability.redaction import redact_exceptions
 from callback.requests.intake import Intake
 from callback.storage.intake import IntakeStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import SuppressionList
@@ -34,10 +34,10 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 triggers = TriggerStore(table)
 tenants = TenantStore(table)
-parameters = SSMProvider(boto3_client=aws.ssm())
+parameters = Parameters(aws.ssm)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 suppression_list = SuppressionList(table, pepper)
-workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
+workflow = Workflow(aws.step_functions, state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 carrier = adapter.connect(SETTINGS, credentials)

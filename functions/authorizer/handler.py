@@ -7,10 +7,10 @@ therefore contains the key's scopes, too, and `http.tenant` enforces them on eac
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy import api_keys
 from callback.tenancy.api_keys import ApiKeyStore
@@ -20,7 +20,7 @@ SETTINGS = settings.Authorizer.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = ApiKeyStore(table)
-pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
+pepper = Pepper(SETTINGS.key_pepper_name, Parameters(aws.ssm))
 
 
 @redact_exceptions

@@ -3,7 +3,6 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
 from callback.admission.admission import Admission
@@ -18,6 +17,7 @@ from callback.observability.redaction import redact_exceptions
 from callback.requests import cancellation, dry_run, idempotent, lookup, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy.pepper import Pepper
 from callback.webhooks import http_sender
@@ -27,11 +27,11 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 webhook_rules = http_sender.PUBLIC
 workflow = Workflow(
-    aws.step_functions(),
+    aws.step_functions,
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )
-parameters = SSMProvider(boto3_client=aws.ssm())
+parameters = Parameters(aws.ssm)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)

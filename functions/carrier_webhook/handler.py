@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
 from callback.call_control import progress
@@ -18,6 +17,7 @@ from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.lifecycle.models import LegName
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
 SETTINGS = settings.CarrierWebhook.read()
@@ -25,8 +25,8 @@ PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
-workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+workflow = Workflow(aws.step_functions, queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
+credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 
 
 def verified_form(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:

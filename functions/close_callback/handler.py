@@ -3,7 +3,6 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.call_control import workflow
@@ -12,13 +11,14 @@ from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
 SETTINGS = settings.CloseCallback.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 carrier = adapter.connect(SETTINGS, credentials)
 calls = Calls(store, carrier)
 

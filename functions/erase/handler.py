@@ -3,7 +3,6 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.call_control.dialing import Calls
@@ -15,6 +14,7 @@ from callback.privacy.erasing import Eraser
 from callback.privacy.erasures import ErasureStore
 from callback.storage.erasure import Holdings
 from callback.storage.intake import IntakeStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
 SETTINGS = settings.Erase.read()
@@ -24,8 +24,8 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 erasures = ErasureStore(table)
-workflow = Workflow(aws.step_functions())
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+workflow = Workflow(aws.step_functions)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 carrier = adapter.connect(SETTINGS, credentials)
 
 

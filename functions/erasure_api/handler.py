@@ -3,7 +3,6 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
 from callback.observability.redaction import redact_exceptions
@@ -11,6 +10,7 @@ from callback.privacy.erasures import ErasureStore
 from callback.privacy.views import erasure_view, erasures_view
 from callback.requests import schema
 from callback.scopes import Scope
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy import suppression
 from callback.tenancy.pepper import Pepper
@@ -19,7 +19,7 @@ SETTINGS = settings.ErasureApi.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = ErasureStore(table)
-pepper = Pepper(SETTINGS.key_pepper_name, SSMProvider(boto3_client=aws.ssm()))
+pepper = Pepper(SETTINGS.key_pepper_name, Parameters(aws.ssm))
 # A key that may request an erasure may read its progress.
 MAY_READ = (Scope.READ, Scope.ERASE)
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.call_control.steps import CallControl
@@ -14,6 +13,7 @@ from callback.carrier.credentials import CredentialStore
 from callback.lifecycle.models import Step, Waiting
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy.policy_store import PolicyStore
 
@@ -22,8 +22,8 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 policies = PolicyStore(table)
-workflow = Workflow(aws.step_functions())
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+workflow = Workflow(aws.step_functions)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 carrier = adapter.connect(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 

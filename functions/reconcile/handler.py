@@ -3,7 +3,6 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, settings
 from callback.call_control.dialing import Calls
@@ -13,14 +12,15 @@ from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
-workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
-credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
+workflow = Workflow(aws.step_functions, state_machine_arn=SETTINGS.state_machine_arn)
+credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 carrier = adapter.connect(SETTINGS, credentials)
 
 

@@ -20,7 +20,7 @@ SETTINGS = settings.SettleCallback.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
-workflow = Workflow(aws.step_functions())
+workflow = Workflow(aws.step_functions)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 

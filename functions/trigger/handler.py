@@ -6,7 +6,6 @@ The carrier signs texts and calls. A device's packet comes with an API key.
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 from callback import aws, http, settings
 from callback.admission.admission import Admission
@@ -24,6 +23,7 @@ from callback.observability.redaction import redact_exceptions
 from callback.requests import idempotent, schema
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
+from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy.numbers import NumberStore
 from callback.tenancy.pepper import Pepper
@@ -37,7 +37,7 @@ SETTINGS = settings.Trigger.read()
 PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
-parameters = SSMProvider(boto3_client=aws.ssm())
+parameters = Parameters(aws.ssm)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 numbers = NumberStore(table)
@@ -46,7 +46,7 @@ throttle = Throttle(table, pepper)
 triggers = TriggerStore(table)
 queue = TriggerQueue(triggers, aws.sqs, SETTINGS.trigger_queue_url)
 workflow = Workflow(
-    aws.step_functions(),
+    aws.step_functions,
     state_machine_arn=SETTINGS.state_machine_arn,
     queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url),
 )

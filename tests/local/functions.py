@@ -7,6 +7,7 @@ exception becomes the error document that Step Functions matches Retry and Catch
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import itertools
 import json
@@ -185,9 +186,10 @@ def loaded(
         # What a handler makes only as it is needed, it makes for the AWS it was loaded for: there
         # may be another one in this process by then.
         clients = {
-            "callback.aws.sqs": functools.cache(lambda: boto3.client("sqs", endpoint_url=aws_url)),
-            "callback.aws.dynamodb": functools.cache(lambda: _dynamodb(aws_url)),
+            f"callback.aws.{name}": functools.cache(functools.partial(_client, service, aws_url))
+            for name, service in _SERVICES.items()
         }
+        clients["callback.aws.dynamodb"] = functools.cache(lambda: _dynamodb(aws_url))
         with mock.patch.dict(Config.OPTION_DEFAULTS, max_pool_connections=_CONNECTIONS):
             for definition in definitions:
                 name = f"local{number}_{definition.logical_id}"
@@ -198,6 +200,17 @@ def loaded(
     finally:
         for name in names:
             sys.modules.pop(name, None)
+
+
+# Those that `callback.aws` makes over HTTP, each by the name of its function there.
+_SERVICES = {"events": "events", "sqs": "sqs", "ssm": "ssm", "step_functions": "stepfunctions"}
+
+
+def _client(service: Any, aws_url: str) -> Any:
+    # The package is on the path once the functions are loaded.
+    bounds: Config = importlib.import_module("callback.aws")._BOUNDS
+    config = bounds.merge(Config(max_pool_connections=_CONNECTIONS))
+    return boto3.client(service, endpoint_url=aws_url, config=config)
 
 
 def _dynamodb(aws_url: str) -> "DynamoDBClient":

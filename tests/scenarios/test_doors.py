@@ -221,15 +221,15 @@ def test_blanks_and_both_ways_to_write_a_space_are_what_was_signed(ringing, spac
 
 
 class Secret:
-    """The parameter as it is stored, behind the cache of Powertools' provider."""
+    """The parameter as it is stored, behind the cache of a function's parameters."""
 
     def __init__(self, **value: str) -> None:
         self.value = self.cached = value
 
-    def get(self, _name, *, force_fetch, **_options):
+    def get(self, _name, *, force_fetch):
         if force_fetch:
             self.cached = self.value
-        return {"account_sid": ACCOUNT_SID, **self.cached}
+        return json.dumps({"account_sid": ACCOUNT_SID, **self.cached})
 
 
 def test_both_tokens_of_a_rotation_count_while_the_old_secret_is_still_cached(ringing, monkeypatch):

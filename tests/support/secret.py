@@ -1,9 +1,10 @@
-"""The carrier's credentials as they are stored, behind the cache of Powertools' provider."""
+"""The carrier's credentials as they are stored, behind the cache of a function's parameters."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from callback.storage.parameters import ParameterUnreadable
 
 ACCOUNT_SID = "AC" + "0" * 32
 
@@ -18,11 +19,11 @@ class Secret:
         self.fetched = 0
         self.meanwhile: Callable[[], Any] = lambda: None
 
-    def get(self, _name: str, *, force_fetch: bool, **_options: Any) -> Any:
+    def get(self, _name: str, *, force_fetch: bool) -> str:
         if self.cached is None or force_fetch:
             self.fetched += 1
             self.meanwhile()
             if self.fails:
-                raise GetParameterError("ThrottlingException")
+                raise ParameterUnreadable("ThrottlingException")
             self.cached = self.value
-        return {"account_sid": ACCOUNT_SID, **self.cached}
+        return json.dumps({"account_sid": ACCOUNT_SID, **self.cached})

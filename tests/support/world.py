@@ -212,7 +212,7 @@ class World:
             if isinstance(each, queue.TriggerQueue):
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
             if isinstance(each, Pepper):
-                each._provider = FixedPepper()  # type: ignore[assignment]
+                each._parameters = FixedPepper()  # type: ignore[assignment]
             if isinstance(each, PolicyStore):
                 self._policies.append(each)
             if isinstance(each, TwilioCarrier):
@@ -220,7 +220,7 @@ class World:
         if hasattr(module, "workflow"):
             workflow = module.workflow
             if isinstance(workflow, Workflow):
-                workflow._client = Faulty(_Current(self), "states", self.faults)
+                workflow._client = functools.partial(Faulty, _Current(self), "states", self.faults)
                 if workflow._queue:
                     sqs = Faulty(self.queue, "sqs", self.faults)
                     workflow._queue._client = lambda: sqs

@@ -1,13 +1,20 @@
 """What is in the layer that is deployed: built for Lambda's architecture and Python."""
 
+import ast
+import importlib.util
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.session import Session
 
+from tests.template import document
 from tests.template.document import LAYER, source
 
 ARCHITECTURE_OF_ELF = {"arm64": 183, "x86_64": 62}
@@ -36,6 +43,13 @@ PACKAGES = {
     "tzdata": "tzdata",
     "urllib3": "urllib3",
 }
+
+
+_spec = importlib.util.spec_from_file_location("trim_botocore", LAYER / "trim_botocore.py")
+assert _spec is not None
+assert _spec.loader is not None
+trim_botocore = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(trim_botocore)
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +154,96 @@ def test_of_twilio_and_aws_only_what_is_used_ships(folder: Path) -> None:
         return {p.name for p in (folder / path).iterdir() if p.is_dir()} - {"__pycache__"}
 
     assert folders("twilio/rest") == {"api"}
+    assert folders("twilio/rest/api/v2010/account") == {"call"}
     assert folders("botocore/data") == {"dynamodb", "events", "sqs", "ssm", "stepfunctions"}
+    assert not (folder / "boto3/data").exists()
     assert "geodata" not in folders("phonenumbers")
     assert "shortdata" in folders("phonenumbers")  # emergency numbers
     assert "tzdata" in folders("phonenumbers")  # calling windows
     assert not [path for path in folder.rglob("tests") if path.is_dir()]
+
+
+def snake(operation: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+
+
+def called() -> set[str]:
+    """The name of every operation that our code calls, or passes on, of an AWS client."""
+    every = {
+        snake(operation)
+        for service in trim_botocore.OPERATIONS
+        for operation in Session().get_service_model(service).operation_names
+    }
+    sources = [*(LAYER / "callback").rglob("*.py"), *(document.ROOT / "functions").rglob("*.py")]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    assert len(nodes) > 10_000
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    return {each.attr for each in attributes if "client" in ast.unparse(each.value)} & every
+
+
+def test_botocores_data_describes_the_operations_that_our_code_calls(folder: Path) -> None:
+    listed = {snake(each) for kept in trim_botocore.OPERATIONS.values() for each in kept}
+
+    assert called() == listed
+    for service, kept in trim_botocore.OPERATIONS.items():
+        (path,) = (folder / "botocore/data" / service).glob("*/service-2.json")
+        assert set(json.loads(path.read_text("utf-8"))["operations"]) == kept
+
+
+# One request of each service, and where and by which credentials' scope it would have gone.
+_ASK = """
+import json, re, sys
+sys.path[:0] = sys.argv[1:]
+import boto3
+from botocore.config import Config
+class Sent(Exception):
+    pass
+def refuse(request, **_):
+    signed = request.headers["Authorization"].decode()
+    scope = re.search(r"Credential=[^/]+/[0-9]+/([^,]+),", signed)
+    raise Sent(request.url + " " + scope[1])
+key = {"pk": {"S": "1"}}
+ask = {
+    "dynamodb": lambda client: client.get_item(TableName="t", Key=key),
+    "events": lambda client: client.put_events(Entries=[{"Source": "s"}]),
+    "sqs": lambda client: client.send_message(QueueUrl="https://sqs.invalid/q", MessageBody="b"),
+    "ssm": lambda client: client.get_parameter(Name="n"),
+    "stepfunctions": lambda client: client.send_task_success(taskToken="t", output="{}"),
+}
+answers = {}
+for region in ("us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1", "xx-new-1"):
+    for variant in ({}, {"use_fips_endpoint": True}, {"use_dualstack_endpoint": True}):
+        for service, send in ask.items():
+            client = boto3.client(service, region, aws_access_key_id="a",
+                                  aws_secret_access_key="b", config=Config(**variant))
+            client.meta.events.register("before-send", refuse)
+            try:
+                send(client)
+            except Exception as refusal:
+                answers[f"{service} {region} {variant}"] = f"{type(refusal).__name__} {refusal}"
+print(json.dumps(answers))
+"""
+
+
+def test_requests_go_where_botocores_whole_data_sends_them(folder: Path) -> None:
+    """In every partition, and in a region that the data does not know."""
+    whole = Path(boto3.__file__).parents[1]
+    trimmed, expected = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-B", "-I", "-S", "-c", _ASK, str(path)],
+                env={"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for path in (folder, whole)
+    )
+
+    assert len(expected) == 75
+    assert "https://dynamodb.cn-north-1.amazonaws.com.cn/" in " ".join(expected.values())
+    assert trimmed == expected
 
 
 def test_binaries_are_for_the_functions_architecture_and_python(folder: Path) -> None:
@@ -192,4 +291,4 @@ def test_the_layer_stays_small(folder: Path) -> None:
     """Lambda unpacks 250 MB at most, and reads what it imports at each cold start."""
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
-    assert megabytes < 40
+    assert megabytes <= 30

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from aws_lambda_powertools.utilities.parameters import SSMProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from callback import amounts, aws
@@ -20,6 +18,7 @@ from callback.lifecycle.models import to_text
 from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
+from callback.storage.parameters import Parameters, ParameterUnreadable
 from callback.storage.table import Table, TransactionCanceled
 from callback.tenancy import api_keys, numbers, policy_text, suppression, tenants
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore
@@ -41,7 +40,7 @@ class Refused(Exception):
 _REFUSALS = (
     BotoCoreError,
     ClientError,
-    GetParameterError,
+    ParameterUnreadable,
     PepperTooShort,
     Refused,
     TransactionCanceled,
@@ -227,7 +226,7 @@ def _table(arguments: argparse.Namespace) -> Table:
 
 
 def _pepper(arguments: argparse.Namespace) -> Pepper:
-    return Pepper(arguments.pepper, SSMProvider(boto3_client=_client(aws.ssm)))
+    return Pepper(arguments.pepper, Parameters(lambda: _client(aws.ssm)))
 
 
 def _run_tenants(arguments: argparse.Namespace) -> None:

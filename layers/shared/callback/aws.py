@@ -1,4 +1,7 @@
-"""AWS clients, created once per cold start. All attempts fit into a webhook's 15 seconds."""
+"""AWS clients, each created when it is first needed. All attempts fit into a webhook's 15 seconds.
+
+A request that needs no workflow and no secret does not pay for their clients.
+"""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,10 +21,12 @@ _BOUNDS = Config(
 )
 
 
+@cache
 def dynamodb() -> "DynamoDBClient":
     return boto3.client("dynamodb", config=_BOUNDS)
 
 
+@cache
 def step_functions() -> "SFNClient":
     return boto3.client("stepfunctions", config=_BOUNDS)
 
@@ -31,9 +36,11 @@ def sqs() -> "SQSClient":
     return boto3.client("sqs", config=_BOUNDS)
 
 
+@cache
 def events() -> "EventBridgeClient":
     return boto3.client("events", config=_BOUNDS)
 
 
+@cache
 def ssm() -> "SSMClient":
     return boto3.client("ssm", config=_BOUNDS)

@@ -50,7 +50,7 @@ def sqs():
 
 def workflow_of(states, sqs=None):
     queue = SettleQueue(lambda: sqs.client, QUEUE) if sqs else None
-    return Workflow(states.client, state_machine_arn=MACHINE, queue=queue)
+    return Workflow(lambda: states.client, state_machine_arn=MACHINE, queue=queue)
 
 
 def waiting_in(step, callback):
@@ -187,7 +187,7 @@ def test_the_queues_client_is_not_created_before_it_is_needed(states):
 
     states.add_response("send_task_success", {})
     queue = SettleQueue(never, QUEUE)
-    Workflow(states.client, queue=queue).settle(first_step_done())
+    Workflow(lambda: states.client, queue=queue).settle(first_step_done())
 
 
 # -- starting ------------------------------------------------------------------------------------

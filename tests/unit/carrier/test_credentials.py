@@ -4,11 +4,11 @@ import json
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities.parameters import SSMProvider
 from moto import mock_aws
 
 from callback.carrier.credentials import Credentials, CredentialStore
 from callback.errors import CarrierUnavailable
+from callback.storage.parameters import Parameters
 
 NAME = "/voice-callback/carrier"
 STORED = {"account_sid": "AC1", "auth_token": "a-secret"}
@@ -23,7 +23,7 @@ def ssm():
 
 
 def store_of(ssm) -> CredentialStore:
-    return CredentialStore(NAME, SSMProvider(boto3_client=ssm))
+    return CredentialStore(NAME, Parameters(lambda: ssm))
 
 
 def put(ssm, value: str) -> None:

@@ -53,11 +53,18 @@ class SettleQueue:
 
 
 class Workflow:
-    """`start` needs `state_machine_arn`. With a `queue`, a failed settlement is queued and `settle`
-    raises nothing: the caller has already written the event that decided the step."""
+    """The client is created at first use: most cold starts of a webhook never need it.
+
+    `start` needs `state_machine_arn`. With a `queue`, a failed settlement is queued and `settle`
+    raises nothing: the caller has already written the event that decided the step.
+    """
 
     def __init__(
-        self, client: "SFNClient", *, state_machine_arn: str = "", queue: SettleQueue | None = None
+        self,
+        client: "Callable[[], SFNClient]",
+        *,
+        state_machine_arn: str = "",
+        queue: SettleQueue | None = None,
     ) -> None:
         self._client = client
         self._state_machine_arn = state_machine_arn
@@ -74,12 +81,12 @@ class Workflow:
             "second_step_seconds": _seconds(callback, Step.SECOND),
         }
         try:
-            self._client.start_execution(
+            self._client().start_execution(
                 stateMachineArn=self._state_machine_arn,
                 name=callback.callback_id,
                 input=json.dumps(bounds),
             )
-        except self._client.exceptions.ExecutionAlreadyExists:
+        except self._client().exceptions.ExecutionAlreadyExists:
             logger.info("execution exists already", callback_id=callback.callback_id)
 
     def settle(self, callback: Callback) -> None:
@@ -102,7 +109,7 @@ class Workflow:
         if callback.waiting is None:
             return
         try:
-            self._client.send_task_failure(taskToken=callback.waiting.token, error=DIAL_AGAIN)
+            self._client().send_task_failure(taskToken=callback.waiting.token, error=DIAL_AGAIN)
         except (ClientError, BotoCoreError) as error:  # `reconcile` repeats it while the task waits
             if _code(error) not in _ALREADY_SETTLED:
                 logger.warning(
@@ -117,9 +124,9 @@ class Workflow:
             return
         is_over = transitions.over(callback)
         if transitions.must_be_closed(callback) or (is_over and waiting.step is Step.FIRST):
-            self._client.send_task_failure(taskToken=waiting.token, error=CALLBACK_OVER)
+            self._client().send_task_failure(taskToken=waiting.token, error=CALLBACK_OVER)
         elif transitions.step_done(callback, waiting.step):
-            self._client.send_task_success(taskToken=waiting.token, output="{}")
+            self._client().send_task_success(taskToken=waiting.token, output="{}")
 
 
 def _seconds(callback: Callback, step: Step) -> int:

@@ -4,21 +4,17 @@ The parameter is a SecureString of JSON: {"account_sid", "auth_token"} and, duri
 rotation, "previous_auth_token". Its value is never in an environment variable and never in a log.
 """
 
+import json
 import time
 from dataclasses import dataclass, field
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.parameters import SSMProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import (
-    GetParameterError,
-    TransformParameterError,
-)
 
 from callback.errors import CarrierUnavailable
+from callback.storage.parameters import Parameters, ParameterUnreadable
 
 logger = Logger(child=True)
 
-_CACHE_SECONDS = 300
 _REFETCH_SECONDS = 30
 
 
@@ -37,9 +33,9 @@ class Credentials:
 class CredentialStore:
     """Every method raises CarrierUnavailable if the parameter cannot be read or is malformed."""
 
-    def __init__(self, parameter_name: str, provider: SSMProvider) -> None:
+    def __init__(self, parameter_name: str, parameters: Parameters) -> None:
         self._name = parameter_name
-        self._provider = provider
+        self._parameters = parameters
         self._refetched_at = float("-inf")
 
     def get(self) -> Credentials:
@@ -55,17 +51,14 @@ class CredentialStore:
 
     def _fetch(self, *, force: bool) -> Credentials:
         try:
-            parameter = self._provider.get(
-                self._name,
-                decrypt=True,
-                transform="json",
-                max_age=_CACHE_SECONDS,
-                force_fetch=force,
-            )
+            parameter = json.loads(self._parameters.get(self._name, force_fetch=force))
             if not isinstance(parameter, dict):
                 raise TypeError(f"{self._name} is not a JSON object")
             return Credentials(**parameter)
-        except (GetParameterError, TransformParameterError, TypeError) as error:
+        except ParameterUnreadable as error:
+            logger.error("the carrier's credentials cannot be read", error=str(error))
+        except (ValueError, TypeError) as error:
+            self._parameters.forget(self._name)
             # The error's message may quote the parameter.
             logger.error("the carrier's credentials cannot be read", error=type(error).__name__)
-            raise CarrierUnavailable("The carrier's credentials cannot be read.") from None
+        raise CarrierUnavailable("The carrier's credentials cannot be read.")

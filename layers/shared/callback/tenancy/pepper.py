@@ -3,9 +3,8 @@
 It is kept in SSM Parameter Store, so that neither the table nor a backup of it contains it.
 """
 
-from aws_lambda_powertools.utilities.parameters import SSMProvider
+from callback.storage.parameters import Parameters
 
-_CACHE_SECONDS = 300
 _SHORTEST = 32  # characters
 
 
@@ -16,13 +15,13 @@ class PepperTooShort(ValueError):
 class Pepper:
     """Reads the pepper by its parameter name."""
 
-    def __init__(self, parameter_name: str, provider: SSMProvider) -> None:
+    def __init__(self, parameter_name: str, parameters: Parameters) -> None:
         self._name = parameter_name
-        self._provider = provider
+        self._parameters = parameters
 
     def get(self) -> str:
-        """Raises PepperTooShort, and Powertools' GetParameterError."""
-        pepper = str(self._provider.get(self._name, decrypt=True, max_age=_CACHE_SECONDS))
+        """Raises PepperTooShort, ParameterUnreadable."""
+        pepper = self._parameters.get(self._name)
         if len(pepper) < _SHORTEST:
             raise PepperTooShort(f"{self._name} has fewer than {_SHORTEST} characters.")
         return pepper
