@@ -14,7 +14,7 @@ from callback.carrier.credentials import CredentialStore
 from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
 from callback.observability.redaction import redact_exceptions
-from callback.requests import cancellation, dry_run, idempotent, lookup, schema
+from callback.requests import cancellation, dry_run, idempotent, lookup
 from callback.requests.intake import Intake, Requested
 from callback.storage.intake import IntakeStore
 from callback.storage.parameters import Parameters
@@ -42,7 +42,12 @@ control = CallControl(store, carrier, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 
+# The request models are imported by what parses a request: pydantic is not needed otherwise.
+
+
 def create(event: http.Event) -> http.Response:
+    from callback.requests import schema  # noqa: PLC0415
+
     tenant = http.tenant(event)
     query = schema.parse_create(http.query(event))
     request = schema.parse_callback(
@@ -68,6 +73,8 @@ def show(event: http.Event) -> http.Response:
 
 
 def show_many(event: http.Event) -> http.Response:
+    from callback.requests import schema  # noqa: PLC0415
+
     tenant = http.tenant(event)
     page = lookup.page(store.listings, tenant, schema.parse_list(http.query(event)))
     return responses.listed(page)

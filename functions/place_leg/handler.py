@@ -24,7 +24,7 @@ store = CallbackStore(table)
 policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
-carrier = adapter.connect(SETTINGS, credentials)
+carrier = adapter.connect_now(SETTINGS, credentials)
 control = CallControl(store, carrier, workflow, policies)
 
 

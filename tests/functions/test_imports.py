@@ -4,7 +4,15 @@ import pytest
 
 from tests.functions.cold_start import FUNCTIONS, start
 
-HEAVY = ["twilio.rest", "pydantic", "phonenumbers", "aiohttp", "requests"]
+HEAVY = [
+    "twilio.rest",
+    "pydantic",
+    "phonenumbers",
+    "aiohttp",
+    "requests",
+    "aws_lambda_powertools.utilities.parameters",
+]
+CARRIERS_API = ["twilio.rest", "requests", "callback.carrier.twilio.client"]
 POLICIES = [
     "callback.tenancy.api_keys",
     "callback.tenancy.pepper",
@@ -43,6 +51,26 @@ def assert_not_imported(function, doing, modules):
 )
 def test_the_path_of_a_webhook_or_a_key_does_not_import_what_is_heavy(function, doing):
     assert_not_imported(function, doing, HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("function", "doing"),
+    [
+        ("callback_api", "callback.requests.lookup"),
+        ("close_callback", "callback.call_control.dialing"),
+        ("erase", "callback.privacy.erasing"),
+        ("reconcile", "callback.call_control.reconcile"),
+        ("trigger", "callback.triggers.sms"),
+    ],
+)
+def test_a_function_that_may_send_the_carrier_nothing_does_not_import_its_api(function, doing):
+    assert_not_imported(function, doing, CARRIERS_API)
+
+
+def test_reading_and_canceling_a_callback_import_no_request_models():
+    assert_not_imported(
+        "callback_api", "callback.requests.cancellation", ["pydantic", "callback.requests.schema"]
+    )
 
 
 @pytest.mark.parametrize(

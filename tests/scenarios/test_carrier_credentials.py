@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callback.carrier.credentials import CredentialStore
+from callback.carrier.first_use import CarrierAtFirstUse
 from callback.carrier.twilio.client import TwilioCarrier
 from tests.local import output_tap
 from tests.support.play import Play
@@ -28,7 +29,9 @@ def sandboxes() -> dict[str, Any]:
 
 
 def carrier_of(module) -> TwilioCarrier | None:
-    found = [value for value in vars(module).values() if isinstance(value, TwilioCarrier)]
+    values = list(vars(module).values())
+    values += [value.carrier for value in values if isinstance(value, CarrierAtFirstUse)]
+    found = [value for value in values if isinstance(value, TwilioCarrier)]
     return found[0] if found else None
 
 

@@ -30,6 +30,7 @@ from callback import clock as service_clock
 from callback.admission.admission import Admission
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import Credentials
+from callback.carrier.first_use import CarrierAtFirstUse
 from callback.carrier.twilio.client import TwilioCarrier
 from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
@@ -85,8 +86,9 @@ class FixedCredentials:
 
 
 def _with_parts(values: Iterable[Any]) -> list[Any]:
-    """The values, plus the policy stores inside the admission rules among them."""
+    """The values, plus the carriers and the policy stores inside those among them."""
     found = list(values)
+    found += [each.carrier for each in found if isinstance(each, CarrierAtFirstUse)]
     rules = [each for each in found if isinstance(each, Admission)]
     return [*found, *(each.policies for each in rules)]
 

@@ -3,14 +3,17 @@
 import secrets
 import uuid
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from callback import clock
 from callback.admission.admission import Admitted
 from callback.errors import CallbackError
 from callback.lifecycle.models import Callback, Leg, Source, Webhook
 from callback.requests.intake import Intake
-from callback.requests.schema import CallbackRequest, LegRequest
 from callback.storage.idempotency_keys import Key
+
+if TYPE_CHECKING:
+    from callback.requests.schema import CallbackRequest, LegRequest
 
 
 def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitted:
@@ -28,7 +31,7 @@ def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitte
 
 
 def plan(
-    tenant: str, request: CallbackRequest, retention: timedelta, source: Source = Source.API
+    tenant: str, request: "CallbackRequest", retention: timedelta, source: Source = Source.API
 ) -> Callback:
     """The callback that the request describes. A leg without a requested caller ID has none yet."""
     now = clock.now()
@@ -48,7 +51,7 @@ def plan(
     )
 
 
-def _leg(leg: LegRequest) -> Leg:
+def _leg(leg: "LegRequest") -> Leg:
     return Leg(
         to=leg.to,
         caller_id=leg.caller_id or "",
@@ -56,6 +59,6 @@ def _leg(leg: LegRequest) -> Leg:
     )
 
 
-def _webhook(request: CallbackRequest) -> Webhook | None:
+def _webhook(request: "CallbackRequest") -> Webhook | None:
     webhook = request.webhook
     return Webhook(webhook.url, [str(event) for event in webhook.events]) if webhook else None

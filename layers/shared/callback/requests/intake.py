@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from callback.admission.admission import Admission
 from callback.call_control.steps import CallControl
@@ -10,9 +10,11 @@ from callback.lifecycle.models import Source
 from callback.numbering.destinations import DialPlan
 from callback.requests import idempotency
 from callback.requests.idempotency import Responses
-from callback.requests.schema import CallbackRequest
 from callback.storage.idempotency_keys import Key
 from callback.storage.intake import IntakeStore
+
+if TYPE_CHECKING:
+    from callback.requests.schema import CallbackRequest
 
 
 class Requested(NamedTuple):
@@ -20,7 +22,7 @@ class Requested(NamedTuple):
 
     tenant: str
     source: Source
-    request: CallbackRequest
+    request: "CallbackRequest"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """Read a callback by its id, or list a tenant's by status, outcome, number and time."""
 
+from typing import TYPE_CHECKING
+
 from callback.errors import CallbackNotFound
 from callback.lifecycle.models import Callback
-from callback.requests.schema import ListRequest
 from callback.storage.callbacks import CallbackStore
 from callback.storage.listings import Listings, Page
+
+if TYPE_CHECKING:
+    from callback.requests.schema import ListRequest
 
 
 def get(store: CallbackStore, tenant: str, callback_id: str) -> Callback:
@@ -19,7 +23,7 @@ def owned(callback: Callback, tenant: str) -> Callback:
     return callback
 
 
-def page(listings: Listings, tenant: str, request: ListRequest) -> Page:
+def page(listings: Listings, tenant: str, request: "ListRequest") -> Page:
     """One page, newest first. Filters by the current status and outcome."""
 
     def wanted(callback: Callback) -> bool:
