@@ -17,6 +17,7 @@ from typing import Any
 OPERATIONS = {
     "dynamodb": {
         "BatchGetItem",
+        "BatchWriteItem",
         "DeleteItem",
         "GetItem",
         "PutItem",
@@ -25,7 +26,7 @@ OPERATIONS = {
         "UpdateItem",
     },
     "events": {"PutEvents"},
-    "sqs": {"SendMessage"},
+    "sqs": {"SendMessage", "SendMessageBatch"},
     "ssm": {"GetParameter"},
     "stepfunctions": {"SendTaskFailure", "SendTaskSuccess", "StartExecution"},
 }
