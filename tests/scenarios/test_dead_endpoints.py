@@ -94,7 +94,7 @@ def test_many_that_wait_are_looked_at_twice_whatever_the_outage_lasts(relay: Rel
     down(relay)
     relay.let(2 * HOUR)
     before = relay.looks
-    many = accepted(relay, 0, 300)
+    many = accepted(relay, 0, 80)
     assert relay.looks == before  # parked as they are published
     relay.let(20 * HOUR)
     probes = relay.looks - before
@@ -604,20 +604,20 @@ def test_a_dead_endpoint_costs_little_more_than_one_that_works(relay: Relay):
     """Per million callbacks with all events: at most $10 more. It was $9,300."""
     relay.endpoint(events=["callback.accepted"])
     costs = Costs(relay)
-    accepted(relay, 0, 100)
-    works = costs.spent() / 100
+    accepted(relay, 0, 25)
+    works = costs.spent() / 25
     down(relay)
     relay.let(2 * HOUR)
     looks, costs = relay.looks, Costs(relay)
     probing = len(ids(relay))
-    accepted(relay, 2000, 100)
-    published = costs.spent() / 100
+    accepted(relay, 2000, 25)
+    published = costs.spent() / 25
     assert relay.looks == looks
     relay.let(3 * DAY)
     assert left(relay) != []
     probes = len(ids(relay)) - probing
     assert relay.looks - looks == probes <= 150
-    probed = costs.spent() - 100 * published
+    probed = costs.spent() - 25 * published
     relay.let(4 * DAY)
     assert left(relay) == []
     # Each is written and listed as failed, and read before.

@@ -273,10 +273,10 @@ class Relay:
     def index(self) -> list[dict[str, str]]:
         """The rows in the table's index, by their attributes of type S."""
         return [
-            {name: value["S"] for name, value in row.items() if "S" in value}
+            {name: value.value for name, value in item.attrs.items() if value.type == "S"}
             for items in self.world._moto_table().items.values()
             for item in items.values()
-            if "due_in" in (row := item.to_json()["Attributes"])
+            if "due_in" in item.attrs
         ]
 
     def _advance_to(self, moment: float) -> None:
