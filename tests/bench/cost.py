@@ -41,8 +41,15 @@ PARTIES = {
 }
 BODY = {"leg_A": {"to": _CALLED[0]}, "leg_B": {"to": _CALLED[1]}, "allow_parallel": True}
 
-# As many counters as a tenant has by default, with limits that this run does not reach.
-_LIMITS = {"calls_per_number": "9999/10m,9999/1d", "calls_per_prefix": "9999/1h"}
+# As many counters as a tenant has by default, with limits that this run does not reach. Limits over
+# 100 would be divided among rows, which costs reads.
+_LIMITS = {
+    "calls_per_number": "100/10m,100/1d",
+    "calls_per_prefix": "100/1h",
+    "calls_per_tenant": "60/1m",
+    "concurrent_callbacks": "10",
+    "daily_spend": "50.00 USD",
+}
 
 # Virtual seconds until the last event of a callback is published and delivered.
 _AFTERWARDS = 30.0

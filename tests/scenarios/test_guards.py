@@ -64,13 +64,13 @@ def problem(answer: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def counted(play: Play) -> dict[str, int]:
-    """Every counter of the tenant's, by what it counts."""
-    items = play.world._dynamodb.scan(TableName=TABLE)["Items"]
-    return {
-        item["sk"]["S"]: int(item["used"]["N"])
-        for item in items
-        if item["pk"]["S"].startswith("LIMIT#")
-    }
+    """Every counter of the tenant's, by what it counts. Its shards together."""
+    used: dict[str, int] = {}
+    for item in play.world._dynamodb.scan(TableName=TABLE)["Items"]:
+        if item["pk"]["S"].startswith("LIMIT#"):
+            what = item["sk"]["S"]
+            used[what] = used.get(what, 0) + int(item["used"]["N"])
+    return used
 
 
 def spent(play: Play) -> int:
@@ -651,6 +651,24 @@ def test_of_many_at_once_exactly_as_many_are_taken_as_are_allowed(
             assert answer["statusCode"] == status
             assert ("Retry-After" in answer["headers"]) == (status == 429)
     assert len(play.world.records()) == 9
+
+
+# Of a conversation of four hours, in which B may first wait a minute.
+LONG_COST = 4_810_000
+
+
+def test_a_limit_that_is_divided_among_rows_is_used_up_and_given_back(dynamodb_at_once):
+    """Each row's part is 50 dollars, so the last callbacks take money from several."""
+    play = dynamodb_at_once
+    cap = 25 * LONG_COST + LONG_COST // 2
+    may(play, daily_spend=f"{cap / MICROS:.6f} USD", concurrent_callbacks="250")
+    answers = all_at_once(play, 60, 20, max_duration_seconds=14_400)
+    decided = Counter(code(answer) for answer in answers)
+    assert decided == {"202": 25, "spend_cap_reached": 35}
+    assert (counted(play)["AT-ONCE"], spent(play)) == (25, 25 * LONG_COST)
+    play.let(14_400)
+    assert counted(play)["AT-ONCE"] == 0
+    assert 0 < spent(play) < 25 * LONG_COST // 10
 
 
 def test_a_place_and_the_money_are_free_again_when_a_callback_has_ended(shows):

@@ -71,8 +71,8 @@ def test_no_module_imports_itself_by_way_of_others():
 def test_only_what_belongs_to_no_package_lies_beside_them():
     beside = {path.stem for path in LAYER.glob("[!_]*.py")}
     assert beside == {
-        "admin", "amounts", "aws", "clock", "errors", "http", "scopes", "settings", "validation",
-        "values",
+        "admin", "amounts", "aws", "clock", "errors", "http", "randomness", "scopes", "settings",
+        "validation", "values",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from callback.lifecycle import timing
 from callback.lifecycle.models import Callback, LegName, Reservation
 from callback.numbering import destinations
 from callback.numbering.destinations import Destination, DialPlan
+from callback.storage import counters
 from callback.storage.counters import Condition
 from callback.storage.table import ABSENT, Key, Table, check_row
 from callback.tenancy.pepper import Pepper
@@ -134,12 +135,17 @@ def _admitted(case: Case) -> Admitted:
 
 def _reservation(case: Case) -> Reservation:
     a, b = case.parties
+    day = case.now.date().isoformat()
+    (at_once_shard,) = case.usage.shares(counters.at_once(case.tenant))
+    spent = case.usage.shares(counters.spend(case.tenant, case.currency, day))
     return Reservation(
-        day=case.now.date().isoformat(),
+        day=day,
         currency=case.currency,
         micros=case.limits.maximum_cost,
         per_minute_a=a.per_minute,
         per_minute_b=b.per_minute,
+        at_once_shard=at_once_shard or None,
+        spend_shares=None if [*spent] == [0] else {str(shard): spent[shard] for shard in spent},
     )
 
 

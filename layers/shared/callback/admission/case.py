@@ -48,7 +48,7 @@ class Case:
         """Every row that a rule may need, by its key. One batch of reads."""
         keys = [numbers.key(number) for number in self._numbers()]
         keys += [key for party in self.parties for key in self.suppression_keys(party)]
-        keys += [counter.key for counter in self.limits.counters]
+        keys += [key for each in self.limits.counters for key in each.first_read.values()]
         if self.planned.webhook:
             keys.append(endpoints.key(self.tenant))
         return self.read(keys)
@@ -75,7 +75,7 @@ class Case:
         """The use of the limits. Calls to the tenant's own people are not counted."""
         exempt = {party.name for party in self.parties if self.owners.is_own_person(party)}
         counted = (each for each in self.limits.counters if each.leg not in exempt)
-        return Usage(counters.merge_counters(counted), self.rows)
+        return Usage(counters.merge_counters(counted), self.rows, self.read)
 
     def telephones(self) -> Iterator[tuple[Party, Telephone]]:
         """Each telephone that may ring, with its party."""

@@ -4,12 +4,12 @@ Each limit is a counter (see `counters`). `Limits` says which counters there are
 read; `Usage` compares them with their rows.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from callback import errors
+from callback import errors, randomness
 from callback.admission.party import Party
 from callback.amounts import Rate, decimal
 from callback.errors import CallbackError
@@ -46,6 +46,10 @@ class Limits:
         """One for each limit, in the order in which they refuse."""
         return self._at_once(), *self._all_rates(), self._spend()
 
+    @cached_property
+    def _lane(self) -> float:
+        return randomness.source.random()
+
     @property
     def maximum_cost(self) -> int:
         """In millionths of `currency`."""
@@ -61,6 +65,7 @@ class Limits:
                 f"At most {limit} callbacks may be open at once. Wait until one has ended.",
                 headers={"Retry-After": str(_AT_ONCE_RETRY)},
             ),
+            lane=self._lane,
         )
 
     def _all_rates(self) -> Iterator[LimitCounter]:
@@ -94,6 +99,7 @@ class Limits:
                     **members,
                 ),
                 until=ends + timedelta(days=1),
+                lane=self._lane,
                 rate=(f"{name}-{rate.seconds}", rate, seconds),
                 leg=party.name if party else None,
             )
@@ -111,25 +117,38 @@ class Limits:
                 " next day (UTC)."
             ),
             until=counters.spend_expires_at(day),
+            undivided=counters.UNDIVIDED_MONEY,
+            lane=self._lane,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Usage:
-    """The counters that a callback raises, one per row, and the rows as they were read."""
+    """The counters that a callback raises, and their rows as they were read.
+
+    `rows` has each counter's `first_read`. `read` is for the other rows of a counter whose
+    preferred shard has no room.
+    """
 
     counters: list[LimitCounter]
     rows: dict[Key, Row]
+    read: Callable[[list[Key]], dict[Key, Row]]
+    _shares: dict[Key, dict[int, int]] = field(default_factory=dict)
+    _read_whole: set[Key] = field(default_factory=set)
 
     def refuse_exceeded(self) -> None:
         """Raises the refusal of the first counter that this callback would exceed."""
         for counter in self.counters:
-            if counter.refuses(self._used(counter)):
+            if not self._shares_of(counter):
                 raise counter.refusal
 
     def rate_headers(self, *, taking: int = 0) -> dict[str, str]:
         """The rest of the tenant's rates, after `taking` more of each
-        (draft-ietf-httpapi-ratelimit-headers-10)."""
+        (draft-ietf-httpapi-ratelimit-headers-10).
+
+        Of a rate that is divided among shards, at least the rest of those that were read. When
+        it is refused, all were.
+        """
         tenant_rates = [(c, *c.rate) for c in self.counters if c.rate and c.leg is None]
         if not tenant_rates:
             return {}
@@ -138,7 +157,7 @@ class Usage:
                 f'"{name}";q={rate.count};w={rate.seconds}' for _, name, rate, _ in tenant_rates
             ),
             "RateLimit": ", ".join(
-                f'"{name}";r={max(0, counter.limit - self._used(counter) - taking)};t={seconds}'
+                f'"{name}";r={max(0, self._room(counter) - taking)};t={seconds}'
                 for counter, name, _, seconds in tenant_rates
             ),
         }
@@ -148,10 +167,33 @@ class Usage:
         headers = self.rate_headers()
         for counter in self.counters:
             counter.refusal.headers |= headers
-        return [counter.condition() for counter in self.counters]
+        return [
+            condition
+            for counter in self.counters
+            for condition in counter.conditions(self._shares_of(counter), self._used(counter))
+        ]
 
-    def _used(self, counter: Counter) -> int:
-        return int(self.rows.get(counter.key, {}).get("used", 0))
+    def shares(self, key: Key) -> dict[int, int]:
+        """The amounts of the counter with this key, by shard."""
+        return next(self._shares_of(counter) for counter in self.counters if counter.key == key)
+
+    def _shares_of(self, counter: Counter) -> dict[int, int]:
+        if counter.key not in self._shares:
+            shares = counter.shares(self._used(counter))
+            if not shares and len(counter.first_read) < counter.shards:
+                self.rows.update(self.read([*counter.rows.values()]))
+                self._read_whole.add(counter.key)
+                shares = counter.shares(self._used(counter))
+            self._shares[counter.key] = shares
+        return self._shares[counter.key]
+
+    def _room(self, counter: Counter) -> int:
+        return sum(max(0, left) for left in counter.room(self._used(counter)).values())
+
+    def _used(self, counter: Counter) -> dict[int, int]:
+        """What each of the shards that were read has used."""
+        keys = counter.rows if counter.key in self._read_whole else counter.first_read
+        return {shard: int(self.rows.get(key, {}).get("used", 0)) for shard, key in keys.items()}
 
 
 def _seconds_until(moment: datetime, now: datetime) -> int:

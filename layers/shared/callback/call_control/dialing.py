@@ -10,7 +10,6 @@ Closing a callback stops every ringing call, leaves no party alone and ends the 
 to repeat at any moment. The workflow, its safety net and a rejected create request all do it.
 """
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,7 @@ from functools import partial
 
 from aws_lambda_powertools import Logger
 
-from callback import clock
+from callback import clock, randomness
 from callback.carrier.port import Carrier, DialResult, Sent
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.lifecycle import outcomes, timing, transitions
@@ -127,7 +126,7 @@ def _with_result(
 def _not_before(result: DialResult) -> datetime | None:
     if result.retry_after is None:
         return None
-    return clock.now() + timing.pause(result.retry_after, random.random())  # noqa: S311 (no secret)
+    return clock.now() + timing.pause(result.retry_after, randomness.source.random())
 
 
 _EVENTS = {

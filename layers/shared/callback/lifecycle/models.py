@@ -147,6 +147,10 @@ class Reservation:
     The share is one concurrent callback, and money of the day of acceptance (UTC, ISO 8601).
     Money is in millionths of the currency's unit. `per_minute_a` and `per_minute_b` are prices of
     one minute of each leg.
+
+    `at_once_shard` and `spend_shares` say which shards of the tenant's counters hold the share:
+    the one of the callback, and the money by shard (a text, as DynamoDB's maps have it). None:
+    shard 0.
     """
 
     day: str
@@ -155,6 +159,8 @@ class Reservation:
     per_minute_a: int
     per_minute_b: int
     released: bool = False
+    at_once_shard: int | None = None
+    spend_shares: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

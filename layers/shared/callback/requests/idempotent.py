@@ -9,6 +9,7 @@ from callback.errors import CarrierRejected
 from callback.lifecycle.models import Callback
 from callback.requests import creation, idempotency
 from callback.requests.intake import Intake, Requested
+from callback.storage import counters
 from callback.storage.idempotency_keys import Key, KeyUsed, Response
 
 
@@ -43,7 +44,7 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     )
     rates = dict[str, str]()
 
-    def create() -> Callback:
+    def store() -> Callback:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
         intake.store.add(
@@ -52,7 +53,10 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
             allow_parallel=requested.request.allow_parallel,
             conditions=admitted.conditions,
         )
-        return intake.control.complete(admitted.callback)
+        return admitted.callback
+
+    def create() -> Callback:
+        return intake.control.complete(counters.in_other_shards(store))
 
     if key is None:
         return Accepted(create(), rates)

@@ -5,13 +5,12 @@ function from `transitions`, and writes the row back if nobody has written it in
 `intake` writes a new callback together with its other rows.
 """
 
-import random
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from callback import clock
+from callback import clock, randomness
 from callback.errors import CallbackNotFound, StoreContended
 from callback.lifecycle import events
 from callback.lifecycle.models import Callback, CallbackStatus, from_record, to_record
@@ -29,7 +28,6 @@ from callback.storage.table import (
 )
 
 ATTEMPTS = 12
-_RELEASE_ATTEMPTS = 4
 # Seconds. All waits of one request together take at most a second or two.
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
 
@@ -80,7 +78,7 @@ class CallbackStore:
 
         False: other writes won every attempt. The call can be repeated safely.
         """
-        for attempt in range(_RELEASE_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             reservation = callback.reservation
             if callback.status is not CallbackStatus.ENDED or reservation is None:
                 return True
@@ -130,7 +128,7 @@ def row(callback: Callback) -> Row:
 
 def wait_a_little(attempt: int) -> None:
     """Wait for a random time, longer with each attempt: contending requests spread out."""
-    time.sleep(random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))  # noqa: S311
+    time.sleep(randomness.source.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))
 
 
 def _unless_changed(callback: Callback) -> Expression:
