@@ -63,10 +63,15 @@ def problem(answer: dict[str, Any] | None) -> dict[str, Any]:
     return told
 
 
+def items(play: Play) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = play.world._dynamodb.scan(TableName=TABLE)["Items"]
+    return found
+
+
 def counted(play: Play) -> dict[str, int]:
     """Every counter of the tenant's, by what it counts. Its shards together."""
     used: dict[str, int] = {}
-    for item in play.world._dynamodb.scan(TableName=TABLE)["Items"]:
+    for item in items(play):
         if item["pk"]["S"].startswith("LIMIT#"):
             what = item["sk"]["S"]
             used[what] = used.get(what, 0) + int(item["used"]["N"])
@@ -666,6 +671,8 @@ def test_a_limit_that_is_divided_among_rows_is_used_up_and_given_back(dynamodb_a
     decided = Counter(code(answer) for answer in answers)
     assert decided == {"202": 25, "spend_cap_reached": 35}
     assert (counted(play)["AT-ONCE"], spent(play)) == (25, 25 * LONG_COST)
+    keys = [(item["pk"]["S"], item["sk"]["S"]) for item in items(play)]
+    assert sum(pk.startswith("LIMIT#") and "SPEND#" in sk for pk, sk in keys) == 3
     play.let(14_400)
     assert counted(play)["AT-ONCE"] == 0
     assert 0 < spent(play) < 25 * LONG_COST // 10

@@ -7,6 +7,7 @@ meets another on a row is canceled ("TransactionConflict").
 
 import heapq
 import random
+import re
 import time
 from collections import Counter as Tally
 from collections.abc import Generator
@@ -21,7 +22,7 @@ from callback.admission import admission
 from callback.admission.limits import Limits, Usage
 from callback.admission.party import Party
 from callback.amounts import MICROS, Money, Rate
-from callback.errors import CallbackError
+from callback.errors import CallbackError, TooManyCallbacks
 from callback.lifecycle.models import Callback, LegName
 from callback.numbering.destinations import find_destination
 from callback.storage import callbacks, counters
@@ -153,6 +154,31 @@ def test_beyond_a_divided_limit_the_rest_is_refused(monkeypatch):
     load.run(seconds=10, per_second=300)
     assert load.counts["created"] == load.counts["released"] == load.rows.most["AT-ONCE"] == 1_000
     assert load.counts["refused"] == 2_000
+
+
+def test_of_a_divided_rate_at_least_the_reported_rest_is_left(monkeypatch):
+    """The rows that were read say how much. Of a rate that is used up, all rows are read."""
+    monkeypatch.setattr(randomness, "source", random.Random(20261124))
+    rows, rate = Rows(), Rate(250, 60)
+    policy = replace(POLICY, calls_per_tenant=(rate,))
+    reported = []
+    for stored in range(rate.count + 1):
+        limits = Limits(callback(created_at=NOON), policy, (_A, _B), CURRENCY)
+        keys = [key for each in limits.counters for key in each.first_read.values()]
+        usage = Usage(list(limits.counters), rows.read(keys), rows.read)
+        left = rate.count - stored
+        if left == 0:
+            with pytest.raises(TooManyCallbacks):
+                usage.refuse_exceeded()
+        else:
+            usage.refuse_exceeded()
+            assert rows.transact([each.write for each in usage.conditions()]) is None
+        (rest,) = re.findall(r"r=(\d+)", usage.rate_headers()["RateLimit"])
+        assert int(rest) <= left
+        reported.append(int(rest))
+    assert reported[0] >= 50
+    assert 0 not in reported[:-1]
+    assert reported[-1] == 0
 
 
 def test_undivided_counters_would_refuse_most(monkeypatch):
