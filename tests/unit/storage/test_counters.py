@@ -11,7 +11,7 @@ from callback.admission.limits import LimitCounter, Usage
 from callback.errors import SpendCapReached
 from callback.lifecycle.models import Reservation
 from callback.storage import counters
-from callback.storage.counters import UNDIVIDED_COUNT, UNDIVIDED_MONEY
+from callback.storage.counters import UNDIVIDED_COUNT, UNDIVIDED_MONEY, ShardFilled
 from tests.support.build import callback
 from tests.support.counter_rows import Rows
 
@@ -159,3 +159,36 @@ def test_a_reservation_older_than_the_division_is_given_back_to_the_one_row():
     over = callback(reservation=Reservation(DAY, "USD", 500, 0, 0))
     keys = [write["Update"]["Key"]["pk"]["S"] for write in counters.release_writes(over)]
     assert keys == ["LIMIT#default", "LIMIT#default"]
+
+
+def test_who_finds_a_shard_filled_takes_another_while_there_is_room():
+    """Eleven have read the rows before any of them writes, and each prefers the same shard."""
+    rows, limit = Rows(), 2 * UNDIVIDED
+    others = [read(rows, counter(limit)) for _ in range(UNDIVIDED)]
+    late = [read(rows, counter(limit))]
+
+    def store_it() -> dict[int, int]:
+        usage = late.pop() if late else read(rows, counter(limit))
+        usage.refuse_exceeded()
+        (condition,) = usage.conditions()
+        if rows.transact([condition.write]) is not None:
+            raise condition.refusal
+        return usage.shares(KEY)
+
+    assert all(store(rows, each) == {0: 1} for each in others)
+    assert counters.in_other_shards(store_it) == {1: 1}
+    for _ in range(UNDIVIDED - 1):
+        counters.in_other_shards(store_it)
+    with pytest.raises(SpendCapReached):
+        counters.in_other_shards(store_it)
+
+
+def test_who_loses_every_race_is_told_to_come_again():
+    (condition,) = counter(2 * UNDIVIDED).conditions({0: 1}, {0: 0})
+
+    def lose() -> None:
+        raise condition.refusal
+
+    with pytest.raises(ShardFilled) as refused:
+        counters.in_other_shards(lose)
+    assert (refused.value.status, refused.value.code) == (503, "store_contended")
