@@ -17,7 +17,9 @@ logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 deliveries = DeliveryStore(table)
 queue = DeliveryQueue(aws.sqs, SETTINGS.delivery_queue_url)
-bus = EventBus(aws.events(), SETTINGS.event_bus_name)
+bus = EventBus(
+    aws.events(), SETTINGS.event_bus_name, only_callbacks=SETTINGS.bus_events == "callbacks"
+)
 publisher = Publisher(BreakerStore(table), deliveries, queue, bus)
 
 

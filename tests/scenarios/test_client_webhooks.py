@@ -3,8 +3,10 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from io import BufferedIOBase
+from unittest import mock
 
 import pytest
 from standardwebhooks import WebhookVerificationError
@@ -13,6 +15,7 @@ from callback.lifecycle import transitions
 from callback.lifecycle.models import LegName, LegOutcome, LegStatus, Webhook, to_text
 from callback.webhooks import notifying
 from callback.webhooks.deliveries import SCHEDULE
+from callback.webhooks.publishing import EventBus
 from tests.support.build import SIDS
 from tests.support.relay import Relay, sent_at, verified
 from tests.support.world import TENANT, caller
@@ -370,6 +373,23 @@ def test_a_publisher_that_dies_publishes_every_event_under_the_same_id(
     expected = [f"msg_cb-1_{sequence}" for sequence in range(1, 5)]
     assert sorted(ids(relay)) == expected
     assert sorted({json.loads(e["Detail"])["id"] for e in relay.bus.published}) == expected
+
+
+def test_a_bus_for_callbacks_carries_no_event_of_a_leg(relay: Relay):
+    relay.endpoint()
+    (publishing,) = [
+        function.module
+        for function in relay.world.functions
+        if function.definition.logical_id == "PublishEvents"
+    ]
+    bus = EventBus(relay.bus, "bus", only_callbacks=True)  # type: ignore[arg-type]
+    with mock.patch.object(publishing, "publisher", replace(publishing.publisher, bus=bus)):
+        relay.accepted()
+        relay.canceled("cb-1")
+        relay.let(0)
+    assert len(ids(relay)) == 4
+    kinds = [entry["DetailType"] for entry in relay.bus.published]
+    assert kinds == ["callback.accepted", "callback.ended"]
 
 
 def test_a_bus_that_does_not_take_an_event_gets_it_again(relay: Relay):

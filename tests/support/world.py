@@ -178,6 +178,7 @@ class World:
                 "CarrierApiUrl": self.carrier.url,
                 "PublicUrl": self.url,
                 "SipDomain": SIP_DOMAIN,
+                "BusEvents": "all",
             },
         )
         (workflow,) = self.template.workflows

@@ -113,6 +113,7 @@ class PublishEvents(_FromEnvironment):
     table_name: str
     delivery_queue_url: str
     event_bus_name: str
+    bus_events: str  # "callbacks" or "all"
 
 
 class NotifyClient(_FromEnvironment):

@@ -47,20 +47,28 @@ class Change(NamedTuple):
 
 
 class _Published(NamedTuple):
-    """The events of one change, and the deliveries of those that an endpoint selects."""
+    """The events of one change that the bus carries, and the deliveries of those that an endpoint
+    selects."""
 
     tenant: str
     callback_id: str
-    events: list[Event]
+    for_bus: list[Event]
     deliveries: list[Delivery]
 
 
 class EventBus:
-    """An EventBridge bus, for consumers on AWS."""
+    """An EventBridge bus, for consumers on AWS. Each event on it is paid.
 
-    def __init__(self, client: "EventBridgeClient", name: str) -> None:
+    `only_callbacks`: it carries no events of legs.
+    """
+
+    def __init__(self, client: "EventBridgeClient", name: str, *, only_callbacks: bool) -> None:
         self._client = client
         self._name = name
+        self._only_callbacks = only_callbacks
+
+    def carries(self, event: Event) -> bool:
+        return not (self._only_callbacks and event.type.startswith("leg."))
 
     def put_all(self, changes: Sequence[tuple[str, str, Sequence[Event]]]) -> int:
         """Publish the events of changes: (tenant, callback's id, events). Returns the number of
@@ -134,7 +142,7 @@ class Publisher:
         fresh: dict[Target, tuple[Endpoint | None, Breaker]] = {}
         batch = [self._derived(change, fresh) for change in changes]
         done = self._deliver(batch)
-        with_events = [number for number in range(done) if batch[number].events]
+        with_events = [number for number in range(done) if batch[number].for_bus]
         published = self.bus.put_all([batch[number][:3] for number in with_events])
         return done if published == len(with_events) else with_events[published]
 
@@ -174,7 +182,8 @@ class Publisher:
                 if events.is_selected(event.type, _selection(callback, endpoint)):
                     delivery = deliveries.new_delivery(callback.tenant, event, url)
                     chosen.append(deliveries.park(delivery) if breaker.is_down else delivery)
-        return _Published(callback.tenant, callback.callback_id, new_events, chosen)
+        for_bus = list(filter(self.bus.carries, new_events))
+        return _Published(callback.tenant, callback.callback_id, for_bus, chosen)
 
     def _look_up(self, target: Target) -> tuple[Endpoint | None, Breaker]:
         now = clock.now()
