@@ -54,9 +54,6 @@ _LIMITS = {
 # Virtual seconds until the last event of a callback is published and delivered.
 _AFTERWARDS = 30.0
 
-# Run by the clock, whatever the load. Reconcile looks at open callbacks in the minute after.
-_SCHEDULED = {"Reconcile", "Erase"}
-
 
 class Line(NamedTuple):
     """One position of the ledger: its quantity for one callback, and dollars for a million."""
@@ -74,6 +71,8 @@ class Run(NamedTuple):
     usage: Usage
     transitions: int
     functions: tuple[FunctionDefinition, ...]
+    # Logical ids of the functions that the clock runs. They cost the same under any load.
+    scheduled: frozenset[str]
     callbacks: int
 
 
@@ -113,8 +112,18 @@ def execute(callbacks: int, *, with_endpoint: bool) -> Run:
             # The start counts as a transition, too (AWS Step Functions pricing, "Example 1").
             sum(stack.billed_transitions(each) + 1 for each in ids),
             stack.template.functions,
+            _scheduled(stack),
             callbacks,
         )
+
+
+def _scheduled(stack: LocalStack) -> frozenset[str]:
+    names = {each.name: each.logical_id for each in stack.template.functions}
+    return frozenset(
+        names[target.function]
+        for schedule in stack.template.schedules
+        for target in schedule.targets
+    )
 
 
 def _carry_out(stack: LocalStack, client: Client) -> str:
@@ -135,7 +144,7 @@ def _row_when_ended(stack: LocalStack, callback_id: str) -> dict[str, Any] | Non
 def ledger(run: Run) -> list[Line]:
     usage, n = run.usage, run.callbacks
     memory = {each.logical_id: each.memory for each in run.functions}
-    own = {name: count for name, count in usage.invocations.items() if name not in _SCHEDULED}
+    own = {name: count for name, count in usage.invocations.items() if name not in run.scheduled}
     requests_of = {
         name: sum(count for (f, *_), count in usage.requests.items() if f == name) for name in own
     }
