@@ -18,7 +18,7 @@ class Rows:
     def __init__(self, row):
         self.row = row
 
-    def change(self, _, transition):
+    def change(self, _, transition, **_known):
         after = transition(self.row)
         self.row = after or self.row
         return self.row, after is not None

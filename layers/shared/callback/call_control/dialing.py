@@ -2,16 +2,17 @@
 
 Dialing a leg takes four steps: claim, send, classify, record. One claim sends one create request.
 
-A claim is a conditional write. Of any number of processes that try to dial a leg, one succeeds. A
-request with an unknown result is not sent again: its call is adopted from its first webhook, and
-the fence (`transitions.answer`) admits one call per leg to the room.
+A claim is a conditional write. Of any number of processes that try to dial a leg, one succeeds.
+The write that stores a callback also claims the legs of its first step. A request with an unknown
+result is not sent again: its call is adopted from its first webhook, and the fence
+(`transitions.answer`) admits one call per leg to the room.
 
 Closing a callback stops every ringing call, leaves no party alone and ends the record. It is safe
 to repeat at any moment. The workflow, its safety net and a rejected create request all do it.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -46,24 +47,62 @@ class Calls:
 
     def place(self, callback: Callback, names: Iterable[LegName]) -> Callback:
         """Claim and dial those of these legs that are planned. Claims no leg while the carrier is
-        not `ready`: the leg stays planned, like one whose claim was released."""
+        not `ready`: the leg stays planned, like one whose claim was released.
+
+        `callback` is the row as it was just written or read."""
         for name in names:
-            if callback.leg(name).status is LegStatus.PLANNED and not self.carrier.ready():
+            if callback.leg(name).status is not LegStatus.PLANNED or not self.carrier.ready():
                 continue
             claim = partial(transitions.claim, name=name, now=clock.now())
-            callback, is_claimed = self.store.change(callback.callback_id, claim)
+            callback, is_claimed = self.store.change(callback.callback_id, claim, known=callback)
             if is_claimed:
                 callback = self._dial(callback, name)
         return callback
 
-    def _dial(self, callback: Callback, name: LegName) -> Callback:
+    def claimed(self, callback: Callback, step: Step) -> Callback:
+        """A callback that is not stored yet, with the legs of its step claimed: one write stores
+        both. None is claimed while the carrier is not `ready`."""
+        if not self.carrier.ready():
+            return callback
+        return transitions.claim_step(callback, step, clock.now())
+
+    def dial(self, callback: Callback, names: Iterable[LegName]) -> Callback:
+        """Dial those of these legs that this process has just stored as claimed."""
+        attempts = {
+            name: callback.leg(name).attempt
+            for name in names
+            if callback.leg(name).status is LegStatus.DIALING
+        }
+        while attempts:
+            name, attempt = next(iter(attempts.items()))
+            del attempts[name]
+            leg = callback.leg(name)
+            if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
+                continue
+            if transitions.over(callback):  # another leg was refused, or the client canceled
+                release = partial(transitions.release, name=name, attempt=attempt)
+                callback, _ = self.store.change(callback.callback_id, release, known=callback)
+            else:
+                callback = self._dial(callback, name, attempts)
+        return callback
+
+    def _dial(
+        self, callback: Callback, name: LegName, claimed: Mapping[LegName, int] | None = None
+    ) -> Callback:
+        """Dial a claimed leg. `claimed`: the attempts of legs that this process dials afterwards.
+        Their claims begin again with the result's write."""
         attempt = callback.leg(name).attempt
         if transitions.claim_expired(callback.leg(name), clock.now()):
             return callback  # this sandbox was frozen: others may have given up the leg by now
         result = self.carrier.dial(callback, name)
-        callback, _ = self.store.change(
-            callback.callback_id, lambda c: _with_result(c, name, attempt, result)
-        )
+
+        def with_result(current: Callback) -> Callback | None:
+            after = _with_result(current, name, attempt, result)
+            for other, its_attempt in (claimed or {}).items() if after else ():
+                after = transitions.renew(after or current, other, its_attempt, clock.now())
+            return after
+
+        callback, _ = self.store.change(callback.callback_id, with_result, known=callback)
         if result.call_sid and transitions.over(callback):
             # Closed during the request: perhaps no other process knows this call.
             event = self.carrier.end(result.call_sid)

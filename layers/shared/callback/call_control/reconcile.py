@@ -5,6 +5,7 @@ None of these may leave a callback open, a party alone or a phone ringing. Each 
 compares every open callback with the carrier's live calls.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -107,12 +108,17 @@ class Reconciliation:
         if leg.ended or leg.status is LegStatus.PLANNED:
             return callback
         if leg.call_sid is None:
-            event = self._find_unconfirmed_call(callback, leg)
+            call_sid, is_absent = self._find_unconfirmed_call(callback, leg)
+            event = self.calls.carrier.fetch(call_sid) if call_sid else None
         else:
-            event = self._find_missed_event(callback, leg, now)
-        if event is None:
+            event, is_absent = self._find_missed_event(callback, leg, now), False
+        change: Callable[[Callback], Callback | None]
+        if event:
+            change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
+        elif is_absent:
+            change = partial(transitions.give_up, name=name, attempt=leg.attempt, now=clock.now())
+        else:
             return callback
-        change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
         return self.calls.store.change(callback.callback_id, change)[0]
 
     def _find_missed_event(self, callback: Callback, leg: Leg, now: datetime) -> LegEvent | None:
@@ -135,8 +141,9 @@ class Reconciliation:
             return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
         return event
 
-    def _find_unconfirmed_call(self, callback: Callback, leg: Leg) -> LegEvent | None:
-        """The state of the call of a create request whose response was lost.
+    def _find_unconfirmed_call(self, callback: Callback, leg: Leg) -> tuple[str | None, bool]:
+        """(the call_sid of the call of a create request whose response was lost, whether there is
+        certainly no such call).
 
         Searches the carrier's list for calls to this party created since the claim. Never adopts a
         call that another callback owns, of any tenant: all tenants share the carrier's account.
@@ -146,7 +153,7 @@ class Reconciliation:
         Otherwise adopts the earliest: the fence keeps out any other.
         """
         if leg.dialed_at is None:
-            return None
+            return None, False
         carrier = self.calls.carrier
         call_sids = carrier.find_calls(leg, since=leg.dialed_at)
         # Read after the search: a callback that requested one of these has claimed its leg by now.
@@ -159,14 +166,13 @@ class Reconciliation:
         owned = {other.call_sid for other in others}
         free = [call_sid for call_sid in call_sids if call_sid not in owned]
         if not free:
-            now = clock.now()
-            return transitions.never_made(now) if now - leg.dialed_at > _ABSENT_AFTER else None
+            return None, clock.now() - leg.dialed_at > _ABSENT_AFTER
         if any(self._may_have_requested(other, leg) for other in others):
             logger.warning(
                 "a call may belong to either of two legs", callback_id=callback.callback_id
             )
-            return None
-        return carrier.fetch(free[0])
+            return None, False
+        return free[0], False
 
     def _may_have_requested(self, other: Leg, leg: Leg) -> bool:
         """Whether the other leg, whose call is unknown, may have requested one like this leg's."""

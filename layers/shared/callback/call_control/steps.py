@@ -21,14 +21,23 @@ class CallControl(Calls):
     workflow: Workflow
     policies: PolicyStore
 
-    def complete(self, callback: Callback) -> Callback:
-        """Dial the first leg of a stored callback (both, if simultaneous) and start its workflow.
-        Safe to repeat after a crash.
+    def begin(self, callback: Callback) -> Callback:
+        """Dial the first legs that this process has stored as claimed, and start the workflow.
 
         Raises CarrierRejected if the carrier rejects the call at once. The callback's record stays.
         An unreachable carrier raises nothing: the workflow tries again.
         """
-        callback = self.place_step(callback, Step.FIRST)
+        return self._start(self.dial(callback, timing.legs_of_step(callback, Step.FIRST)))
+
+    def complete(self, callback: Callback) -> Callback:
+        """Do what is left of `begin`, after the process that stored the callback died. It dials
+        planned legs only: a claimed one may have been dialed. Safe to repeat.
+
+        Raises CarrierRejected as `begin` does.
+        """
+        return self._start(self.place_step(callback, Step.FIRST))
+
+    def _start(self, callback: Callback) -> Callback:
         for name in LegName:
             if callback.leg(name).outcome is LegOutcome.REJECTED:
                 self.close(callback.callback_id)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from callback import clock
 from callback.errors import CarrierRejected
-from callback.lifecycle.models import Callback
+from callback.lifecycle.models import Callback, Step
 from callback.requests import creation, idempotency
 from callback.requests.intake import Intake, Requested
 from callback.storage.idempotency_keys import Key, KeyUsed, Response
@@ -34,7 +34,7 @@ class Repeated(NamedTuple):
 def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
     """Accept a callback once for each key.
 
-    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.complete`.
+    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.begin`.
     CarrierRejected is stored for repetitions like an acceptance, and its headers include the
     rates. After any other refusal nothing is stored, and the same key may be sent again.
     """
@@ -46,13 +46,13 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     def create() -> Callback:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        intake.store.add(
-            admitted.callback,
+        stored = intake.store.add(
+            intake.control.claimed(admitted.callback, Step.FIRST),
             key,
             allow_parallel=requested.request.allow_parallel,
             conditions=admitted.conditions,
         )
-        return intake.control.complete(admitted.callback)
+        return intake.control.begin(stored)
 
     if key is None:
         return Accepted(create(), rates)
