@@ -8,8 +8,9 @@ import pytest
 from tests.support.play import Play
 
 KEY = "key-of-the-counted-post"
-READ, STORE, RECORD, START, REMEMBER = (
+READ, DEPART, STORE, RECORD, START, REMEMBER = (
     "dynamodb.batch_get_item",  # the rows that the rules need
+    "dynamodb.update_item",  # a departure
     "dynamodb.transact_write_items",  # the callback, its claim, its key and all counters
     "dynamodb.put_item",  # the result of a create request
     "states.start_execution",
@@ -39,15 +40,16 @@ def requests_to_aws(play: Play) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     ("fields", "requests"),
     [
-        ({}, [READ, STORE, RECORD, START]),
-        ({"key": KEY}, [READ, STORE, RECORD, START, REMEMBER]),
-        ({"order": "simultaneous"}, [READ, STORE, RECORD, RECORD, START]),
-        ({"allow_parallel": True}, [READ, STORE, RECORD, START]),
+        ({}, [READ, DEPART, STORE, RECORD, START]),
+        ({"key": KEY}, [READ, DEPART, STORE, RECORD, START, REMEMBER]),
+        ({"order": "simultaneous"}, [READ, DEPART, STORE, RECORD, RECORD, START]),
+        ({"allow_parallel": True}, [READ, DEPART, STORE, RECORD, START]),
     ],
     ids=["one leg", "with a key", "both legs", "in parallel"],
 )
 def test_a_post_reads_once_and_stores_once_and_records_each_call_once(play, fields, requests):
     play.accepted("1000123", "1000124")  # the sandbox has read the policy
+    play.let(1)  # the last departure is over
     play.world.sequencer.run = lambda: None  # the workflow's functions are others
     with requests_to_aws(play) as sent:
         play.accepted("1000203", "1000201", **fields)
@@ -58,7 +60,9 @@ def test_the_second_callback_of_a_pair_reads_the_first_one(play):
     """Only the failed transaction shows that the pair had a callback before."""
     play.ended(play.accepted("1000202", "1000201"), within=60)
     play.accepted("1000123", "1000124")
+    play.let(1)
     play.world.sequencer.run = lambda: None
     with requests_to_aws(play) as sent:
         play.accepted("1000202", "1000201")
-    assert sent == [READ, STORE, "dynamodb.get_item", "dynamodb.get_item", STORE, RECORD, START]
+    read = "dynamodb.get_item"
+    assert sent == [READ, DEPART, STORE, read, read, STORE, RECORD, START]

@@ -361,6 +361,7 @@ def test_sample_events_of_aws_come_from_resources_of_the_template(deployed: dict
             "close_callback/failed_execution.json",
             "trigger_event/requested.json",
             "settle_callback/settling.json",
+            "use_departure/leg.json",
             "accept_trigger/waiting.json",
             "notify_client/delivery.json",
         )

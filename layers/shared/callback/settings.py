@@ -52,7 +52,14 @@ class DialSettings(CarrierSettings):
     sip_domain: str  # empty: extensions cannot be dialed
 
 
-class AcceptSettings(DialSettings):
+class PaceSettings(DialSettings):
+    """The variables needed to place a call at its departure."""
+
+    calls_per_second: str  # the deployment's rate; an operator may set another one
+    departure_queue_url: str
+
+
+class AcceptSettings(PaceSettings):
     """The variables needed to accept a callback."""
 
     state_machine_arn: str
@@ -122,5 +129,6 @@ class NotifyClient(_FromEnvironment):
 
 WebhookApi = ResumeDeliveries = NotifyClient
 AcceptTrigger = AcceptSettings
-PlaceLeg = DialSettings
+PlaceLeg = PaceSettings
+UseDeparture = PaceSettings
 CloseCallback = CarrierSettings

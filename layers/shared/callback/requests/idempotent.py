@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from callback import clock
-from callback.errors import CarrierRejected
-from callback.lifecycle.models import Callback, Step
+from callback.errors import CallbackError, CarrierRejected
+from callback.lifecycle.models import Callback
 from callback.requests import creation, idempotency
 from callback.requests.intake import Intake, Requested
 from callback.storage.idempotency_keys import Key, KeyUsed, Response
@@ -46,13 +46,19 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     def create() -> Callback:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        stored = intake.store.add(
-            intake.control.claimed(admitted.callback, Step.FIRST),
-            key,
-            allow_parallel=requested.request.allow_parallel,
-            conditions=admitted.conditions,
-        )
-        return intake.control.begin(stored)
+        claimed, departure = intake.control.depart(admitted.callback)
+        try:
+            stored = intake.store.add(
+                claimed,
+                key,
+                allow_parallel=requested.request.allow_parallel,
+                conditions=admitted.conditions,
+            )
+        except (CallbackError, KeyUsed):
+            if departure:
+                intake.control.pace.departures.give_back(departure)
+            raise
+        return intake.control.begin(stored, departure)
 
     if key is None:
         return Accepted(create(), rates)
