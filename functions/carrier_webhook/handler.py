@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from callback import aws, http, settings
 from callback.call_control import progress
 from callback.call_control.workflow import SettleQueue, Workflow
-from callback.carrier import ringback
+from callback.carrier import queueing, ringback
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, events, twiml
@@ -18,6 +18,7 @@ from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.lifecycle.models import LegName
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departures
 from callback.storage.table import Table
 
 SETTINGS = settings.CarrierWebhook.read()
@@ -25,6 +26,7 @@ PUBLIC_URL = SETTINGS.public_url.rstrip("/")
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
+departures = Departures(table, SETTINGS.calls_per_second)
 workflow = Workflow(aws.step_functions(), queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 
@@ -54,7 +56,10 @@ def admit_call(event: http.Event) -> http.Response:
 
 def record_status(event: http.Event) -> http.Response:
     form = verified_form(event, OF_A_CALL)
-    progress.record_status(store, workflow, dialed_leg(event), events.leg_event(form))
+    dialed, report = dialed_leg(event), events.leg_event(form)
+    leg = progress.record_status(store, workflow, dialed, report)
+    if leg and report.left_queue:
+        queueing.slow_down_if_queued(departures, leg, report.at, dialed.callback_id)
     return http.no_content()
 
 

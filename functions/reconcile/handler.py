@@ -13,12 +13,14 @@ from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departures
 from callback.storage.table import Table
 
 SETTINGS = settings.Reconcile.read()
 logger = Logger(use_rfc3339=True)
 table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
+departures = Departures(table, SETTINGS.calls_per_second)
 workflow = Workflow(aws.step_functions(), state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, SSMProvider(boto3_client=aws.ssm()))
 carrier = adapter.connect(SETTINGS, credentials)
@@ -27,5 +29,5 @@ carrier = adapter.connect(SETTINGS, credentials)
 @redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    tally = Reconciliation(Calls(store, carrier), workflow).run()
+    tally = Reconciliation(Calls(store, carrier), workflow, departures).run()
     logger.info("reconciled", open=tally.open, mended=tally.mended, unasked=tally.unasked)

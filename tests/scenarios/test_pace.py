@@ -148,3 +148,29 @@ def test_wherever_a_process_dies_every_callback_ends_and_the_rate_holds(play: Pl
     assert most_in_a_second(play) == 1
     joined = [(c.callback_id, c.leg) for c in play.calls() if c.joined_at]
     assert len(joined) == len(set(joined))
+
+
+def test_a_call_that_the_carrier_queues_lowers_our_rate_until_minutes_later(play: Play):
+    """Another program uses up the account's rate."""
+    paced(play, 5)
+    others = play.world.clock.seconds() + 8
+    play.world.carrier.call(setattr, play.world.carrier.exchange, "_next_slot", others)
+    play.accepted("1000203", "1000218")
+    play.until(lambda: rate_in_effect(play) < 5, within=12)
+    assert rate_in_effect(play) == 4
+    play.let(240, step=5)
+    assert rate_in_effect(play) == 4
+    play.let(300, step=5)
+    assert rate_in_effect(play) == 5
+
+
+def test_a_call_that_the_carrier_dials_at_once_leaves_our_rate(play: Play):
+    paced(play, 5)
+    play.ended(play.accepted("1000123", "1000218"), within=60)
+    assert rate_in_effect(play) == 5
+
+
+def rate_in_effect(play: Play) -> float:
+    rate = Departures(Table(play.world._dynamodb, TABLE), 1).operators_rate()
+    assert rate is not None
+    return rate.effective

@@ -251,6 +251,7 @@ class World:
         """An empty table, with a stream or without; no executions, no faults; time goes on."""
         self.faults.clear()
         self.faults.killed.clear()
+        self.carrier.advance(-self.clock.seconds() % 1)  # begin at a whole second
         self.queue.waiting.clear()
         self.triggers.waiting.clear()
         self.departures.waiting.clear()

@@ -89,6 +89,7 @@ class ErasureApi(_FromEnvironment):
 
 class CarrierWebhook(_FromEnvironment):
     table_name: str
+    calls_per_second: str
     carrier_secret_name: str
     public_url: str
     settle_queue_url: str
@@ -105,6 +106,7 @@ class ApiDocs(_FromEnvironment):
 
 
 class Reconcile(DialSettings):
+    calls_per_second: str
     state_machine_arn: str
 
 

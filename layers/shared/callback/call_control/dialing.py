@@ -20,7 +20,7 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock
-from callback.call_control.pacing import Pace
+from callback.call_control.pacing import LEAD, Pace
 from callback.carrier.port import Carrier, DialResult, Sent
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.lifecycle import outcomes, timing, transitions
@@ -149,7 +149,8 @@ class PacedCalls(Calls):
         def with_result(current: Callback) -> Callback | None:
             after = _with_result(current, name, attempt, result)
             for other, its_attempt in (claimed or {}).items() if after else ():
-                after = transitions.renew(after or current, other, its_attempt, clock.now())
+                begins = max(clock.now(), on_time.rest().at - LEAD)
+                after = transitions.renew(after or current, other, its_attempt, begins)
             return after
 
         callback, _ = self.store.change(callback.callback_id, with_result, known=callback)

@@ -29,6 +29,7 @@ from callback.lifecycle.models import (
 )
 from callback.lifecycle.transitions import LegEvent
 from callback.storage import listings
+from callback.storage.departures import Departures
 
 logger = Logger(child=True)
 
@@ -63,6 +64,7 @@ class Reconciliation:
 
     calls: Calls
     workflow: Workflow
+    departures: Departures
 
     @cached_property
     def _live(self) -> dict[str, LegStatus]:
@@ -70,7 +72,8 @@ class Reconciliation:
         return self.calls.carrier.live_calls()
 
     def run(self) -> Tally:
-        """Check every open callback once."""
+        """Check every open callback once. A lowered rate of calls is raised again, in time."""
+        self.departures.restore(clock.now())
         store, tally = self.calls.store, Tally()
         for callback in listings.read_open(store):
             if callback.status is CallbackStatus.ENDED:
@@ -127,7 +130,7 @@ class Reconciliation:
         if call_sid not in self._live:
             return carrier.fetch(call_sid)
         if self._live[call_sid] is LegStatus.QUEUED:
-            queueing.alarm_if_queued(leg, now, callback.callback_id)
+            queueing.slow_down_if_queued(self.departures, leg, now, callback.callback_id)
         # The carrier may hold a call in its queue for hours. By then nobody wants it.
         is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
         was_admitted = leg.admitted_at is not None and now - leg.admitted_at > _QUIET

@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock
 from callback.call_control.dialing import PacedCalls, legs_to_dial
-from callback.call_control.pacing import LegDeparture
+from callback.call_control.pacing import LEAD, LegDeparture
 from callback.call_control.workflow import CARRIER_BUSY, Workflow
 from callback.errors import CallbackNotFound, CarrierBusy, CarrierRejected, CarrierUnavailable
 from callback.lifecycle import timing, transitions
@@ -41,7 +41,9 @@ class CallControl(PacedCalls):
         departure, _ = self.pace.take(len(names))
         if departure is None:
             return callback, None
-        return transitions.claim_step(callback, Step.FIRST, clock.now()), departure
+        # The claim begins when the request can be sent: times of the call are counted from there.
+        begins = max(clock.now(), departure.at - LEAD)
+        return transitions.claim_step(callback, Step.FIRST, begins), departure
 
     def begin(self, callback: Callback, departure: Departure | None) -> Callback:
         """Dial the first legs that this process has stored as claimed, and start the workflow.
