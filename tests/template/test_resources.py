@@ -449,10 +449,7 @@ def test_a_failed_departure_is_retried_and_then_kept(
 ) -> None:
     retried_then_kept(deployed, local, "UseDeparture", "DepartureQueue", "MissedDepartures")
     assert senders_to(deployed, "DepartureQueue") == {
-        "AcceptTriggerRole",
-        "CallbackApiRole",
         "PlaceLegRole",
-        "TriggerRole",
         "UseDepartureRole",
     }
 

@@ -57,21 +57,21 @@ class CallControl(PacedCalls):
         return self._start(callback)
 
     def complete(self, callback: Callback) -> Callback:
-        """Do what is left of `begin`, after the process that stored the callback died. It dials
-        planned legs only: a claimed one may have been dialed. Safe to repeat.
+        """Do what is left of `begin`, after the process that stored the callback died. Dials
+        nothing: a claimed leg may have been dialed, and the workflow dials a planned one. Safe to
+        repeat.
 
         Raises CarrierRejected as `begin` does.
         """
-        callback, is_queued = self.place_step(callback, Step.FIRST)
-        return self._start(callback, is_queued=is_queued)
+        return self._start(callback)
 
-    def _start(self, callback: Callback, *, is_queued: bool = False) -> Callback:
+    def _start(self, callback: Callback) -> Callback:
         for name in LegName:
             if callback.leg(name).outcome is LegOutcome.REJECTED:
                 self.close(callback.callback_id)
                 raise _rejection(callback, name)
         self.workflow.start(callback)
-        if legs_to_dial(callback, Step.FIRST) and not is_queued:
+        if legs_to_dial(callback, Step.FIRST):
             # A workflow that runs already waits for this request, which was not accepted.
             self.workflow.dial_again(callback)
         return callback
