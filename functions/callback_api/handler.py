@@ -7,6 +7,7 @@ from aws_lambda_powertools import Logger
 from callback import aws, http, settings
 from callback.admission.admission import Admission
 from callback.api import responses
+from callback.call_control.pacing import Pace
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import SettleQueue, Workflow
 from callback.carrier import adapter
@@ -16,6 +17,7 @@ from callback.numbering.destinations import DialPlan
 from callback.observability.redaction import redact_exceptions
 from callback.requests import cancellation, dry_run, idempotent, lookup
 from callback.requests.intake import Intake, Requested
+from callback.storage.departures import Departures
 from callback.storage.intake import IntakeStore
 from callback.storage.parameters import Parameters
 from callback.storage.table import Table
@@ -36,9 +38,11 @@ credentials = CredentialStore(SETTINGS.carrier_secret_name, parameters)
 pepper = Pepper(SETTINGS.key_pepper_name, parameters)
 store = IntakeStore(table, sip_domain=SETTINGS.sip_domain)
 carrier = adapter.connect(SETTINGS, credentials)
+departures = Departures(table, SETTINGS.calls_per_second)
+pace = Pace(departures, aws.sqs, SETTINGS.departure_queue_url)
 dial_plan = DialPlan(SETTINGS.home_region, SETTINGS.sip_domain)
 admission = Admission(table, pepper, dial_plan)
-control = CallControl(store, carrier, workflow, admission.policies)
+control = CallControl(store, carrier, pace, workflow, admission.policies)
 intake = Intake(store, control, admission, responses, retention_days=int(SETTINGS.retention_days))
 
 

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from callback import aws, http, settings
 from callback.call_control import progress
 from callback.call_control.workflow import SettleQueue, Workflow
-from callback.carrier import ringback
+from callback.carrier import queueing, ringback
 from callback.carrier.credentials import CredentialStore
 from callback.carrier.instructions import Instruction
 from callback.carrier.twilio import door, events, twiml
@@ -17,6 +17,7 @@ from callback.carrier.twilio.signature import OF_A_CALL, OF_A_ROOM, Form, Shapes
 from callback.lifecycle.models import LegName
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departures
 from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
@@ -27,6 +28,7 @@ table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 workflow = Workflow(aws.step_functions, queue=SettleQueue(aws.sqs, SETTINGS.settle_queue_url))
 credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
+departures = Departures(table, SETTINGS.calls_per_second)
 
 
 def verified_form(event: http.Event, shapes: Shapes = MappingProxyType({})) -> Form:
@@ -54,7 +56,10 @@ def admit_call(event: http.Event) -> http.Response:
 
 def record_status(event: http.Event) -> http.Response:
     form = verified_form(event, OF_A_CALL)
-    progress.record_status(store, workflow, dialed_leg(event), events.leg_event(form))
+    dialed, report = dialed_leg(event), events.leg_event(form)
+    leg = progress.record_status(store, workflow, dialed, report)
+    if leg and report.left_queue:
+        queueing.slow_down_if_queued(departures, leg, report.at, dialed.callback_id)
     return http.no_content()
 
 

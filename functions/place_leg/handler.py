@@ -6,6 +6,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from callback import aws, settings
+from callback.call_control.pacing import Pace
 from callback.call_control.steps import CallControl
 from callback.call_control.workflow import Workflow
 from callback.carrier import adapter
@@ -13,6 +14,7 @@ from callback.carrier.credentials import CredentialStore
 from callback.lifecycle.models import Step, Waiting
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departures
 from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 from callback.tenancy.policy_store import PolicyStore
@@ -25,7 +27,9 @@ policies = PolicyStore(table)
 workflow = Workflow(aws.step_functions)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
 carrier = adapter.connect_now(SETTINGS, credentials)
-control = CallControl(store, carrier, workflow, policies)
+departures = Departures(table, SETTINGS.calls_per_second)
+pace = Pace(departures, aws.sqs, SETTINGS.departure_queue_url)
+control = CallControl(store, carrier, pace, workflow, policies)
 
 
 @redact_exceptions

@@ -12,6 +12,7 @@ from callback.carrier import adapter
 from callback.carrier.credentials import CredentialStore
 from callback.observability.redaction import redact_exceptions
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departures
 from callback.storage.parameters import Parameters
 from callback.storage.table import Table
 
@@ -21,11 +22,12 @@ table = Table(aws.dynamodb(), SETTINGS.table_name)
 store = CallbackStore(table)
 workflow = Workflow(aws.step_functions, state_machine_arn=SETTINGS.state_machine_arn)
 credentials = CredentialStore(SETTINGS.carrier_secret_name, Parameters(aws.ssm))
+departures = Departures(table, SETTINGS.calls_per_second)
 carrier = adapter.connect(SETTINGS, credentials)
 
 
 @redact_exceptions
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ARG001
-    tally = Reconciliation(Calls(store, carrier), workflow).run()
+    tally = Reconciliation(Calls(store, carrier), workflow, departures).run()
     logger.info("reconciled", open=tally.open, mended=tally.mended, unasked=tally.unasked)

@@ -23,6 +23,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=1.0,
         help="virtual seconds in a real one (default 1)",
     )
+    parser.add_argument(
+        "--cps",
+        type=arguments.calls_per_second,
+        help="calls per second, of the service and of the simulated carrier (default: the service"
+        " delays nothing, and the carrier dials 1)",
+    )
     parser.add_argument("--logs", action="store_true", help="print what the functions log")
     return parser.parse_args(argv)
 

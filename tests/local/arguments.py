@@ -3,6 +3,7 @@
 import argparse
 
 FASTEST = 1000
+SLOWEST_CPS, FASTEST_CPS = 0.01, 1000  # as the template's CallsPerSecond
 
 
 def port(text: str) -> int:
@@ -19,6 +20,18 @@ def speed(text: str) -> float:
     if not 0 < value <= FASTEST:
         raise argparse.ArgumentTypeError(
             f"{text} is not a speed: give more than 0 and at most {FASTEST}"
+        )
+    return value
+
+
+def calls_per_second(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not SLOWEST_CPS <= value <= FASTEST_CPS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a rate: give {SLOWEST_CPS} to {FASTEST_CPS} calls per second"
         )
     return value
 

@@ -5,6 +5,7 @@ import sys
 
 from tests.local import logs
 from tests.local.arguments import pace
+from tests.local.carrier import Settings
 from tests.local.interruption import Interruption
 from tests.local.outgoing import Undelivered
 from tests.local.receiver import Received, Receiver
@@ -24,6 +25,8 @@ def serve(arguments: argparse.Namespace, interruption: Interruption) -> int:
             arguments.speed,
             arguments.port,
             arguments.carrier_port,
+            carrier_settings=Settings(calls_per_second=arguments.cps) if arguments.cps else None,
+            parameters={"CallsPerSecond": f"{arguments.cps:g}"} if arguments.cps else None,
             on_log=_print_log if arguments.logs else None,
             receiver=receiver,
             on_undelivered=_report_undelivered_to(receiver),

@@ -451,8 +451,8 @@ def told_of_the_queue(play: Play, lines, callback_id: str) -> list[float]:
     return [line["seconds"] for line in held]
 
 
-@pytest.mark.parametrize(("seconds", "alarms"), [(4, []), (8, [8])])
-def test_a_call_that_left_the_carriers_queue_after_more_than_five_seconds_raises_the_alarm(
+@pytest.mark.parametrize(("seconds", "alarms"), [(1, []), (3, [3]), (8, [8])])
+def test_a_call_that_left_the_carriers_queue_after_more_than_two_seconds_raises_the_alarm(
     play: Play, seconds, alarms
 ):
     play.world.carrier.call(

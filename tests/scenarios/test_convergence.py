@@ -10,6 +10,7 @@ from callback import http
 from callback.call_control.reconcile import Reconciliation
 from callback.errors import StoreContended
 from tests.scenarios.test_doors import rows, signature_of
+from tests.support.faults import Killed
 from tests.support.play import PHASES, Play, raising
 from tests.support.trouble import (
     EVENTS,
@@ -59,12 +60,32 @@ def test_a_callback_left_without_an_execution_gets_one_within_a_minute(play: Pla
 
 
 @every_phase
-def test_a_claim_whose_process_died_before_sending_is_not_dialed_again(play: Play):
+def test_a_first_leg_whose_process_died_before_sending_is_dialed_once_more(play: Play):
+    """As soon as the carrier has certainly no such call."""
     play.world.faults.arm("before carrier.request")
     assert play.post("1000201") is None
     record = play.ended(play.the_only_id(), within=30 + 90)
+    assert (record["outcome"], record["leg_A"]["attempts"]) == ("completed", 2)
+    assert [len(play.calls(leg)) for leg in "AB"] == [1, 1]
+
+
+@every_phase
+def test_a_first_leg_whose_processes_died_twice_before_sending_ends(play: Play):
+    died: list[str] = []
+
+    def die_before_sending() -> None:
+        for record in play.world.records().values():
+            leg = record["leg_a"]["M"]
+            if leg["status"]["S"] == "dialing" and leg["attempt"]["N"] not in died:
+                died.append(leg["attempt"]["N"])
+                raise Killed("before sending")
+
+    with play.whenever("before carrier.request", die_before_sending, times=99):
+        assert play.post("1000201") is None
+        record = play.ended(play.the_only_id(), within=30 + 90 + 60)
+    assert died == ["1", "2"]
     assert record["outcome"] == "first_leg_dial_outcome_unknown"
-    assert record["leg_A"]["attempts"] == 1
+    assert record["leg_A"]["attempts"] == 2
     assert play.calls() == []
 
 
@@ -87,10 +108,13 @@ def test_a_call_sent_after_its_claim_was_given_up_joins_nobody_and_stops_ringing
     with play.whenever("before carrier.request", frozen_for(play, 150)):
         play.post(party, key="a-key-of-a-client")
     ended = play.record(play.the_only_id())
-    assert ended["outcome"] == "first_leg_dial_outcome_unknown"
-    play.until(lambda: not play.calls("A")[0].live, within=5)
-    (call,) = play.calls()
-    assert call.joined_at is None
+    assert ended["outcome"] == ("completed" if party == "1000201" else "first_leg_no_answer")
+    (late,) = [call for call in play.calls("A") if call.attempt == 1]
+    play.until(lambda: not any(call.live for call in play.calls("A")), within=5)
+    assert late.created_at == max(call.created_at for call in play.calls())
+    assert [call.attempt for call in play.calls("A") if call.joined_at] == (
+        [2] if party == "1000201" else []
+    )
     after = play.record(play.the_only_id())
     assert (after["outcome"], after["ended_at"]) == (ended["outcome"], ended["ended_at"])
 
@@ -119,9 +143,12 @@ def test_a_call_of_another_callback_is_not_taken_for_one_never_confirmed(play: P
     assert play.post("1000203") is None
     lost = play.the_only_id()
     other = play.accepted(spelled, allow_parallel=True)
-    assert play.ended(lost, within=30 + 90)["outcome"] == "first_leg_dial_outcome_unknown"
+    assert play.ended(lost, within=30 + 90 + 30)["outcome"] == "first_leg_no_answer"
     assert play.ended(other, within=90)["outcome"] == "first_leg_no_answer"
-    assert [call.callback_id for call in play.calls()] == [other]
+    assert [call.callback_id for call in play.calls()] == [other, lost]
+    assert [play.record(each)["leg_A"]["call_sid"] for each in (other, lost)] == [
+        call.sid for call in play.calls()
+    ]
 
 
 @every_phase
@@ -134,10 +161,12 @@ def test_a_call_of_another_tenant_is_not_taken_for_one_never_confirmed(play: Pla
     play.world.make_tenant("other")
     monkeypatch.setattr(http, "tenant", lambda _: "other")
     other = play.accepted(a)
-    play.until(lambda: play.has_ended(lost), within=30 + 90)
-    assert play.world.records()[lost]["outcome"]["S"] == "first_leg_dial_outcome_unknown"
-    assert play.ended(other, within=90)["outcome"] in ("first_leg_busy", "first_leg_no_answer")
-    assert [call.callback_id for call in play.calls()] == [other]
+    play.until(lambda: play.has_ended(lost), within=30 + 90 + 30)
+    outcomes = ("first_leg_busy", "first_leg_no_answer")
+    assert play.world.records()[lost]["outcome"]["S"] in outcomes
+    assert play.ended(other, within=90)["outcome"] in outcomes
+    assert [call.callback_id for call in play.calls()] == [other, lost]
+    assert play.world.records()[lost]["leg_a"]["M"]["call_sid"]["S"] == play.calls()[1].sid
 
 
 # -- 10 -----

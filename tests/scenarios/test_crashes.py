@@ -40,15 +40,11 @@ def test_two_that_look_after_it_at_once_start_one_execution(play: Play):
 
 def test_a_process_that_thaws_after_its_claim_was_given_up_does_not_send(play: Play):
     """It had the claim, and slept: on waking, before it sends, it must notice."""
-    # The execution is there already: somebody else gives the claim up meanwhile.
-    play.world.faults.arm("after dynamodb.transact_write_items")
-    assert play.post("1000201") is None
-    # The minute's run starts the execution, whose first step writes its token, then its claim.
-    with play.whenever("after dynamodb.put_item", frozen_for(play, 150), skip=1):
-        play.let(180, step=5)
-    record = play.record(play.the_only_id())
-    assert (record["outcome"], record["leg_A"]["attempts"]) == ("first_leg_dial_outcome_unknown", 1)
-    assert play.calls() == []
+    with play.whenever("after dynamodb.transact_write_items", frozen_for(play, 150)):
+        play.post("1000203", key="a-key-of-a-client")
+    record = play.ended(play.the_only_id(), within=60)
+    assert (record["outcome"], record["leg_A"]["attempts"]) == ("first_leg_no_answer", 2)
+    assert [call.attempt for call in play.calls()] == [2]
 
 
 # -- 5: the carrier made the call, and its answer never came --------------------------------------

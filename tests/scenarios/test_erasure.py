@@ -80,8 +80,8 @@ def rows(play: Play) -> dict[str, str]:
 
 
 def kept(play: Play) -> set[str]:
-    """The rows but for the tenant's counters, which name nobody."""
-    return {name for name in rows(play) if not name.startswith("LIMIT#")}
+    """The rows but for the tenant's counters and the carrier's departures, which name nobody."""
+    return {name for name in rows(play) if not name.startswith(("LIMIT#", "CARRIER#"))}
 
 
 def at_once(play: Play) -> str:

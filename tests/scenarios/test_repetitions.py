@@ -126,7 +126,7 @@ def test_a_text_that_the_carrier_delivers_twice_is_replied_to_alike(play: Play, 
     ("a", "point", "status"),
     [
         (ANSWERS, "after carrier.request", 202),
-        (REFUSED, "after dynamodb.transact_write_items", 422),
+        (REFUSED, "after dynamodb.put_item", 422),
     ],
 )
 def test_the_answer_to_a_first_request_that_died_is_kept_by_the_one_that_completes_it(

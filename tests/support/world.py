@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -28,15 +29,17 @@ from twilio.http.http_client import TwilioHttpClient
 
 from callback import clock as service_clock
 from callback.admission.admission import Admission
+from callback.call_control import pacing
 from callback.call_control.workflow import Workflow
 from callback.carrier.credentials import Credentials
 from callback.carrier.first_use import CarrierAtFirstUse
 from callback.carrier.twilio.client import TwilioCarrier
+from callback.storage.departures import Departures
 from callback.storage.table import Table
 from callback.tenancy import numbers, tenants
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy_store import PolicyStore
-from callback.triggers import queue
+from callback.triggers import queue as trigger_queue
 from tests.local import aws, front, functions, logs, output_tap, tables, template
 from tests.local.carrier import CarrierSimulator, Clock, Settings
 from tests.local.carrier.calls import LIVE
@@ -50,6 +53,8 @@ PATH = "/voice/call/callback"
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "token-of-the-histories"
 SIP_DOMAIN = "pbx.example"
 TABLE = "local-CallbackTable"
+FASTEST = 1000  # calls per second: a rate that delays nothing
+SHORTEST_SLEEP = 0.05  # seconds; longer than `pacing.LEAD`
 NEVER = datetime.max.replace(tzinfo=UTC)
 TENANT = "tenant-of-the-histories"
 
@@ -105,9 +110,8 @@ class SettleQueue:
 
 
 @dataclass
-class TriggerQueue:
-    """The SQS client of the trigger queue: `World.run` delivers a message to `AcceptTrigger` after
-    its delay."""
+class DelayQueue:
+    """The SQS client of a queue: `World.run` delivers a message to its function after its delay."""
 
     clock: Clock
     waiting: list[tuple[datetime, str]] = field(default_factory=list)
@@ -117,10 +121,10 @@ class TriggerQueue:
         self.waiting.append((due, MessageBody))
 
     def take(self) -> list[str]:
-        """Ids that are due."""
+        """Messages that are due."""
         now = self.clock.now()
-        due = [trigger_id for at, trigger_id in self.waiting if at <= now]
-        self.waiting = [(at, trigger_id) for at, trigger_id in self.waiting if at > now]
+        due = [body for at, body in self.waiting if at <= now]
+        self.waiting = [(at, body) for at, body in self.waiting if at > now]
         return due
 
     def next_due(self) -> datetime:
@@ -145,7 +149,7 @@ class World:
             ACCOUNT_SID,
             AUTH_TOKEN,
             clock=self.clock,
-            settings=Settings(calls_per_second=1000.0, keep_ended=500, keep_deliveries=50),
+            settings=Settings(calls_per_second=FASTEST, keep_ended=500, keep_deliveries=50),
             seed=1,
         )
         listening = stack.enter_context(contextlib.closing(front.bound("127.0.0.1", 0)))
@@ -153,6 +157,8 @@ class World:
         stack.callback(self.clock.shut)
         self._joined_at: dict[str, datetime] = {}
         self._policies: list[PolicyStore] = []
+        self._paces: list[pacing.Pace] = []
+        self.shortest_sleep = SHORTEST_SLEEP
         self._tenant_rows: Any = None
         self._reset_at = self.clock.now()
         self._events, self._calls_at, self._calls = 0, (-1, -1), list[SeenCall]()
@@ -165,11 +171,21 @@ class World:
         stack.enter_context(aws.once_for_all())
         stack.enter_context(tables.serialized())
         stack.enter_context(mock.patch.object(service_clock, "now", self.clock.now))
+        passing = SimpleNamespace(sleep=self._sleep)
+        stack.enter_context(mock.patch.object(pacing, "time", passing))
         self._define()
         self._load(stack)
         door = front.Front(listening, self.template.routes, self.functions, self.clock)
         door.start()
         stack.callback(door.close)
+
+    def _sleep(self, seconds: float) -> None:
+        """A function waits for its departure: time passes for all others, too.
+
+        A wait shorter than `shortest_sleep` takes no time: it is part of each departure.
+        """
+        if seconds > self.shortest_sleep:
+            self.carrier.advance(seconds)
 
     def _define(self) -> None:
         self.template = template.load(
@@ -179,6 +195,7 @@ class World:
                 "PublicUrl": self.url,
                 "SipDomain": SIP_DOMAIN,
                 "BusEvents": "all",
+                "CallsPerSecond": str(FASTEST),
             },
         )
         (workflow,) = self.template.workflows
@@ -191,7 +208,7 @@ class World:
         stack.callback(self._dynamodb.close)
         tables.without_http(self._dynamodb)
         self.queue = SettleQueue()
-        self.triggers = TriggerQueue(self.clock)
+        self.triggers, self.departures = DelayQueue(self.clock), DelayQueue(self.clock)
         self.sequencer = Sequencer(self._definition, self._run_task, self.clock.now)
         before = set(sys.modules)
         loaded = stack.enter_context(
@@ -212,10 +229,13 @@ class World:
         for each in _with_parts(vars(module).values()):
             if isinstance(each, Table):
                 each._client = Faulty(self._dynamodb, "dynamodb", self.faults)
-            if isinstance(each, queue.TriggerQueue):
+            if isinstance(each, trigger_queue.TriggerQueue):
                 each._client = functools.partial(Faulty, self.triggers, "sqs", self.faults)
             if isinstance(each, Pepper):
                 each._parameters = FixedPepper()  # type: ignore[assignment]
+            if isinstance(each, pacing.Pace):
+                each._client = functools.partial(Faulty, self.departures, "sqs", self.faults)
+                self._paces.append(each)
             if isinstance(each, PolicyStore):
                 self._policies.append(each)
             if isinstance(each, TwilioCarrier):
@@ -234,8 +254,10 @@ class World:
         """An empty table, with a stream or without; no executions, no faults; time goes on."""
         self.faults.clear()
         self.faults.killed.clear()
+        self.carrier.advance(-self.clock.seconds() % 1)  # begin at a whole second
         self.queue.waiting.clear()
         self.triggers.waiting.clear()
+        self.departures.waiting.clear()
         self._joined_at.clear()
         self._calls_at, self._records_at = (-1, -1), -1
         self._reset_at = self.clock.now()
@@ -250,6 +272,9 @@ class World:
         self._put_tenant()
         for policies in self._policies:  # may hold the tenant of an earlier test
             policies._cache.clear()
+        self.shortest_sleep = SHORTEST_SLEEP
+        for pace in self._paces:
+            pace.departures._row = {}
 
     def _put_tenant(self) -> None:
         """Restore TENANT's initial rows, directly in moto's memory."""
@@ -266,6 +291,11 @@ class World:
         """Add a tenant with generous limits (GENEROUS)."""
         tenants.TenantStore(Table(self._dynamodb, TABLE)).add_tenant(tenant)
         self.set_policy(tenant, **GENEROUS)
+
+    def set_rate(self, calls_per_second: float) -> None:
+        """Set the rate of create requests. Functions wait exactly for each departure."""
+        self.shortest_sleep = 0.0
+        Departures(Table(self._dynamodb, TABLE), FASTEST).set_rate(calls_per_second)
 
     def set_policy(self, tenant: str = TENANT, **fields: str) -> None:
         """Set fields of a tenant's policy. Functions cache policies, so it may take some seconds to
@@ -325,12 +355,16 @@ class World:
             if error or result["batchItemFailures"]:
                 self.queue.waiting.append(callback_id)
 
-        for trigger_id in self.triggers.take():
-            message = {"messageId": trigger_id, "body": trigger_id, "eventSource": "aws:sqs"}
-            result, error = self.invoke("AcceptTrigger", {"Records": [message]})
-            if error or result["batchItemFailures"]:
-                self.triggers.waiting.append((self.clock.now(), trigger_id))
-            self.sequencer.run()
+        for queue, function in (
+            (self.triggers, "AcceptTrigger"),
+            (self.departures, "UseDeparture"),
+        ):
+            for body in queue.take():
+                message = {"messageId": body, "body": body, "eventSource": "aws:sqs"}
+                result, error = self.invoke(function, {"Records": [message]})
+                if error or result["batchItemFailures"]:
+                    queue.waiting.append((self.clock.now() + timedelta(seconds=1), body))
+                self.sequencer.run()
 
     def advance(self, seconds: int) -> None:
         """Let time pass, second by second; work runs in the second in which it falls due.
@@ -364,7 +398,8 @@ class World:
         await self.clock.advance(0)  # requests just sent to the carrier set its timers
         if self.queue.waiting or self.sequencer.died:
             return 0.0
-        due = min(self.sequencer.next_due(), self.triggers.next_due())
+        queues = (self.triggers.next_due(), self.departures.next_due())
+        due = min(self.sequencer.next_due(), *queues)
         return min(self.clock.quiet(), (due - self.clock.now()).total_seconds())
 
     def reconcile(self) -> None:

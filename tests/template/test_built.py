@@ -20,6 +20,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from moto.sqs.models import sqs_backends
 from twilio.rest import Client
 from werkzeug import Response
 
@@ -39,9 +40,10 @@ from callback.lifecycle.models import (
 )
 from callback.privacy.erasures import ErasureStore
 from callback.scopes import Scope
+from callback.storage import departures
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
-from callback.storage.table import Expression, Table
+from callback.storage.table import Expression, Table, key_row
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore, hash_of
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper
@@ -236,6 +238,7 @@ def world(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         "CarrierApiUrl": carrier.url,
         "PublicUrl": f"https://{HOST}",
         "SipDomain": SIP_DOMAIN,
+        "CallsPerSecond": "1000",
     }
     resources = template.load(document.TEMPLATE, parameters)
     Recorder.used = {}
@@ -361,6 +364,7 @@ def test_sample_events_of_aws_come_from_resources_of_the_template(deployed: dict
             "close_callback/failed_execution.json",
             "trigger_event/requested.json",
             "settle_callback/settling.json",
+            "use_departure/leg.json",
             "accept_trigger/waiting.json",
             "notify_client/delivery.json",
         )
@@ -593,6 +597,83 @@ def test_a_first_step_whose_party_is_in_the_room_already_dials_nobody(
     world.invoke("PlaceLeg", event)
 
     assert len(world.carrier.calls.list()) == before
+
+
+@contextlib.contextmanager
+def departures_are_far_ahead(world: World) -> Iterator[None]:
+    """All departures of the next minute are booked."""
+    ahead = departures.to_us(datetime.now(UTC) + timedelta(minutes=1))
+    world.store.table.put({**key_row(departures.KEY), "next_us": ahead})
+    try:
+        yield
+    finally:
+        world.store.table.delete(departures.KEY)
+
+
+def departing_leg(world: World) -> dict[str, Any]:
+    """The one message in the departure queue, which stays there."""
+    queue = world.definitions["PlaceLeg"].environment["DEPARTURE_QUEUE_URL"].rpartition("/")[2]
+    (message,) = sqs_backends[template.ACCOUNT][template.REGION].queues[queue]._messages
+    sqs_backends[template.ACCOUNT][template.REGION].queues[queue]._messages = []
+    body: dict[str, Any] = json.loads(message.body)
+    return body
+
+
+def test_a_leg_whose_departure_is_far_ahead_waits_in_the_queue(
+    world: World, tmp_path: Path
+) -> None:
+    event = another(EVENTS / "place_leg/second.json", tmp_path)
+    world.seed(event, callbacks.joined(planned(), LegName.A))
+    with departures_are_far_ahead(world):
+        world.invoke("PlaceLeg", event)
+
+    assert departing_leg(world)["callback_id"] == callback_id(event)
+    assert world.store.get(callback_id(event)).leg_b.status is LegStatus.PLANNED
+
+
+def test_a_leg_whose_departure_has_come_is_dialed(world: World) -> None:
+    event = EVENTS / "use_departure/leg.json"
+    (record,) = records(event)
+    leg_id = json.loads(record["body"])["callback_id"]
+    joined = callbacks.joined(planned(), LegName.A)
+    world.store.add(replace(waiting(joined, Step.SECOND), callback_id=leg_id))
+    assert world.invoke("UseDeparture", event) == {"batchItemFailures": []}
+
+    dialed = world.store.get(leg_id).leg_b
+    assert dialed.call_sid in [call.sid for call in world.calls_to("1000125")]
+
+
+def departure_of(folder: Path, leg_id: str, step: Step) -> Path:
+    """The message of a leg that waited for the carrier's pause, and has no departure yet."""
+    event = json.loads((EVENTS / "use_departure/leg.json").read_text(encoding="utf-8"))
+    message = json.loads(event["Records"][0]["body"])
+    message |= {"callback_id": leg_id, "departure": None, "step": step}
+    event["Records"][0]["body"] = json.dumps(message)
+    path = folder / "leg.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    return path
+
+
+def test_a_leg_that_finds_no_near_departure_is_put_back(world: World, tmp_path: Path) -> None:
+    leg_id = str(uuid.uuid4())
+    joined = callbacks.joined(planned(), LegName.A)
+    world.store.add(replace(waiting(joined, Step.SECOND), callback_id=leg_id))
+    with departures_are_far_ahead(world):
+        world.invoke("UseDeparture", departure_of(tmp_path, leg_id, Step.SECOND))
+
+    assert departing_leg(world)["hops"] == 2
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_departure_settles_a_step_that_is_decided(
+    world: World, tmp_path: Path, is_over: bool
+) -> None:
+    leg_id = str(uuid.uuid4())
+    decided = over() if is_over else callbacks.joined(planned(), LegName.A)
+    world.store.add(replace(waiting(decided, Step.FIRST), callback_id=leg_id))
+    event = departure_of(tmp_path, leg_id, Step.FIRST)
+
+    assert world.invoke("UseDeparture", event) == {"batchItemFailures": []}
 
 
 @pytest.mark.parametrize("step", Step)

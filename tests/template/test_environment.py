@@ -17,6 +17,7 @@ FUNCTIONS = (
     "CallbackApi",
     "CarrierWebhook",
     "PlaceLeg",
+    "UseDeparture",
     "CloseCallback",
     "Reconcile",
     "SettleCallback",

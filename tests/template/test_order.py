@@ -34,6 +34,7 @@ HEADS = {
     "call_control": (
         "CallbackWorkflow",
         "PlaceLeg",
+        "UseDeparture",
         "CloseCallback",
         "SettleCallback",
         "Reconcile",

@@ -444,6 +444,16 @@ def test_a_failed_settling_is_retried_and_then_kept(
     }
 
 
+def test_a_failed_departure_is_retried_and_then_kept(
+    deployed: dict[str, Any], local: Template
+) -> None:
+    retried_then_kept(deployed, local, "UseDeparture", "DepartureQueue", "MissedDepartures")
+    assert senders_to(deployed, "DepartureQueue") == {
+        "PlaceLegRole",
+        "UseDepartureRole",
+    }
+
+
 def test_a_failed_trigger_is_retried_and_then_kept(
     deployed: dict[str, Any], local: Template
 ) -> None:
@@ -498,6 +508,7 @@ def test_only_lambda_receives_messages_and_no_function_receives_dead_letters(
 
     assert takers == {
         ("SettleCallbackRole", json.dumps({"Fn::GetAtt": ["SettleQueue", "Arn"]})),
+        ("UseDepartureRole", json.dumps({"Fn::GetAtt": ["DepartureQueue", "Arn"]})),
         ("AcceptTriggerRole", json.dumps({"Fn::GetAtt": ["TriggerQueue", "Arn"]})),
         ("NotifyClientRole", json.dumps({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})),
     }
@@ -525,6 +536,8 @@ def test_every_queue_is_used_and_encrypted_with_a_key_that_its_senders_may_use(
     assert set(queues) == {
         "SettleQueue",
         "UnsettledCallbacks",
+        "DepartureQueue",
+        "MissedDepartures",
         "UnclosedCallbacks",
         "TriggerQueue",
         "RefusedTriggers",
@@ -599,6 +612,7 @@ def test_the_outputs_name_every_resource_that_an_operator_needs(deployed: dict[s
         "StateMachineName",
         "UnclosedCallbacksUrl",
         "UnsettledCallbacksUrl",
+        "MissedDeparturesUrl",
         "RefusedTriggersUrl",
         "UnsentDeliveriesUrl",
         "UnpublishedEventsUrl",
@@ -742,6 +756,7 @@ def test_an_endpoint_times_out_before_its_worker_and_the_worker_before_its_claim
 @pytest.mark.parametrize(
     "queue",
     [
+        "MissedDepartures",
         "RefusedTriggers",
         "UnclosedCallbacks",
         "UnpublishedEvents",

@@ -18,6 +18,7 @@ from callback.lifecycle.models import to_text
 from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
 from callback.scopes import Scope
+from callback.storage.departures import Departures
 from callback.storage.parameters import Parameters, ParameterUnreadable
 from callback.storage.table import Table, TransactionCanceled
 from callback.tenancy import api_keys, numbers, policy_text, suppression, tenants
@@ -59,6 +60,9 @@ _REFUSALS = (
 
 # The largest number that the field's text form allows.
 _MOST_AT_ONCE = 999_999_999
+
+# Calls per second, as the template's CallsPerSecond.
+_SLOWEST, _FASTEST = 0.01, 1000
 
 _DEFAULT_PEPPER = "/voice-callback/key-pepper"
 
@@ -186,6 +190,14 @@ def _add_policies(command: _Command) -> argparse.ArgumentParser:
         "state", choices=["on", "off", "show"], help="on: stop; off: resume; show: print the state"
     )
     switch.add_argument("tenant", nargs="?", help="default: all tenants")
+    set_rate = command(
+        "set-carrier-rate",
+        "Set how many create requests a second are sent to the carrier, at once.",
+    )
+    set_rate.add_argument(
+        "rate", type=_rate, help="calls per second, which the carrier's account must have"
+    )
+    command("show-carrier-rate", "Print the rate, and the one in effect if it was lowered.")
     return set_policy
 
 
@@ -198,6 +210,16 @@ def _field(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise argparse.ArgumentTypeError("write it as field=value")
     return name, value
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise argparse.ArgumentTypeError(f"give {_SLOWEST} to {_FASTEST} calls per second")
+    return rate
 
 
 def _number(text: str) -> str:
@@ -342,6 +364,17 @@ def _number_line(number: TenantNumber) -> str:
     )
 
 
+def _run_rate(arguments: argparse.Namespace) -> None:
+    departures = Departures(_table(arguments), _FASTEST)
+    if arguments.command == "set-carrier-rate":
+        departures.set_rate(arguments.rate)
+    rate = departures.operators_rate()
+    if rate is None:
+        print("the stack's parameter CallsPerSecond")
+    else:
+        print(f"{rate.set:g} calls per second, {rate.effective:g} in effect")
+
+
 def _run_suppression(arguments: argparse.Namespace) -> None:
     table = _table(arguments)
     TenantStore(table).require(arguments.tenant)
@@ -412,6 +445,8 @@ _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "set-policy": _run_policy,
     "show-policy": _run_policy,
     "kill-switch": _run_policy,
+    "set-carrier-rate": _run_rate,
+    "show-carrier-rate": _run_rate,
     "suppress": _run_suppression,
     "unsuppress": _run_suppression,
     "erase-number": _run_erasure,

@@ -180,10 +180,8 @@ class CarrierUnavailable(CallbackError):
 
 
 class CarrierBusy(CarrierUnavailable):
-    """The carrier said when to try again, and that time has not come.
-
-    The workflow retries on this error by its class name too.
-    """
+    """The carrier has required pauses for too long. The workflow gives up on this error by its
+    class name."""
 
 
 class CallingStopped(CallbackError):

@@ -52,7 +52,14 @@ class DialSettings(CarrierSettings):
     sip_domain: str  # empty: extensions cannot be dialed
 
 
-class AcceptSettings(DialSettings):
+class PaceSettings(DialSettings):
+    """The variables needed to place a call at its departure."""
+
+    calls_per_second: str  # the deployment's rate; an operator may set another one
+    departure_queue_url: str
+
+
+class AcceptSettings(PaceSettings):
     """The variables needed to accept a callback."""
 
     state_machine_arn: str
@@ -82,6 +89,7 @@ class ErasureApi(_FromEnvironment):
 
 class CarrierWebhook(_FromEnvironment):
     table_name: str
+    calls_per_second: str
     carrier_secret_name: str
     public_url: str
     settle_queue_url: str
@@ -98,6 +106,7 @@ class ApiDocs(_FromEnvironment):
 
 
 class Reconcile(DialSettings):
+    calls_per_second: str
     state_machine_arn: str
 
 
@@ -123,5 +132,6 @@ class NotifyClient(_FromEnvironment):
 
 WebhookApi = ResumeDeliveries = NotifyClient
 AcceptTrigger = AcceptSettings
-PlaceLeg = DialSettings
+PlaceLeg = PaceSettings
+UseDeparture = PaceSettings
 CloseCallback = CarrierSettings

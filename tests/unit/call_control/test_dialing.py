@@ -3,13 +3,16 @@
 import pytest
 
 from callback import clock
-from callback.call_control.dialing import Calls
+from callback.call_control.dialing import PacedCalls
 from callback.call_control.steps import CallControl
 from callback.carrier.port import DialResult, Sent
 from callback.errors import CarrierUnavailable
 from callback.lifecycle.models import LegName, LegStatus, Order, Step
+from callback.storage.departures import Departure
 from callback.tenancy.policy import Policy, Standing
 from tests.support.build import SIDS, at, callback, dialed, task
+
+NOW = Departure(0, 1, 0)
 
 
 class Rows:
@@ -18,10 +21,26 @@ class Rows:
     def __init__(self, row):
         self.row = row
 
-    def change(self, _, transition):
+    def change(self, _, transition, **_known):
         after = transition(self.row)
         self.row = after or self.row
         return self.row, after is not None
+
+
+class AtOnce:
+    """Departures at any moment."""
+
+    def book(self, _requests):
+        return NOW
+
+    def is_near(self, _departure):
+        return True
+
+    def wait_for_claim(self, _departure):
+        pass
+
+    def on_time(self, departure):
+        return departure
 
 
 class Phone:
@@ -41,7 +60,7 @@ def place(monkeypatch, *, seconds_between_claim_and_send):
     moments = iter([at(0), *[at(seconds_between_claim_and_send)] * 9])
     monkeypatch.setattr(clock, "now", lambda: next(moments))
     phone = Phone()
-    after = Calls(Rows(callback()), phone).place(callback(), [LegName.A])
+    after = PacedCalls(Rows(callback()), phone, AtOnce()).place(callback(), [LegName.A], NOW)
     return after.leg_a.status, phone.dialed
 
 
@@ -57,14 +76,14 @@ def test_a_sandbox_frozen_after_its_claim_sends_nothing(monkeypatch):
 
 def test_no_leg_is_claimed_while_the_carrier_is_not_ready():
     phone, rows = Phone(ready=False), Rows(callback(Order.SIMULTANEOUS))
-    after = Calls(rows, phone).place(rows.row, LegName)
+    after = PacedCalls(rows, phone, AtOnce()).place(rows.row, LegName, NOW)
     assert after == rows.row == callback(Order.SIMULTANEOUS)
     assert phone.dialed == []
 
 
 def test_the_carrier_is_not_made_ready_for_a_leg_that_was_dialed():
     phone, rows = Phone(ready=False), Rows(dialed(callback(), LegName.A))
-    after = Calls(rows, phone).place(rows.row, [LegName.A])
+    after = PacedCalls(rows, phone, AtOnce()).place(rows.row, [LegName.A], NOW)
     assert (after, phone.ready_calls) == (rows.row, 0)
 
 
@@ -80,7 +99,7 @@ def test_a_step_is_retried_while_the_carrier_is_not_ready_and_then_dials(monkeyp
 
 
 def begin(phone, rows):
-    CallControl(rows, phone, NoWorkflow(), Allowed()).begin_step("cb-1", task(Step.FIRST))
+    CallControl(rows, phone, AtOnce(), NoWorkflow(), Allowed()).begin_step("cb-1", task(Step.FIRST))
 
 
 class Allowed:

@@ -10,6 +10,7 @@ from callback.call_control.reconcile import Reconciliation
 from callback.errors import CarrierUnavailable
 from callback.lifecycle import transitions
 from callback.lifecycle.models import CloseReason, LegName, LegOutcome, LegStatus, Step
+from callback.storage.departures import Departures
 from callback.storage.intake import IntakeStore
 from callback.storage.table import Table
 from tests.support.build import (
@@ -95,7 +96,7 @@ def test_a_conversation_that_began_after_its_row_was_read_continues(store, time)
     busy = replace(ended(LegOutcome.BUSY, 40, A), call_sid=ANOTHERS)
     live = {SIDS[A]: LegStatus.ANSWERED, SIDS[B]: LegStatus.RINGING}
     carrier = Carrier(live, {ANOTHERS: busy}, b_picks_up)
-    Reconciliation(Calls(store, carrier), Executions()).run()
+    Reconciliation(Calls(store, carrier), Executions(), Departures(store.table, 1)).run()
     assert store.get("cb-2").leg_a.outcome is LegOutcome.BUSY
     assert carrier.ended == []
     assert store.get("cb-1").leg_b.status is LegStatus.JOINED
@@ -113,7 +114,7 @@ def test_a_call_that_rings_too_long_is_hung_up_unless_it_was_answered(
     time[0] = at(90)
     live = {SIDS[A]: LegStatus.ANSWERED, SIDS[B]: LegStatus.RINGING}
     carrier = Carrier(live, {SIDS[B]: event(now, 60, B)})
-    Reconciliation(Calls(store, carrier), Executions()).run()
+    Reconciliation(Calls(store, carrier), Executions(), Departures(store.table, 1)).run()
     assert carrier.ended == hung_up
     assert store.get("cb-1").leg_b.status == becomes
 

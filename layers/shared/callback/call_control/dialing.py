@@ -2,15 +2,16 @@
 
 Dialing a leg takes four steps: claim, send, classify, record. One claim sends one create request.
 
-A claim is a conditional write. Of any number of processes that try to dial a leg, one succeeds. A
-request with an unknown result is not sent again: its call is adopted from its first webhook, and
-the fence (`transitions.answer`) admits one call per leg to the room.
+A claim is a conditional write. Of any number of processes that try to dial a leg, one succeeds.
+The write that stores a callback also claims the legs of its first step. A request with an unknown
+result is not sent again: its call is adopted from its first webhook, and the fence
+(`transitions.answer`) admits one call per leg to the room.
 
 Closing a callback stops every ringing call, leaves no party alone and ends the record. It is safe
 to repeat at any moment. The workflow, its safety net and a rejected create request all do it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,6 +19,7 @@ from functools import partial
 from aws_lambda_powertools import Logger
 
 from callback import clock, randomness
+from callback.call_control.pacing import LEAD, Pace
 from callback.carrier.port import Carrier, DialResult, Sent
 from callback.errors import CallbackNotFound, CarrierUnavailable
 from callback.lifecycle import outcomes, timing, transitions
@@ -32,44 +34,17 @@ from callback.lifecycle.models import (
 )
 from callback.lifecycle.transitions import LegEvent
 from callback.storage.callbacks import CallbackStore
+from callback.storage.departures import Departure
 
 logger = Logger(child=True)
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Place and end the calls of callbacks."""
+    """End the calls of callbacks."""
 
     store: CallbackStore
     carrier: Carrier
-
-    def place(self, callback: Callback, names: Iterable[LegName]) -> Callback:
-        """Claim and dial those of these legs that are planned. Claims no leg while the carrier is
-        not `ready`: the leg stays planned, like one whose claim was released."""
-        for name in names:
-            if callback.leg(name).status is LegStatus.PLANNED and not self.carrier.ready():
-                continue
-            claim = partial(transitions.claim, name=name, now=clock.now())
-            callback, is_claimed = self.store.change(callback.callback_id, claim)
-            if is_claimed:
-                callback = self._dial(callback, name)
-        return callback
-
-    def _dial(self, callback: Callback, name: LegName) -> Callback:
-        attempt = callback.leg(name).attempt
-        if transitions.claim_expired(callback.leg(name), clock.now()):
-            return callback  # this sandbox was frozen: others may have given up the leg by now
-        result = self.carrier.dial(callback, name)
-        callback, _ = self.store.change(
-            callback.callback_id, lambda c: _with_result(c, name, attempt, result)
-        )
-        if result.call_sid and transitions.over(callback):
-            # Closed during the request: perhaps no other process knows this call.
-            event = self.carrier.end(result.call_sid)
-            callback, _ = self.store.change(
-                callback.callback_id, lambda c: transitions.record(c, name, attempt, event)
-            )
-        return callback
 
     def close(self, callback_id: str, reason: CloseReason | None = None) -> Callback:
         """End the remaining calls of the callback. Returns the callback afterwards.
@@ -104,6 +79,87 @@ class Calls:
             self.close(callback_id, reason)
         except CallbackNotFound:
             logger.info("the callback was erased before it was closed", callback_id=callback_id)
+
+
+@dataclass(frozen=True)
+class PacedCalls(Calls):
+    """Place the calls of callbacks, each at its departure."""
+
+    pace: Pace
+
+    def place(self, callback: Callback, names: Iterable[LegName], departure: Departure) -> Callback:
+        """Claim and dial those of these legs that are planned, at a near departure. Claims no leg
+        while the carrier is not `ready`: it stays planned, like one whose claim was released.
+
+        `callback` is the row as it was just written or read."""
+        for name in names:
+            if callback.leg(name).status is not LegStatus.PLANNED or not self.carrier.ready():
+                continue
+            self.pace.wait_for_claim(departure)
+            claim = partial(transitions.claim, name=name, now=clock.now())
+            callback, is_claimed = self.store.change(callback.callback_id, claim, known=callback)
+            if is_claimed:
+                callback, departure = self._dial(callback, name, departure)
+        return callback
+
+    def dial(self, callback: Callback, names: Iterable[LegName], departure: Departure) -> Callback:
+        """Dial those of these legs that this process has just stored as claimed."""
+        attempts = {
+            name: callback.leg(name).attempt
+            for name in names
+            if callback.leg(name).status is LegStatus.DIALING
+        }
+        while attempts:
+            name, attempt = next(iter(attempts.items()))
+            del attempts[name]
+            leg = callback.leg(name)
+            if leg.status is not LegStatus.DIALING or leg.attempt != attempt:
+                continue
+            if transitions.over(callback):  # another leg was refused, or the client canceled
+                callback = self._release(callback, name, attempt)
+            else:
+                callback, departure = self._dial(callback, name, departure, attempts)
+        return callback
+
+    def _release(self, callback: Callback, name: LegName, attempt: int) -> Callback:
+        release = partial(transitions.release, name=name, attempt=attempt)
+        return self.store.change(callback.callback_id, release, known=callback)[0]
+
+    def _dial(
+        self,
+        callback: Callback,
+        name: LegName,
+        departure: Departure,
+        claimed: Mapping[LegName, int] | None = None,
+    ) -> tuple[Callback, Departure]:
+        """Dial a claimed leg. Returns the callback and the departure of the next leg.
+
+        `claimed`: the attempts of legs that this process dials afterwards. Their claims begin again
+        with the result's write."""
+        attempt = callback.leg(name).attempt
+        on_time = self.pace.on_time(departure)
+        if on_time is None:
+            return self._release(callback, name, attempt), departure
+        if transitions.claim_expired(callback.leg(name), clock.now()):
+            # This sandbox was frozen: others may have given up the leg by now.
+            return callback, on_time
+        result = self.carrier.dial(callback, name)
+
+        def with_result(current: Callback) -> Callback | None:
+            after = _with_result(current, name, attempt, result)
+            for other, its_attempt in (claimed or {}).items() if after else ():
+                begins = max(clock.now(), on_time.rest().at - LEAD)
+                after = transitions.renew(after or current, other, its_attempt, begins)
+            return after
+
+        callback, _ = self.store.change(callback.callback_id, with_result, known=callback)
+        if result.call_sid and transitions.over(callback):
+            # Closed during the request: perhaps no other process knows this call.
+            event = self.carrier.end(result.call_sid)
+            callback, _ = self.store.change(
+                callback.callback_id, lambda c: transitions.record(c, name, attempt, event)
+            )
+        return callback, on_time.rest()
 
 
 def legs_to_dial(callback: Callback, step: Step) -> list[Leg]:

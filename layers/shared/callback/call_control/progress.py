@@ -12,12 +12,11 @@ from aws_lambda_powertools import Logger
 
 from callback import clock
 from callback.call_control.workflow import Workflow
-from callback.carrier import queueing
 from callback.carrier.instructions import HangUp, Instruction, Join, Play, Say
 from callback.carrier.reports import PartyJoined, RoomEvent, RoomOpened, UnknownRoomEvent
 from callback.errors import CallbackNotFound
 from callback.lifecycle import transitions
-from callback.lifecycle.models import Callback, LegName
+from callback.lifecycle.models import Callback, Leg, LegName
 from callback.lifecycle.transitions import LegEvent
 from callback.storage.callbacks import CallbackStore
 
@@ -75,8 +74,8 @@ def apologize() -> tuple[Instruction, ...]:
 
 def record_status(
     store: CallbackStore, workflow: Workflow, leg: DialedLeg, event: LegEvent
-) -> None:
-    """Record the progress or the end of one leg's call."""
+) -> Leg | None:
+    """Record the progress or the end of one leg's call. Returns the leg, if its callback exists."""
     callback_id, name, attempt = leg.callback_id, leg.name, leg.attempt
     if event.status is None:
         logger.error(
@@ -88,8 +87,7 @@ def record_status(
         callback_id,
         lambda c: transitions.record(c, name, attempt, event),
     )
-    if callback and event.left_queue:
-        queueing.alarm_if_queued(callback.leg(name), event.at, callback_id)
+    return callback.leg(name) if callback else None
 
 
 def record_room_event(

@@ -5,6 +5,7 @@ None of these may leave a callback open, a party alone or a phone ringing. Each 
 compares every open callback with the carrier's live calls.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -28,6 +29,7 @@ from callback.lifecycle.models import (
 )
 from callback.lifecycle.transitions import LegEvent
 from callback.storage import listings
+from callback.storage.departures import Departures
 
 logger = Logger(child=True)
 
@@ -62,6 +64,7 @@ class Reconciliation:
 
     calls: Calls
     workflow: Workflow
+    departures: Departures
 
     @cached_property
     def _live(self) -> dict[str, LegStatus]:
@@ -69,7 +72,8 @@ class Reconciliation:
         return self.calls.carrier.live_calls()
 
     def run(self) -> Tally:
-        """Check every open callback once."""
+        """Check every open callback once. A lowered rate of calls is raised again, in time."""
+        self.departures.restore(clock.now())
         store, tally = self.calls.store, Tally()
         for callback in listings.read_open(store):
             if callback.status is CallbackStatus.ENDED:
@@ -107,12 +111,17 @@ class Reconciliation:
         if leg.ended or leg.status is LegStatus.PLANNED:
             return callback
         if leg.call_sid is None:
-            event = self._find_unconfirmed_call(callback, leg)
+            call_sid, is_absent = self._find_unconfirmed_call(callback, leg)
+            event = self.calls.carrier.fetch(call_sid) if call_sid else None
         else:
-            event = self._find_missed_event(callback, leg, now)
-        if event is None:
+            event, is_absent = self._find_missed_event(callback, leg, now), False
+        change: Callable[[Callback], Callback | None]
+        if event:
+            change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
+        elif is_absent:
+            change = partial(transitions.give_up, name=name, attempt=leg.attempt, now=clock.now())
+        else:
             return callback
-        change = partial(transitions.record, name=name, attempt=leg.attempt, event=event)
         return self.calls.store.change(callback.callback_id, change)[0]
 
     def _find_missed_event(self, callback: Callback, leg: Leg, now: datetime) -> LegEvent | None:
@@ -121,7 +130,7 @@ class Reconciliation:
         if call_sid not in self._live:
             return carrier.fetch(call_sid)
         if self._live[call_sid] is LegStatus.QUEUED:
-            queueing.alarm_if_queued(leg, now, callback.callback_id)
+            queueing.slow_down_if_queued(self.departures, leg, now, callback.callback_id)
         # The carrier may hold a call in its queue for hours. By then nobody wants it.
         is_late = leg.status in (LegStatus.QUEUED, LegStatus.RINGING) and now > _ring_deadline(leg)
         was_admitted = leg.admitted_at is not None and now - leg.admitted_at > _QUIET
@@ -135,8 +144,9 @@ class Reconciliation:
             return LegEvent(LegStatus.JOINED, at=leg.admitted_at, call_sid=call_sid)
         return event
 
-    def _find_unconfirmed_call(self, callback: Callback, leg: Leg) -> LegEvent | None:
-        """The state of the call of a create request whose response was lost.
+    def _find_unconfirmed_call(self, callback: Callback, leg: Leg) -> tuple[str | None, bool]:
+        """(the call_sid of the call of a create request whose response was lost, whether there is
+        certainly no such call).
 
         Searches the carrier's list for calls to this party created since the claim. Never adopts a
         call that another callback owns, of any tenant: all tenants share the carrier's account.
@@ -146,7 +156,7 @@ class Reconciliation:
         Otherwise adopts the earliest: the fence keeps out any other.
         """
         if leg.dialed_at is None:
-            return None
+            return None, False
         carrier = self.calls.carrier
         call_sids = carrier.find_calls(leg, since=leg.dialed_at)
         # Read after the search: a callback that requested one of these has claimed its leg by now.
@@ -159,14 +169,13 @@ class Reconciliation:
         owned = {other.call_sid for other in others}
         free = [call_sid for call_sid in call_sids if call_sid not in owned]
         if not free:
-            now = clock.now()
-            return transitions.never_made(now) if now - leg.dialed_at > _ABSENT_AFTER else None
+            return None, clock.now() - leg.dialed_at > _ABSENT_AFTER
         if any(self._may_have_requested(other, leg) for other in others):
             logger.warning(
                 "a call may belong to either of two legs", callback_id=callback.callback_id
             )
-            return None
-        return carrier.fetch(free[0])
+            return None, False
+        return free[0], False
 
     def _may_have_requested(self, other: Leg, leg: Leg) -> bool:
         """Whether the other leg, whose call is unknown, may have requested one like this leg's."""

@@ -22,6 +22,9 @@ CALLBACK_OVER = "CallbackOver"
 # The error of a task whose leg must be dialed again. The state machine retries it under States.ALL.
 DIAL_AGAIN = "DialAgain"
 
+# The error of a task whose leg the carrier refuses to dial now. The state machine then closes.
+CARRIER_BUSY = "CarrierBusy"
+
 # Close reasons by the error that ended a step, or by the status of the execution.
 _CLOSE_REASON = {
     None: None,
@@ -106,14 +109,19 @@ class Workflow:
 
         Call it after releasing a claim: the task found the leg claimed, and waits for its call.
         """
+        self.fail_task(callback, DIAL_AGAIN)
+
+    def fail_task(self, callback: Callback, name: str) -> None:
+        """Fail the workflow's open task. The state machine retries or closes, by the error."""
         if callback.waiting is None:
             return
         try:
-            self._client().send_task_failure(taskToken=callback.waiting.token, error=DIAL_AGAIN)
+            self._client().send_task_failure(taskToken=callback.waiting.token, error=name)
         except (ClientError, BotoCoreError) as error:  # `reconcile` repeats it while the task waits
             if _code(error) not in _ALREADY_SETTLED:
                 logger.warning(
-                    "could not fail the task to dial again",
+                    "could not fail the task",
+                    error=name,
                     callback_id=callback.callback_id,
                     code=_code(error),
                 )

@@ -80,9 +80,10 @@ def derive_events(old: Callback | None, new: Callback) -> list[Event]:
     return [_event(new, *kind, sequence) for sequence, kind in enumerate(kinds, first)]
 
 
-def with_event_count(old: Callback, new: Callback) -> Callback:
-    """`new` with the event count to write."""
-    return replace(new, event_count=old.event_count + len(_kinds(old, new)))
+def with_event_count(old: Callback | None, new: Callback) -> Callback:
+    """`new` with the event count to write. `old` is None for a new callback."""
+    earlier = old.event_count if old else 0
+    return replace(new, event_count=earlier + len(_kinds(old, new)))
 
 
 def is_selected(kind: str, selection: Iterable[str]) -> bool:
@@ -91,14 +92,14 @@ def is_selected(kind: str, selection: Iterable[str]) -> bool:
 
 
 def _kinds(old: Callback | None, new: Callback) -> list[tuple[EventType, LegName | None]]:
-    if old is None:
-        return [(EventType.CALLBACK_ACCEPTED, None)]
     kinds: list[tuple[EventType, LegName | None]] = []
+    if old is None:  # stored with the claims of its first step
+        kinds.append((EventType.CALLBACK_ACCEPTED, None))
     for name in LegName:
-        status = new.leg(name).status
-        if status is not old.leg(name).status and status in _LEG_EVENTS:
+        status, before = new.leg(name).status, old.leg(name).status if old else None
+        if status is not before and status in _LEG_EVENTS:
             kinds.append((_LEG_EVENTS[status], name))
-    if new.status is not old.status and new.status in _CALLBACK_EVENTS:
+    if new.status is not (old.status if old else None) and new.status in _CALLBACK_EVENTS:
         kinds.append((_CALLBACK_EVENTS[new.status], None))
     return kinds
 

@@ -17,14 +17,20 @@ _RING_BUFFER = timedelta(seconds=5)
 # The longest wait in the carrier's queue. A later call is unwanted.
 _QUEUE_SLACK = timedelta(seconds=30)
 
+# A leg may wait this long for its departure.
+_DEPARTURE_SLACK = timedelta(seconds=120)
+
 # A step may exceed its legs' own limits by this much before the workflow gives up on it.
 # If webhooks are lost, `reconcile` fetches the state of a call within a minute.
-_STEP_SLACK = timedelta(seconds=90)
+_STEP_SLACK = timedelta(seconds=90) + _DEPARTURE_SLACK
 _TALK_SLACK = timedelta(seconds=60)
 
 # The longest pause that we accept from the carrier's Retry-After: a party may be waiting for the
-# other one. The workflow retries for slightly longer than this plus a quarter.
+# other one.
 _LONGEST_PAUSE = timedelta(seconds=20)
+
+# A step gives up on a carrier whose pauses last longer than this since its beginning.
+LONGEST_BUSY = timedelta(seconds=26)
 
 
 def legs_of_step(callback: Callback, step: Step) -> tuple[LegName, ...]:

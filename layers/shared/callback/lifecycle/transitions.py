@@ -158,6 +158,21 @@ def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
     return _with_leg(callback, name, claimed)
 
 
+def claim_step(callback: Callback, step: Step, now: datetime) -> Callback:
+    """Claim the legs of this step that can be claimed."""
+    for name in timing.legs_of_step(callback, step):
+        callback = claim(callback, name, now) or callback
+    return callback
+
+
+def renew(callback: Callback, name: LegName, attempt: int, now: datetime) -> Callback:
+    """Let a claim begin now: its process has had another request to make first."""
+    leg = callback.leg(name)
+    if leg.status is not LegStatus.DIALING or leg.attempt != attempt or leg.call_sid:
+        return callback
+    return _with_leg(callback, name, replace(leg, dialed_at=now))
+
+
 def release(
     callback: Callback, name: LegName, attempt: int, not_before: datetime | None = None
 ) -> Callback | None:
@@ -292,6 +307,19 @@ def never_made(now: datetime) -> LegEvent:
         outcome=LegOutcome.DIAL_OUTCOME_UNKNOWN,
         cause="carrier_did_not_answer",
     )
+
+
+def give_up(callback: Callback, name: LegName, attempt: int, now: datetime) -> Callback | None:
+    """The carrier has no call of this claim, long after it could have been requested.
+
+    If the process of a first leg died before it recorded any response, the leg is planned again,
+    once: nothing that was accepted is lost. A second leg is not: the first party has waited enough.
+    """
+    leg = callback.leg(name)
+    is_first = name in timing.legs_of_step(callback, Step.FIRST)
+    if is_first and leg.status is LegStatus.DIALING and attempt == 1 and not over(callback):
+        return release(callback, name, attempt)
+    return record(callback, name, attempt, never_made(now))
 
 
 def claim_expired(leg: Leg, now: datetime) -> bool:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from callback import clock
-from callback.errors import CarrierRejected
+from callback.errors import CallbackError, CarrierRejected
 from callback.lifecycle.models import Callback
 from callback.requests import creation, idempotency
 from callback.requests.intake import Intake, Requested
 from callback.storage import counters
+from callback.storage.departures import Departure
 from callback.storage.idempotency_keys import Key, KeyUsed, Response
 
 
@@ -35,7 +36,7 @@ class Repeated(NamedTuple):
 def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accepted | Repeated:
     """Accept a callback once for each key.
 
-    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.complete`.
+    Raises the refusals of `creation.admit`, `IntakeStore.add` and `CallControl.begin`.
     CarrierRejected is stored for repetitions like an acceptance, and its headers include the
     rates. After any other refusal nothing is stored, and the same key may be sent again.
     """
@@ -44,19 +45,25 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
     )
     rates = dict[str, str]()
 
-    def store() -> Callback:
+    def store() -> tuple[Callback, Departure | None]:
         admitted = creation.admit(intake, callback, key)
         rates.update(admitted.headers)
-        intake.store.add(
-            admitted.callback,
-            key,
-            allow_parallel=requested.request.allow_parallel,
-            conditions=admitted.conditions,
-        )
-        return admitted.callback
+        claimed, departure = intake.control.depart(admitted.callback)
+        try:
+            stored = intake.store.add(
+                claimed,
+                key,
+                allow_parallel=requested.request.allow_parallel,
+                conditions=admitted.conditions,
+            )
+        except (CallbackError, KeyUsed):
+            if departure:
+                intake.control.pace.departures.give_back(departure)
+            raise
+        return stored, departure
 
     def create() -> Callback:
-        return intake.control.complete(counters.in_other_shards(store))
+        return intake.control.begin(*counters.in_other_shards(store))
 
     if key is None:
         return Accepted(create(), rates)

@@ -53,12 +53,22 @@ class CallbackStore:
         return {each.callback_id: each for each in callbacks if not _expired(each)}
 
     def change(
-        self, callback_id: str, change: Callable[[Callback], Callback | None]
+        self,
+        callback_id: str,
+        change: Callable[[Callback], Callback | None],
+        *,
+        known: Callback | None = None,
     ) -> tuple[Callback, bool]:
         """Apply a transition atomically. Returns (the current callback, whether it was allowed).
 
+        `known` is the row as the caller has just written it: if nobody has written since, the
+        change is one write without a read.
         Raises CallbackNotFound, and StoreContended if other writes won every attempt.
         """
+        if known and (after := change(known)) not in (None, known):
+            after = events.with_event_count(known, replace(after, revision=known.revision + 1))
+            if self._replaced(after):
+                return after, True
         for _ in range(ATTEMPTS):
             before = self.get(callback_id)
             after = change(before)

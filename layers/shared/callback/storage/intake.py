@@ -9,6 +9,7 @@
 from collections.abc import Sequence
 
 from callback.errors import CallbackError, StoreContended
+from callback.lifecycle import events
 from callback.lifecycle.models import Callback
 from callback.storage import callbacks, idempotency_keys
 from callback.storage.callbacks import CallbackStore
@@ -35,31 +36,38 @@ class IntakeStore(CallbackStore):
         *,
         allow_parallel: bool = True,
         conditions: Sequence[Condition] = (),
-    ) -> None:
-        """Store a new callback with its other rows, all or nothing.
+    ) -> Callback:
+        """Store a new callback with its other rows, all or nothing. Returns it as it is stored.
 
+        The transaction itself checks everything. Only after it failed, the rows that made it fail
+        are read.
         Raises KeyUsed for a stored key that has not expired, CallbackInProgress if the same two
         parties have a live callback, the refusal of a condition that does not hold, and
         StoreContended.
         """
+        callback = events.with_event_count(None, callback)
+        writes = [put_row(callbacks.row(callback), ABSENT), *self.listings.writes(callback)]
+        if key:
+            writes += idempotency_keys.writes(callback, key)
+        pair = None if allow_parallel else self.pairs.take(callback, None)
         for attempt in range(callbacks.ATTEMPTS):
-            writes = [put_row(callbacks.row(callback), ABSENT), *self.listings.writes(callback)]
-            holder = None if allow_parallel else self.pairs.holder(callback)
-            if key:
-                # Check the key after reading the pair. If the same request took the pair before,
-                # this is a repetition (KeyUsed) and not a conflict (CallbackInProgress).
-                self.keys.refuse_used(callback, key)
-                writes += idempotency_keys.writes(callback, key)
-            if not allow_parallel:
-                writes.append(self.pairs.take(callback, holder))
-            reasons = self.table.transact(*writes, *(each.write for each in conditions))
+            own = [*writes, pair] if pair else writes
+            reasons = self.table.transact(*own, *(each.write for each in conditions))
             if reasons is None:
-                return
-            refusal = _refusal(reasons[len(writes) :], conditions)
-            if refusal and CONDITION_FAILED not in reasons[: len(writes)]:
+                return callback
+            if CONDITION_FAILED in reasons[: len(own)]:
+                holder = self.pairs.holder(callback) if pair else None
+                if key:
+                    # Check the key after reading the pair. If the same request took the pair
+                    # before, this is a repetition (KeyUsed) and not a conflict
+                    # (CallbackInProgress).
+                    self.keys.refuse_used(callback, key)
+                if pair:
+                    pair = self.pairs.take(callback, holder)
+            elif refusal := _refusal(reasons[len(own) :], conditions):
                 # If another write failed as well, an earlier send of this request may have won.
                 raise refusal
-            if refusal is None and CONDITION_FAILED not in reasons:
+            else:
                 callbacks.wait_a_little(attempt)
         raise StoreContended(
             "Too many concurrent requests. Nothing was stored. Send the request again."

@@ -196,6 +196,23 @@ class Table:
         write = update_row(key, change, if_)["Update"]
         return self._write(self._client.update_item, write) is None
 
+    def update_or_read(self, key: Key, change: Expression, if_: Expression) -> tuple[bool, Row]:
+        """(True, the row after the change), or (False, the row that did not meet the condition).
+
+        That row is empty if it does not exist.
+        """
+        try:
+            response = self._client.update_item(
+                TableName=self._name,
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **update_row(key, change, if_)["Update"],
+            )
+        except self._client.exceptions.ConditionalCheckFailedException as refused:
+            item: Any = refused.response.get("Item", {})
+            return False, to_row(item)
+        return True, to_row(response["Attributes"])
+
     def delete(self, key: Key, if_: Expression | None = None) -> bool:
         """Delete the row, if it exists. False: the condition did not hold."""
         return self._write(self._client.delete_item, delete_row(key, if_)["Delete"]) is None
