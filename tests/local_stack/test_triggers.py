@@ -61,15 +61,15 @@ def test_a_write_that_its_function_failed_on_comes_again() -> None:
         answer = stack.functions.invoke("local-webhook-api", _put(endpoint))
         assert answer.error is None
         bus = stack.functions.find("local-publish-events").module.bus
-        put, calls = bus.put, list[str]()
+        put_all, calls = bus.put_all, list[str]()
 
-        def failing_twice(tenant: str, published: Any) -> None:
-            calls.append(published[0].message_id)
+        def failing_twice(changes: Any) -> int:
+            calls.append(changes[0][2][0].message_id)
             if len(calls) <= 2:
                 raise OSError("the bus is out of order")
-            put(tenant, published)
+            return int(put_all(changes))
 
-        bus.put = failing_twice
+        bus.put_all = failing_twice
         finished_callback(stack)
         stack.clock.until(lambda: len(receiver.received) >= 1, within=600)
         stack.clock.until(lambda: calls[0] in calls[2:], within=600)

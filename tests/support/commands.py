@@ -8,6 +8,7 @@ import sys
 import uuid
 from unittest import mock
 
+from callback import aws
 from callback.admin import main
 from tests.local.stack import PROJECT, LocalStack
 
@@ -22,6 +23,8 @@ def admin(
     """Run the operator's command in this process, on the stack's clock, against the embedded AWS.
     `said` is its standard input."""
     command = [*arguments, "--table", table or stack.table_name]
+    for client in (aws.dynamodb, aws.ssm):
+        client.cache_clear()  # those of another stack
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.redirect_stdout(out),

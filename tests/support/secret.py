@@ -24,6 +24,6 @@ class Secret:
             self.fetched += 1
             self.meanwhile()
             if self.fails:
-                raise ParameterUnreadable("ThrottlingException")
+                raise ParameterUnreadable(_name, "ThrottlingException")
             self.cached = self.value
         return json.dumps({"account_sid": ACCOUNT_SID, **self.cached})

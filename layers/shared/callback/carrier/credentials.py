@@ -56,7 +56,7 @@ class CredentialStore:
                 raise TypeError(f"{self._name} is not a JSON object")
             return Credentials(**parameter)
         except ParameterUnreadable as error:
-            logger.error("the carrier's credentials cannot be read", error=str(error))
+            logger.error("the carrier's credentials cannot be read", error=error.code)
         except (ValueError, TypeError) as error:
             self._parameters.forget(self._name)
             # The error's message may quote the parameter.

@@ -18,7 +18,11 @@ _CACHED_FOR = timedelta(minutes=5)
 
 
 class ParameterUnreadable(Exception):
-    """The parameter cannot be read. The message is the code of AWS's error, or botocore's class."""
+    """The parameter cannot be read. `code` is the code of AWS's error, or botocore's class."""
+
+    def __init__(self, name: str, code: str) -> None:
+        super().__init__(f"The parameter {name} cannot be read: {code}.")
+        self.code = code
 
 
 class _Cached(NamedTuple):
@@ -45,9 +49,9 @@ class Parameters:
         try:
             parameter = self._client().get_parameter(Name=name, WithDecryption=True)["Parameter"]
         except ClientError as error:
-            raise ParameterUnreadable(error.response["Error"]["Code"]) from None
+            raise ParameterUnreadable(name, error.response["Error"]["Code"]) from None
         except BotoCoreError as error:
-            raise ParameterUnreadable(type(error).__name__) from None
+            raise ParameterUnreadable(name, type(error).__name__) from None
         self._cache[name] = _Cached(parameter["Value"], clock.now() + _CACHED_FOR)
         return parameter["Value"]
 
