@@ -1,5 +1,7 @@
 """Emergency numbers. They are never dialed; the check precedes all storage and cost."""
 
+from functools import lru_cache
+
 import phonenumbers
 from phonenumbers import shortnumberinfo
 
@@ -11,6 +13,7 @@ _EVERYWHERE = frozenset({"112", "911", "999", "000", "933"})
 _OUTSIDE = frozenset({"112", "911"})
 
 
+@lru_cache(phone_numbers.REMEMBERED)
 def is_emergency(address: str, home_region: str) -> bool:
     """Whether dialing this address could reach emergency services.
 
