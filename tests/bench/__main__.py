@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, cold_start, second_leg, warm, warm_post, warm_webhook
+from tests.bench import build, cold_start, instructions, second_leg, warm, warm_post, warm_webhook
 from tests.bench.instructions import NotMeasured
 from tests.bench.world import run_world
 
+UNCOUNTED = ("size", "second_leg")
 PARTS = ("size", "cold_start", "warm_post", "warm_webhook", "second_leg")
 # Those that somebody waits for.
 FUNCTIONS = ("Authorizer", "CallbackApi", "CarrierWebhook", "PlaceLeg")
@@ -29,6 +30,8 @@ def main() -> int:
     parser.add_argument("--callbacks", type=int, default=200, help="for the second leg's delay")
     arguments = parser.parse_args()
     parts = [part for part in PARTS if part in arguments.parts]
+    if not set(parts) <= set(UNCOUNTED):
+        instructions.check()
     with tempfile.TemporaryDirectory() as folder:
         return _measure(arguments, parts, Path(folder))
 

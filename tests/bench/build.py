@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -46,12 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def make(arguments: argparse.Namespace, work: Path) -> Build:
     """Build into the folder `work`. Raises NotBuilt."""
     if arguments.installed:
-        packages = Path(os.__file__).parent / "site-packages"
-        packages = next(Path(p) for p in sys.path if p.endswith("site-packages")) or packages
-        return Build(os.path.realpath(sys.executable), (LAYER, packages), (packages,))
+        return Build(os.path.realpath(sys.executable), *installed_paths())
     python = arguments.python
     layer = arguments.layer or build_layer(python, work / "layer")
     return Build(python, (layer,), (install_textbook(python, work / "textbook-layer"),))
+
+
+def installed_paths() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Folders of what is installed here, for our functions and for the textbook's."""
+    packages = Path(sysconfig.get_path("purelib"))
+    return (LAYER, packages), (packages,)
 
 
 def build_layer(python: str, into: Path) -> Path:

@@ -137,6 +137,7 @@ def main() -> int:
         "functions", nargs="*", metavar="function", help="logical ids (default: all)"
     )
     arguments = parser.parse_args()
+    instructions.check()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         made = build.make(arguments, work)

@@ -7,6 +7,7 @@ network nor the disk, nor what other processes do.
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 
 _COUNT = re.compile(r"==([0-9]+)==\s+I\s+refs:\s+([0-9,]+)")
@@ -21,6 +22,12 @@ def can_count() -> bool:
     return shutil.which("valgrind") is not None
 
 
+def check() -> None:
+    """End this process with a message if valgrind is not installed."""
+    if not can_count():
+        sys.exit("valgrind is not installed; on Debian: apt-get install valgrind")
+
+
 def run(command: list[str], variables: Mapping[str, str], text: str = "") -> str:
     """Run a command on the input `text` without counting. Raises NotMeasured."""
     return _run(command, variables, text).stdout
@@ -31,8 +38,6 @@ def count(command: list[str], variables: Mapping[str, str], text: str = "") -> l
 
     A forked process has those of its parent up to the fork, too. Raises NotMeasured.
     """
-    if not can_count():
-        raise NotMeasured("valgrind is not installed; on Debian: apt-get install valgrind")
     done = _run([*_VALGRIND, *command], variables, text)
     counts = [int(each.replace(",", "")) for _, each in _COUNT.findall(done.stderr)]
     if not counts:

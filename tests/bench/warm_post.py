@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import build, warm
+from tests.bench import build, instructions, warm
 from tests.bench.build import Build
 from tests.bench.events import Parties
 from tests.bench.warm import Warm
@@ -74,6 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What one warm POST executes.")
     add_arguments(parser)
     arguments = parser.parse_args()
+    instructions.check()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         made = build.make(arguments, work)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, events, warm, warm_post
+from tests.bench import build, events, instructions, warm, warm_post
 from tests.bench.build import Build
 from tests.bench.warm_post import Compared
 from tests.bench.world import World, run_world
@@ -39,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What one warm webhook executes.")
     warm_post.add_arguments(parser)
     arguments = parser.parse_args()
+    instructions.check()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         made = build.make(arguments, work)
