@@ -40,7 +40,7 @@ help:
 	@echo "make deploy        build and deploy with your AWS credentials (STACK=dev, STACK=prod)"
 	@echo "make admin         manage tenants, keys, numbers, policies and erasures (ARGS='--help')"
 	@echo "make schemathesis  over 5,000 requests generated from the API's document, some minutes"
-	@echo "make bench         time from the first party's answer to the second party's call, some minutes"
+	@echo "make bench         instructions and delays, beside textbook functions; needs valgrind, some minutes"
 	@echo "make cost          what a million callbacks cost on AWS, counted in a run"
 	@echo "make mutants       mutation testing: which small faults no test notices, some minutes"
 	@echo "make soak          many long random histories (N=20000 STEPS=100 SEED=), 40 minutes"
@@ -136,7 +136,7 @@ soak: $(INSTALLED)
 		--steps $(or $(STEPS),100) $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED)
-	$(RUN) PYTHONPATH=layers/shared python -m tests.bench.second_leg $(ARGS)
+	$(RUN) PYTHONPATH=layers/shared python -m tests.bench $(ARGS)
 
 cost: $(INSTALLED)
 	@$(RUN) PYTHONPATH=layers/shared python -m tests.bench.cost $(ARGS)

@@ -4,27 +4,19 @@ Each handler is imported in a process of its own, from the built layer, and valg
 instructions. The number is the same on every machine and in every run, to a thousandth. It contains
 the start of Python itself, and neither the network nor the disk. The textbook functions are what
 the documentation of AWS, Powertools and Twilio leads to: they are the measure.
-
-`--python` names another interpreter, with pip: what Lambda runs is 3.13. `--layer` is a layer that
-is built already, for that interpreter.
 """
 
 import argparse
-import os
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.bench import build, instructions
+from tests.bench.build import Build
 from tests.functions.cold_start import FUNCTIONS
 from tests.local import environment
-
-ROOT = Path(__file__).parents[2]
-LAYER = ROOT / "layers" / "shared"
-TEXTBOOK = Path(__file__).parent / "textbook"
 
 # What each function may cost, as a share of the textbook function that answers the same request.
 BARS = {"CallbackApi": 0.75, "CarrierWebhook": 0.72}
@@ -34,6 +26,7 @@ LIKE_CREATE = {"CallbackApi", "Trigger", "AcceptTrigger", "PlaceLeg"}
 
 _TEXTBOOK_ENVIRONMENT = {
     "CALLER_ID": "+14155550100",
+    "STATUS_URL": "https://callback.example.com/carrier/status",
     "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:callback",
     "TABLE_NAME": "callback",
     "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
@@ -57,133 +50,102 @@ FIRST_REQUESTS = {
         "handler.workflow._client(); handler.credentials._parameters._client()",
     ),
 }
-_COUNT = re.compile(r"I\s+refs:\s+([0-9,]+)")
 
 
-class NotMeasured(Exception):
-    """A handler could not be imported, or valgrind did not count."""
+class ColdStart(NamedTuple):
+    """M instructions of one cold start, and of the textbook function that does the same."""
+
+    name: str
+    instructions: int
+    textbook: str
+    ratio: float
+    bar: float | None
+
+    @property
+    def is_missed(self) -> bool:
+        return self.bar is not None and self.ratio > self.bar
 
 
-def instructions(
-    python: str, function: Path, layer: Path, variables: Mapping[str, str], then: str = "pass"
+def count(
+    python: str,
+    function: Path,
+    packages: tuple[Path, ...],
+    variables: Mapping[str, str],
+    then: str = "pass",
 ) -> int:
-    """What one cold start executes. The second run counts: the first finds no compiled files of the
-    handler itself. `then` is Python that runs after the import. Raises NotMeasured."""
-    valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
-    command = [python, "-I", "-S", "-c", f"{_IMPORT}\n{then}\n{_END}", str(function), str(layer)]
-    for counted in ([], [*valgrind, "--cachegrind-out-file=/dev/null"]):
-        done = subprocess.run(
-            [*counted, *command], env=variables, check=False, capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            raise NotMeasured(done.stderr)
-    found = _COUNT.search(done.stderr)
-    if found is None:
-        raise NotMeasured(done.stderr)
-    return int(found[1].replace(",", ""))
+    """Instructions of one cold start. `then` is Python that runs after the import.
+
+    The second run counts: the first finds no compiled files of the handler itself. Raises
+    NotMeasured.
+    """
+    source = f"{_IMPORT}\n{then}\n{_END}"
+    command = [python, "-I", "-S", "-c", source, str(function), *map(str, packages)]
+    instructions.run(command, variables)
+    (counted,) = instructions.count(command, variables)
+    return counted
 
 
-def built_layer(python: str, into: Path) -> Path:
-    """The layer's folder for the interpreter, as `sam build` makes it for Lambda's."""
-    _run(
-        [
-            *("make", "--no-print-directory", "-C", str(LAYER), "build-SharedLayer"),
-            *(f"ARTIFACTS_DIR={into}", "LAYER_ARCH=host", f"PYTHON={python}"),
-            f"LAYER_PYTHON={_version(python)}",
-        ]
-    )
-    return into / "python"
-
-
-def textbook_layer(python: str, into: Path) -> Path:
-    """What pip installs for the textbook functions, compiled, with the layer's versions."""
-    _run(
-        [
-            *(python, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(into)),
-            *("--disable-pip-version-check", "--root-user-action=ignore"),
-            *("--constraint", str(ROOT / "tests" / "constraints.txt")),
-            *("--requirement", str(TEXTBOOK / "requirements.txt")),
-        ]
-    )
-    _compile(python, into)
-    return into
-
-
-def copied(python: str, folder: Path, into: Path) -> Path:
-    """A copy of a function's folder, compiled."""
-    shutil.copytree(folder, into, ignore=shutil.ignore_patterns("__pycache__"))
-    _compile(python, into)
-    return into
-
-
-def _compile(python: str, folder: Path) -> None:
-    mode = "--invalidation-mode=unchecked-hash"
-    _run([python, "-m", "compileall", "-q", "-j", "0", mode, str(folder)])
-
-
-def _version(python: str) -> str:
-    said = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return _run([python, "-c", said]).strip()
-
-
-def _run(command: list[str]) -> str:
-    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(command, env=kept, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise NotMeasured(done.stdout + done.stderr)
-    return done.stdout
-
-
-def measured(python: str, layer: Path | None, work: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Instructions of the textbook functions, and of ours by logical id. Raises NotMeasured."""
-    whole = textbook_layer(python, work / "textbook-layer")
+def measure_textbook(made: Build, work: Path) -> dict[str, int]:
+    """Instructions by the textbook function's name. Raises NotMeasured."""
     like_lambda = next(iter(FUNCTIONS.values()))
-    textbook = {
-        name: instructions(
-            python,
-            copied(python, TEXTBOOK / name, work / "textbook" / name),
-            whole,
-            environment.of_function(like_lambda, "http://127.0.0.1:9") | _TEXTBOOK_ENVIRONMENT,
-        )
-        for name in ("create", "webhook")
-    }
-    layer = layer or built_layer(python, work / "layer")
-    ours = {}
-    for name, function in sorted(FUNCTIONS.items()):
-        folder = copied(python, function.folder, work / "functions" / name)
+    variables = environment.of_function(like_lambda, "http://127.0.0.1:9") | _TEXTBOOK_ENVIRONMENT
+    counts = {}
+    for name in ("create", "webhook"):
+        folder = build.copy_function(made.python, build.TEXTBOOK / name, work / "cold" / name)
+        counts[name] = count(made.python, folder, made.textbook, variables)
+    return counts
+
+
+def measure(
+    made: Build, work: Path, names: Collection[str], textbook: Mapping[str, int]
+) -> list[ColdStart]:
+    """Cold starts of functions by logical id. Raises NotMeasured."""
+    rows = []
+
+    def add(name: str, counted: int) -> None:
+        like = "create" if name.partition(" ")[0] in LIKE_CREATE else "webhook"
+        ratio = counted / textbook[like]
+        rows.append(ColdStart(name, counted, like, ratio, BARS.get(name)))
+
+    for name in sorted(names):
+        function = FUNCTIONS[name]
+        folder = build.copy_function(made.python, function.folder, work / "cold" / name)
         variables = environment.of_function(function, "http://127.0.0.1:9")
-        ours[name] = instructions(python, folder, layer, variables)
+        add(name, count(made.python, folder, made.ours, variables))
         if name in FIRST_REQUESTS:
             request, then = FIRST_REQUESTS[name]
-            ours[f"{name} {request}"] = instructions(python, folder, layer, variables, then)
-    return textbook, ours
+            add(f"{name} {request}", count(made.python, folder, made.ours, variables, then))
+    return rows
 
 
-def compared_with(name: str) -> str:
-    """Which of the textbook functions does what ours does."""
-    return "create" if name.partition(" ")[0] in LIKE_CREATE else "webhook"
+def lines(rows: list[ColdStart], textbook: Mapping[str, int]) -> list[str]:
+    """Lines of a table: M instructions and the ratio."""
+    return [
+        *(f"{'textbook ' + name:28}{counted / 1e6:9.0f}" for name, counted in textbook.items()),
+        *(
+            f"{row.name:28}{row.instructions / 1e6:9.0f}{row.ratio:7.2f}"
+            f" of the textbook {row.textbook}" + (f", at most {row.bar}" if row.bar else "")
+            for row in rows
+        ),
+    ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a cold start executes.")
-    parser.add_argument("--python", default=os.path.realpath(sys.executable))
-    parser.add_argument("--layer", type=Path, help="a built layer's python folder")
+    build.add_arguments(parser)
+    parser.add_argument(
+        "functions", nargs="*", metavar="function", help="logical ids (default: all)"
+    )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        textbook, ours = measured(arguments.python, arguments.layer, Path(work))
-    print(f"M instructions of a cold start, Python {_version(arguments.python)}")
-    for name, count in textbook.items():
-        print(f"{'textbook ' + name:28}{count / 1e6:8.0f}")
-    missed = False
-    for name, count in ours.items():
-        ratio = count / textbook[compared_with(name)]
-        bar = BARS.get(name)
-        missed |= bar is not None and ratio > bar
-        print(
-            f"{name:28}{count / 1e6:8.0f}{ratio:7.2f} of the textbook {compared_with(name)}"
-            + (f", at most {bar}" if bar else "")
-        )
-    return int(missed)
+    instructions.check()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        made = build.make(arguments, work)
+        textbook = measure_textbook(made, work)
+        rows = measure(made, work, arguments.functions or FUNCTIONS, textbook)
+    print(f"M instructions of a cold start, Python {build.version(made.python)}")
+    print(*lines(rows, textbook), sep="\n")
+    return int(any(row.is_missed for row in rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import phonenumbers
 import pytest
 
-from callback.numbering import phone_numbers
+from callback.numbering import destinations, emergency, phone_numbers
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,27 @@ def test_a_number_is_found_in_all_digits_that_a_pbx_may_dial_for_it(home, number
 def test_text_in_another_format_is_not_e164(text):
     assert not phone_numbers.is_e164(text)
     assert phone_numbers.is_e164("+14155550123")
+
+
+def test_a_request_that_asks_for_a_number_often_has_it_parsed_once(monkeypatch):
+    parsed = []
+    parse = phonenumbers.parse
+
+    def counting(text, *arguments):
+        parsed.append(text)
+        return parse(text, *arguments)
+
+    monkeypatch.setattr(phonenumbers, "parse", counting)
+
+    found = {destinations.find_destination("+12125550177", "US") for _ in range(28)}
+
+    assert [telephone.region for telephone in found.pop().telephones] == ["US"]
+    assert parsed == ["+12125550177"] * 2  # its readings, and its type
+
+
+@pytest.mark.parametrize(
+    "remembering",
+    [phone_numbers.telephones, destinations.telephone, emergency.is_emergency],
+)
+def test_a_process_remembers_few_numbers(remembering):
+    assert remembering.cache_info().maxsize <= 32

@@ -5,7 +5,7 @@ Numbering plans also change every month.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import phonenumbers
@@ -90,6 +90,7 @@ def find_destination(address: str, home_region: str) -> Destination:
     return Destination(address, tuple(telephone(number) for number in numbers))
 
 
+@lru_cache(phone_numbers.REMEMBERED)
 def telephone(number: str) -> Telephone:
     """The telephone of an E.164 number."""
     try:

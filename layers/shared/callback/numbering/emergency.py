@@ -1,5 +1,7 @@
 """Emergency numbers. They are never dialed; the check precedes all storage and cost."""
 
+from functools import lru_cache
+
 import phonenumbers
 from phonenumbers import shortnumberinfo
 
@@ -9,8 +11,11 @@ from callback.numbering import addresses, phone_numbers
 _EVERYWHERE = frozenset({"112", "911", "999", "000", "933"})
 # The same behind a digit for an outside line. The others may be extensions there, such as 9000.
 _OUTSIDE = frozenset({"112", "911"})
+# Digits, in any region. A country code such as +1 has 25 regions, and each is asked.
+LONGEST = 6
 
 
+@lru_cache(phone_numbers.REMEMBERED)
 def is_emergency(address: str, home_region: str) -> bool:
     """Whether dialing this address could reach emergency services.
 
@@ -33,5 +38,7 @@ def is_emergency(address: str, home_region: str) -> bool:
     except phonenumbers.NumberParseException:
         return False
     national = str(parsed.national_number)
+    if len(national) > LONGEST:
+        return False
     regions = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
     return any(shortnumberinfo.is_emergency_number(national, region) for region in regions)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
@@ -29,6 +30,10 @@ _INTERNATIONAL = ("00", "011")
 
 # Up to this many digits are an extension, unless the home region has telephone numbers as short.
 _SHORT = 7
+
+# One request asks about the same few addresses again and again. Few are kept: a process should
+# remember no more numbers than it works on.
+REMEMBERED = 32
 
 REGIONS = frozenset(phonenumbers.SUPPORTED_REGIONS)  # countries that have numbers, ISO 3166
 
@@ -67,6 +72,7 @@ def read(text: str, home: str | None) -> str | None:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+@lru_cache(REMEMBERED)
 def telephones(address: str, home: str | None) -> tuple[str, ...]:
     """E.164 of every telephone that may ring for `address`: usually one; none for an extension or
     a word.

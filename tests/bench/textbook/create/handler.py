@@ -32,17 +32,25 @@ class Request(BaseModel):
 @tracer.capture_method
 def create(request: Request) -> dict[str, str]:
     callback_id = str(uuid.uuid4())
+    table, key = os.environ["TABLE_NAME"], {"pk": {"S": callback_id}}
+    dynamodb.put_item(TableName=table, Item={**key, "a": {"S": request.a}, "b": {"S": request.b}})
     call = twilio.calls.create(
-        to=request.a, from_=os.environ["CALLER_ID"], url=os.environ["TWIML_URL"]
-    )
-    dynamodb.put_item(
-        TableName=os.environ["TABLE_NAME"],
-        Item={"pk": {"S": callback_id}, "call_sid": {"S": call.sid}, "b": {"S": request.b}},
+        to=request.a,
+        from_=os.environ["CALLER_ID"],
+        url=os.environ["TWIML_URL"],
+        status_callback=os.environ["STATUS_URL"],
+        status_callback_event=["initiated", "ringing", "answered", "completed"],
     )
     step_functions.start_execution(
         stateMachineArn=os.environ["STATE_MACHINE_ARN"],
         name=callback_id,
         input=json.dumps({"callback_id": callback_id}),
+    )
+    dynamodb.update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET call_sid = :sid",
+        ExpressionAttributeValues={":sid": {"S": call.sid}},
     )
     metrics.add_metric(name="Created", unit=MetricUnit.Count, value=1)
     return {"callback_id": callback_id}

@@ -22,13 +22,18 @@ step_functions = boto3.client("stepfunctions")
 validator = RequestValidator(os.environ["TWILIO_AUTH_TOKEN"])
 
 
-@app.post("/carrier/twiml")
-@tracer.capture_method
-def answer() -> Response:
+def signed_form(url: str) -> dict[str, str] | None:
     event = app.current_event
     form = dict(parse_qsl(event.decoded_body or "", keep_blank_values=True))
     signature = event.headers.get("x-twilio-signature", "")
-    if not validator.validate(os.environ["TWIML_URL"], form, signature):
+    return form if validator.validate(os.environ[url], form, signature) else None
+
+
+@app.post("/carrier/twiml")
+@tracer.capture_method
+def answer() -> Response:
+    form = signed_form("TWIML_URL")
+    if form is None:
         return Response(403, "text/plain", "forbidden")
     row = dynamodb.get_item(TableName=os.environ["TABLE_NAME"], Key={"pk": {"S": form["CallSid"]}})[
         "Item"
@@ -40,6 +45,22 @@ def answer() -> Response:
     response.append(dial)
     metrics.add_metric(name="Answered", unit=MetricUnit.Count, value=1)
     return Response(200, "text/xml", str(response))
+
+
+@app.post("/carrier/status")
+@tracer.capture_method
+def record_status() -> Response:
+    form = signed_form("STATUS_URL")
+    if form is None:
+        return Response(403, "text/plain", "forbidden")
+    dynamodb.update_item(
+        TableName=os.environ["TABLE_NAME"],
+        Key={"pk": {"S": form["CallSid"]}},
+        UpdateExpression="SET call_status = :status",
+        ExpressionAttributeValues={":status": {"S": form["CallStatus"]}},
+    )
+    metrics.add_metric(name="Reported", unit=MetricUnit.Count, value=1)
+    return Response(204)
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP)
