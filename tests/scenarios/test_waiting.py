@@ -34,6 +34,7 @@ def waiting(play: Play, a: str = "1000123", **fields) -> str:
     """POST a callback that must wait. Returns its id."""
     callback_id = play.accepted(a, allow_parallel=True, **fields)
     assert play.record(callback_id)["status"] == "waiting"
+    play.let(0.1, step=0.1)  # the next one is created later
     return callback_id
 
 
@@ -216,7 +217,9 @@ def test_a_tenant_without_room_holds_up_no_other(play: Play):
     play.world.make_tenant("another")
     mine = [waiting(play, "1000201", max_duration_seconds=60) for _ in range(2)]
     theirs = post_of(play, "another", "1000203")
-    play.until(lambda: any(call.callback_id == theirs for call in play.calls()), within=60)
+    play.until(lambda: len(play.calls("A")) == 2, within=60)
+    play.let(20)
+    assert theirs in {call.callback_id for call in play.calls()}
     assert [play.record(each)["status"] for each in mine].count("waiting") == 1
 
 
