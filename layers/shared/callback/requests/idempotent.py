@@ -64,9 +64,10 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
             return _wait(intake, admitted, WaitingFor.ROOM, add), None
         try:
             claimed, departure = intake.control.depart(admitted.callback)
-        except NoDeparture:
+        except NoDeparture as refusal:
             if not may_wait:
-                if key:
+                refusal.headers |= rates
+                if key:  # a repetition gets the first response
                     intake.store.keys.refuse_used(callback, key)
                 raise
             return _wait(intake, admitted, WaitingFor.DEPARTURE, add), None

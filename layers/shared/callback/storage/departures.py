@@ -184,6 +184,7 @@ class Departures:
     ) -> tuple[Departure | None, datetime]:
         now_us = to_us(now)
         limit = now_us + int(most_ahead / timedelta(microseconds=1)) if most_ahead else None
+        allowed = _allowed(limit, is_new=is_new)
         row, is_fresh = self._row, False
         for _ in range(_ATTEMPTS):
             next_us, gap_us = int(row.get("next_us", 0)), self._gap(row)
@@ -191,7 +192,7 @@ class Departures:
             is_ahead = limit is not None and next_us > limit
             if (is_ahead or promised_us > now_us) and is_fresh:
                 return None, to_time(max(next_us, promised_us))
-            is_done, row = self._advance(row, now_us, count * gap_us, limit, is_new=is_new)
+            is_done, row = self._advance(row, now_us, count * gap_us, allowed)
             self._row, is_fresh = row, True
             if is_done:
                 departure = Departure(int(row["next_us"]) - count * gap_us, count, gap_us)
@@ -199,22 +200,22 @@ class Departures:
         return None, to_time(int(row.get("next_us", 0)))
 
     def _advance(
-        self, seen: Row, now_us: int, advance: int, limit: int | None, *, is_new: bool
+        self, seen: Row, now_us: int, advance: int, allowed: Expression
     ) -> tuple[bool, Row]:
-        """Move `next_us`. Returns whether that was done, and the row afterwards."""
+        """Move `next_us`, if that is `allowed`. Returns whether it was done, and the row
+        afterwards."""
         same_gap = self._gap_is(seen)
         if int(seen.get("next_us", 0)) > now_us:
             change = Expression("SET next_us = next_us + :advance", {":advance": advance})
-            where = "next_us > :now" + ("" if limit is None else " AND next_us <= :limit")
-            values = {":now": now_us} | ({} if limit is None else {":limit": limit})
+            where, values = "next_us > :now", {":now": now_us}
         else:
             change = Expression("SET next_us = :after", {":after": now_us + advance})
             where = "(attribute_not_exists(next_us) OR next_us <= :now)"
             values = {":now": now_us}
-        if is_new and limit is not None:
-            where += " AND (attribute_not_exists(queue_us) OR queue_us <= :promised)"
-            values[":promised"] = now_us
-        condition = Expression(f"{where} AND {same_gap.text}", {**values, **same_gap.values})
+        condition = Expression(
+            f"{where} AND {same_gap.text}{allowed.text}",
+            {**values, **same_gap.values, **allowed.values},
+        )
         return self._table.update_or_read(KEY, change, condition)
 
     def _rewrite(self, departure: Departure, next_us: int) -> bool:
@@ -234,6 +235,18 @@ class Departures:
 
     def _set_gap(self, row: Row) -> int:
         return int(row.get("set_gap_us", self._default_us))
+
+
+def _allowed(limit: int | None, *, is_new: bool) -> Expression:
+    """Further conditions of a departure: at `limit` (microseconds) at the latest, and nothing
+    promised to others if it is for a new callback. Uses `:now` of the other conditions."""
+    text, values = "", {}
+    if limit is not None:
+        text = " AND (attribute_not_exists(next_us) OR next_us <= :limit)"
+        values = {":limit": limit}
+    if is_new:
+        text += " AND (attribute_not_exists(queue_us) OR queue_us <= :now)"
+    return Expression(text, values)
 
 
 def _queue_is(row: Row) -> Expression:
