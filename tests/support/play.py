@@ -27,7 +27,7 @@ class Play:
         world.reset()
         self.began = world.clock.seconds()
         self._next_minute = self.began + first_minute
-        self.every_minute: list[Callable[[], Any]] = [world.reconcile]
+        self.every_minute: list[Callable[[], Any]] = [world.reconcile, world.plan_departures]
 
     # -- clients ---------------------------------------------------------------------------------
 

@@ -120,6 +120,15 @@ class DelayQueue:
         due = self.clock.now() + timedelta(seconds=DelaySeconds)
         self.waiting.append((due, MessageBody))
 
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        for each in Entries:
+            self.send_message(
+                QueueUrl=QueueUrl,
+                MessageBody=each["MessageBody"],
+                DelaySeconds=each["DelaySeconds"],
+            )
+        return {}
+
     def take(self) -> list[str]:
         """Messages that are due."""
         now = self.clock.now()
@@ -404,6 +413,10 @@ class World:
 
     def reconcile(self) -> None:
         self.invoke("Reconcile", {})
+        self.run()
+
+    def plan_departures(self) -> None:
+        self.invoke("PlanDepartures", {})
         self.run()
 
     def make_number(self, number: str, tenant: str = TENANT, **takes: Any) -> str:

@@ -26,7 +26,10 @@ from callback.storage.table import to_item
 from tests.support.fields import changes, full, news
 
 # Fields of a request that are not in the planned callback, with the reason.
-NOT_STORED = {"allow_parallel": "a condition of the write that stores the callback"}
+NOT_STORED = {
+    "allow_parallel": "a condition of the write that stores the callback",
+    "start_within_seconds": "stored as the time start_by",
+}
 
 # Fields of the record that clients do not see, with the reason.
 NOT_SHOWN = {
@@ -34,6 +37,10 @@ NOT_SHOWN = {
     "room": "its name admits calls to it",
     "expires_at": "the same retention for every callback of the deployment",
     "close_reason": "shown as the outcome and its cause",
+    "retention_days": "the same retention for every callback of the deployment",
+    "waiting_place": "internal to the counter of waiting callbacks",
+    "started_at": "internal to reconcile: dialed_at is when it was started",
+    "refusal": "shown as the cause",
     "waiting": "a secret of the workflow",
     "reservation": "an upper limit of the cost, not the cost",
     "webhook": "the client chose it",

@@ -290,6 +290,20 @@ class TooManyAtOnce(CallbackError):
     title = "Too many concurrent callbacks"
 
 
+class NoDeparture(CallbackError):
+    """The carrier's account has no departure now, and the request lets no callback wait."""
+
+    status = 429
+    code = "no_departure"
+    title = "No call can be started now"
+
+
+class TooManyWaiting(CallbackError):
+    status = 429
+    code = "too_many_waiting"
+    title = "Too many waiting callbacks"
+
+
 class SpendCapReached(CallbackError):
     """The callback's maximum cost exceeds the rest of the tenant's daily spend."""
 

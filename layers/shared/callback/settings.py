@@ -59,12 +59,17 @@ class PaceSettings(DialSettings):
     departure_queue_url: str
 
 
-class AcceptSettings(PaceSettings):
-    """The variables needed to accept a callback."""
+class StartSettings(PaceSettings):
+    """The variables needed to start a callback."""
 
     state_machine_arn: str
     key_pepper_name: str
     home_region: str
+
+
+class AcceptSettings(StartSettings):
+    """The variables needed to accept a callback."""
+
     retention_days: str
 
 
@@ -110,6 +115,12 @@ class Reconcile(DialSettings):
     state_machine_arn: str
 
 
+class PlanDepartures(_FromEnvironment):
+    table_name: str
+    calls_per_second: str
+    departure_queue_url: str
+
+
 class Erase(CarrierSettings):
     sip_domain: str  # empty: extensions cannot be dialed
 
@@ -133,5 +144,5 @@ class NotifyClient(_FromEnvironment):
 WebhookApi = ResumeDeliveries = NotifyClient
 AcceptTrigger = AcceptSettings
 PlaceLeg = PaceSettings
-UseDeparture = PaceSettings
+UseDeparture = StartSettings
 CloseCallback = CarrierSettings

@@ -7,8 +7,9 @@ only it sees all concurrent requests.
 
 from dataclasses import dataclass, replace
 
-from callback.admission import prices
+from callback.admission import limits, prices
 from callback.admission.case import Case
+from callback.admission.limits import WAIT_FOR_ROOM, Usage
 from callback.admission.party import Party
 from callback.admission.rules import RULES, suppression_refusal
 from callback.errors import CallbackError
@@ -20,6 +21,7 @@ from callback.storage import counters
 from callback.storage.counters import Condition
 from callback.storage.table import ABSENT, Key, Table, check_row
 from callback.tenancy.pepper import Pepper
+from callback.tenancy.policy import WhenFull
 from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 
@@ -31,7 +33,9 @@ class Admitted:
     """An admitted callback.
 
     `callback` has its caller IDs and its `reservation`.
-    `conditions` belong into the transaction that stores it.
+    `conditions` belong into the transaction that stores it, `suppressions` (a part of them) into
+    one that stores it as waiting. `is_full`: the tenant's limits have no room for it now, so
+    nothing is reserved and it can only wait.
     `headers` report the rest of the tenant's rates.
     `zones`: for each party, the time zones whose calling window applies. None: any hour.
     """
@@ -39,6 +43,8 @@ class Admitted:
     callback: Callback
     reservation: Reservation
     conditions: tuple[Condition, ...]
+    suppressions: tuple[Condition, ...]
+    is_full: bool
     headers: dict[str, str]
     parties: tuple[Party, Party]
     zones: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
@@ -54,12 +60,43 @@ class Admission:
         self._prices = prices.read()
         self.dial_plan = dial_plan
 
-    def admit(self, planned: Callback) -> Admitted:
-        """Check a callback that is not stored yet. Writes nothing.
+    def admit(self, planned: Callback, *, may_wait: bool = False) -> Admitted:
+        """Check a callback that would be placed at its `created_at`. Writes nothing.
 
+        `may_wait`: a tenant's policy may let it wait for room within the limits (`when_full`).
         Raises the refusal of the first of RULES that refuses.
         """
-        case = Case(
+        case = self._case(planned)
+        is_full = False
+        for rule in RULES:
+            try:
+                rule(case)
+            except WAIT_FOR_ROOM as refusal:
+                is_full = may_wait and case.policy.when_full is WhenFull.WAIT
+                if not is_full:
+                    raise _with_rates(case, refusal) from None
+            except CallbackError as refusal:
+                raise _with_rates(case, refusal) from None
+        return _admitted(case, is_full)
+
+    def waits_for_room(self, tenant: str) -> bool:
+        """Whether the tenant's waiting callbacks wait for room within its limits."""
+        return self.policies.standing(tenant).policy.when_full is WhenFull.WAIT
+
+    def waiting_place(self, planned: Callback) -> tuple[list[Condition], int]:
+        """The conditions that count the callback as waiting, and the shard that counts it.
+
+        Raises TooManyWaiting.
+        """
+        policy = self.policies.standing(planned.tenant).policy
+        counter = limits.count_waiting(planned.tenant, policy)
+        usage = Usage([counter], self._table.read([*counter.first_read.values()]), self._table.read)
+        usage.refuse_exceeded()
+        (shard,) = usage.shares(counter.key)
+        return usage.conditions(), shard
+
+    def _case(self, planned: Callback) -> Case:
+        return Case(
             planned=planned,
             standing=self.policies.standing(planned.tenant),
             parties=(self._party(planned, LegName.A), self._party(planned, LegName.B)),
@@ -68,14 +105,6 @@ class Admission:
             suppression=self._suppression,
             read=self._table.read,
         )
-        for rule in RULES:
-            try:
-                rule(case)
-            except CallbackError as refusal:
-                if case.has_read:  # a refusal costs no read that it did not need
-                    refusal.headers |= case.usage.rate_headers()
-                raise
-        return _admitted(case)
 
     def may_ever_call(self, tenant: str, number: str) -> bool:
         """Whether the policy allows the region and the type of an E.164 number."""
@@ -108,12 +137,18 @@ class Admission:
         )
 
 
-def _admitted(case: Case) -> Admitted:
+def _with_rates(case: Case, refusal: CallbackError) -> CallbackError:
+    if case.has_read:  # a refusal costs no read that it did not need
+        refusal.headers |= case.usage.rate_headers()
+    return refusal
+
+
+def _admitted(case: Case, is_full: bool) -> Admitted:
     a, b = case.parties
-    suppressions = [
+    suppressions = tuple(
         Condition(check_row(key, ABSENT), suppression_refusal(party))
         for key, party in _parties_by_suppression_key(case).items()
-    ]
+    )
     reservation = _reservation(case)
     caller_id_a, caller_id_b = case.caller_ids.shown
     planned = case.planned
@@ -126,8 +161,10 @@ def _admitted(case: Case) -> Admitted:
     return Admitted(
         callback,
         reservation,
-        (*case.usage.conditions(), *suppressions),
-        case.usage.rate_headers(taking=1),
+        suppressions if is_full else (*case.usage.conditions(), *suppressions),
+        suppressions,
+        is_full,
+        case.usage.rate_headers(taking=0 if is_full else 1),
         case.parties,
         (case.zones(a), case.zones(b)),
     )
@@ -136,7 +173,7 @@ def _admitted(case: Case) -> Admitted:
 def _reservation(case: Case) -> Reservation:
     a, b = case.parties
     day = case.now.date().isoformat()
-    (at_once_shard,) = case.usage.shares(counters.at_once(case.tenant))
+    at_once_shard = next(iter(case.usage.shares(counters.at_once(case.tenant))), None)
     spent = case.usage.shares(counters.spend(case.tenant, case.currency, day))
     return Reservation(
         day=day,

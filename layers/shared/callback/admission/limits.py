@@ -23,6 +23,15 @@ from callback.tenancy.policy import Policy
 _AT_ONCE_RETRY = 10
 
 
+# The limits whose room comes back while a callback waits.
+WAIT_FOR_ROOM = (
+    errors.TooManyAtOnce,
+    errors.TooManyCallbacks,
+    errors.TooManyCallsToNumber,
+    errors.TooManyCallsToPrefix,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LimitCounter(Counter):
     """`rate`: (name, rate, seconds until its window ends) if the counter belongs to a rate.
@@ -194,6 +203,21 @@ class Usage:
         """What each of the shards that were read has used."""
         keys = counter.rows if counter.key in self._read_whole else counter.first_read
         return {shard: int(self.rows.get(key, {}).get("used", 0)) for shard, key in keys.items()}
+
+
+def count_waiting(tenant: str, policy: Policy) -> LimitCounter:
+    """The counter of the tenant's callbacks that wait to be started."""
+    limit = policy.waiting_callbacks
+    return LimitCounter(
+        key=counters.waiting(tenant),
+        amount=1,
+        limit=limit,
+        refusal=errors.TooManyWaiting(
+            f"At most {limit} callbacks may wait to be started. Wait until some have started.",
+            headers={"Retry-After": str(_AT_ONCE_RETRY)},
+        ),
+        lane=randomness.source.random(),
+    )
 
 
 def _seconds_until(moment: datetime, now: datetime) -> int:

@@ -592,6 +592,8 @@ _TOO_MANY: tuple[type[errors.CallbackError], ...] = (
     errors.TooManyCallsToPrefix,
     errors.TooManyCallbacks,
     errors.TooManyAtOnce,
+    errors.TooManyWaiting,
+    errors.NoDeparture,
 )
 _LEG: Schema = {"leg": {"enum": ["A", "B"], "description": "The leg that it concerns."}}
 _ABOUT_A_LEG = (

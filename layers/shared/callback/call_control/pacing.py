@@ -6,8 +6,9 @@ is claimed only when its departure has come.
 """
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,14 @@ LEAD = timedelta(milliseconds=30)
 LONGEST_SLEEP = timedelta(seconds=1.1)
 
 _LONGEST_DELAY = 900  # seconds (SQS API reference, SendMessage)
+_MOST_MESSAGES = 10  # in one request (SQS API reference, SendMessageBatch)
 _MOST_HOPS = 3
+
+# `plan_departures` runs so often. Until its next run, waiting callbacks bring their own messages.
+PLAN_EVERY = timedelta(minutes=1)
+
+# A message: the first leg of a waiting callback may depart.
+FIRST_LEG = json.dumps({"kind": "first"})
 
 
 class LegDeparture(NamedTuple):
@@ -79,9 +87,11 @@ class Pace:
         """The next departures, however far ahead. Raises StoreContended."""
         return self.departures.book(clock.now() + LEAD, requests)
 
-    def take(self, requests: int = 1) -> tuple[Departure | None, datetime]:
-        """The next departures if they are soon, else None; and the next free departure."""
-        return self.departures.take(clock.now() + LEAD, requests)
+    def take(self, requests: int = 1, *, is_new: bool = False) -> tuple[Departure | None, datetime]:
+        """The next departures if they are soon, else None; and the next free departure.
+
+        `is_new`: for a callback that does not wait yet."""
+        return self.departures.take(clock.now() + LEAD, requests, is_new=is_new)
 
     def is_near(self, departure: Departure) -> bool:
         """Whether it is so soon that its sender waits in place."""
@@ -115,6 +125,27 @@ class Pace:
             MessageBody=leg.to_text(),
             # The rest of a second is waited for in place.
             DelaySeconds=min(_LONGEST_DELAY, max(0, int(seconds))),
+        )
+
+    def offer_first_legs(self, delays: Sequence[int]) -> None:
+        """Send a message for each delay, in seconds. At its arrival, the first leg of whichever
+        callback is the next one departs. A message that is lost or comes twice does no harm."""
+        for begin in range(0, len(delays), _MOST_MESSAGES):
+            self._client().send_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {"Id": str(number), "MessageBody": FIRST_LEG, "DelaySeconds": delay}
+                    for number, delay in enumerate(delays[begin : begin + _MOST_MESSAGES])
+                ],
+            )
+
+    def offer_first_leg(self, at: datetime) -> None:
+        """Send one such message, which arrives at `at`."""
+        seconds = math.ceil((at - clock.now()) / timedelta(seconds=1))
+        self._client().send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=FIRST_LEG,
+            DelaySeconds=min(_LONGEST_DELAY, max(0, seconds)),
         )
 
     def is_exhausted(self, leg: LegDeparture) -> bool:

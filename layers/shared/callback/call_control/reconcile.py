@@ -81,6 +81,8 @@ class Reconciliation:
                     listings.forget_open(store, callback)
                 continue
             tally.open += 1
+            if transitions.is_waiting(callback):  # `plan_departures` looks after it
+                continue
             if callback.waiting is None or _is_quiet(callback):
                 tally.mended += 1
                 try:
@@ -196,7 +198,7 @@ def _is_quiet(callback: Callback) -> bool:
 
 
 def _last_change(callback: Callback) -> datetime:
-    return max(at for at in (callback.created_at, *map(_last_event_at, callback.legs)) if at)
+    return max(at for at in (_started_at(callback), *map(_last_event_at, callback.legs)) if at)
 
 
 def _last_event_at(leg: Leg) -> datetime | None:
@@ -212,4 +214,8 @@ def _latest_end(callback: Callback) -> datetime:
         (timing.ring_bound(leg) for leg in callback.legs),
         timedelta(seconds=callback.max_duration_seconds),
     )
-    return callback.created_at + bounds + _SLACK
+    return _started_at(callback) + bounds + _SLACK
+
+
+def _started_at(callback: Callback) -> datetime:
+    return callback.started_at or callback.created_at

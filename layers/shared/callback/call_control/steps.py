@@ -4,8 +4,9 @@ A callback is stored, then its first leg is dialed, then its workflow starts. Ea
 workflow places its own legs. Everything here is safe to repeat after a crash.
 """
 
+import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
@@ -13,7 +14,13 @@ from callback import clock
 from callback.call_control.dialing import PacedCalls, legs_to_dial
 from callback.call_control.pacing import LEAD, LegDeparture
 from callback.call_control.workflow import CARRIER_BUSY, Workflow
-from callback.errors import CallbackNotFound, CarrierBusy, CarrierRejected, CarrierUnavailable
+from callback.errors import (
+    CallbackNotFound,
+    CarrierBusy,
+    CarrierRejected,
+    CarrierUnavailable,
+    NoDeparture,
+)
 from callback.lifecycle import timing, transitions
 from callback.lifecycle.models import Callback, LegName, LegOutcome, Step, Waiting
 from callback.storage.departures import Departure
@@ -33,17 +40,27 @@ class CallControl(PacedCalls):
         """A callback that is not stored yet with the legs of its first step claimed, and their
         departure: one write stores both.
 
-        Without a departure none is claimed. The workflow's first step then waits for one.
+        Without a carrier none is claimed. The workflow's first step then waits for it.
+        Raises NoDeparture: none is free soon.
         """
-        names = timing.legs_of_step(callback, Step.FIRST)
         if not self.carrier.ready():
             return callback, None
-        departure, _ = self.pace.take(len(names))
+        names = timing.legs_of_step(callback, Step.FIRST)
+        departure, free_at = self.pace.take(len(names), is_new=True)
         if departure is None:
-            return callback, None
+            seconds = max(1, math.ceil((free_at - clock.now()) / timedelta(seconds=1)))
+            raise NoDeparture(
+                f"Too many calls are to be started. Send the request again in {seconds} s, or let"
+                " the callback wait (start_within_seconds).",
+                headers={"Retry-After": str(seconds)},
+            )
+        return self.claim_first(callback, departure), departure
+
+    def claim_first(self, callback: Callback, departure: Departure) -> Callback:
+        """The callback with the legs of its first step claimed for this departure."""
         # The claim begins when the request can be sent: times of the call are counted from there.
         begins = max(clock.now(), departure.at - LEAD)
-        return transitions.claim_step(callback, Step.FIRST, begins), departure
+        return transitions.claim_step(callback, Step.FIRST, begins)
 
     def begin(self, callback: Callback, departure: Departure | None) -> Callback:
         """Dial the first legs that this process has stored as claimed, and start the workflow.
@@ -61,9 +78,9 @@ class CallControl(PacedCalls):
         nothing: a claimed leg may have been dialed, and the workflow dials a planned one. Safe to
         repeat.
 
-        Raises CarrierRejected as `begin` does.
+        A waiting callback is left alone. Raises CarrierRejected as `begin` does.
         """
-        return self._start(callback)
+        return callback if transitions.is_waiting(callback) else self._start(callback)
 
     def _start(self, callback: Callback) -> Callback:
         for name in LegName:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # no function but the document's needs the types
 
 class EventType(StrEnum):
     CALLBACK_ACCEPTED = "callback.accepted"
+    CALLBACK_WAITING = "callback.waiting"
     LEG_DIALING = "leg.dialing"
     LEG_QUEUED = "leg.queued"
     LEG_RINGING = "leg.ringing"
@@ -56,6 +57,7 @@ _LEG_EVENTS: dict[LegStatus, EventType] = {
 }
 
 _CALLBACK_EVENTS: dict[CallbackStatus, EventType] = {
+    CallbackStatus.WAITING: EventType.CALLBACK_WAITING,
     CallbackStatus.CONNECTED: EventType.CALLBACK_CONNECTED,
     CallbackStatus.ENDED: EventType.CALLBACK_ENDED,
 }

@@ -69,6 +69,7 @@ class LegOutcome(StrEnum):
 
 
 class CallbackStatus(StrEnum):
+    WAITING = "waiting"
     ACCEPTED = "accepted"
     CALLING_FIRST = "calling_first"
     CALLING_SECOND = "calling_second"
@@ -84,6 +85,15 @@ class CloseReason(StrEnum):
     TIMED_OUT = "timed_out"
     FAILED = "failed"
     STOPPED = "stopped"  # calling is switched off, for everybody or for the tenant
+    EXPIRED = "expired"  # it waited to be started for as long as its client allows
+    NOT_PLACED = "not_placed"  # it waited, and was refused when it could have been started
+
+
+class WaitingFor(StrEnum):
+    """What a waiting callback waits for: its departure, or room within its tenant's limits."""
+
+    DEPARTURE = "departure"
+    ROOM = "room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +186,13 @@ class Callback:
     """A request to connect two parties, and its state.
 
     `room` is unguessable and identifies nobody. `revision` counts the writes, `event_count` the
-    events for clients (see `events`). The record is deleted after `expires_at`.
+    events for clients (see `events`). The record is deleted after `expires_at`, which is
+    `retention_days` after its end. A row of an older version has its final `expires_at`.
+
+    A callback with the status `waiting` is not started yet: it has no execution, and no leg is
+    claimed. It waits for `waiting_for` until `start_by`; `expected_at` is an estimate.
+    `waiting_place` is the shard of its tenant's counter that counts it as waiting. `started_at` is
+    when it stopped waiting. `refusal` is the code of the refusal that kept it from being placed.
     """
 
     callback_id: str
@@ -199,6 +215,13 @@ class Callback:
     waiting: Waiting | None = None
     reservation: Reservation | None = None
     webhook: Webhook | None = None
+    retention_days: int | None = None
+    start_by: datetime | None = None
+    expected_at: datetime | None = None
+    waiting_for: WaitingFor | None = None
+    waiting_place: int | None = None
+    started_at: datetime | None = None
+    refusal: str | None = None
     event_count: int = 1  # callback.accepted
     revision: int = 0
 

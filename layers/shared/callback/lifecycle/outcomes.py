@@ -20,6 +20,8 @@ _CANCELED_BY = {
     CloseReason.STOPPED: "calling_stopped",
 }
 
+_NEVER_STARTED = (CloseReason.EXPIRED, CloseReason.NOT_PLACED)
+
 _SORRY = "We could not connect your call. Goodbye."
 
 SENTENCES: dict[LegOutcome, str] = {
@@ -33,9 +35,15 @@ SENTENCES: dict[LegOutcome, str] = {
 
 def decide_outcome(callback: Callback) -> tuple[str, str | None]:
     """(outcome, cause) of a callback with two ended legs. The first match wins."""
-    first, second = timing.legs_by_order(callback)
+    if callback.close_reason in _NEVER_STARTED:
+        return str(callback.close_reason), callback.refusal or f"no_{callback.waiting_for}"
     if callback.close_reason in _CANCELED_BY:
         return "canceled", _CANCELED_BY[callback.close_reason]
+    return _outcome_of_calls(callback)
+
+
+def _outcome_of_calls(callback: Callback) -> tuple[str, str | None]:
+    first, second = timing.legs_by_order(callback)
     if were_connected(callback):
         return "completed", _why_talk_ended(callback)
     for place, leg in (("first", first), ("second", second)):

@@ -26,6 +26,7 @@ from callback.lifecycle.models import (
     Order,
     Step,
     Waiting,
+    WaitingFor,
 )
 
 _T = TypeVar("_T", str, int)
@@ -53,8 +54,12 @@ LEG_MAY_BECOME: dict[LegStatus, frozenset[LegStatus]] = {
     LegStatus.ENDED: frozenset(),
 }
 
+_AFTER_WAITING = frozenset(CallbackStatus) - {CallbackStatus.WAITING}
+
+# Only `start` and `close` let a callback leave `waiting`.
 CALLBACK_MAY_BECOME: dict[CallbackStatus, frozenset[CallbackStatus]] = {
-    CallbackStatus.ACCEPTED: frozenset(CallbackStatus) - {CallbackStatus.ACCEPTED},
+    CallbackStatus.WAITING: frozenset({CallbackStatus.ACCEPTED, CallbackStatus.ENDED}),
+    CallbackStatus.ACCEPTED: _AFTER_WAITING - {CallbackStatus.ACCEPTED},
     CallbackStatus.CALLING_FIRST: frozenset(
         {CallbackStatus.CALLING_SECOND, CallbackStatus.CONNECTED, CallbackStatus.ENDED}
     ),
@@ -112,6 +117,11 @@ def over(callback: Callback) -> bool:
     return callback.close_reason is not None or any(leg.ended for leg in callback.legs)
 
 
+def is_waiting(callback: Callback) -> bool:
+    """It is not started yet."""
+    return callback.status is CallbackStatus.WAITING
+
+
 def step_done(callback: Callback, step: Step) -> bool:
     """The first step is done when its legs are in the room, the second when both legs have
     ended."""
@@ -144,7 +154,7 @@ def _may_call_second(callback: Callback, name: LegName) -> bool:
 def claim(callback: Callback, name: LegName, now: datetime) -> Callback | None:
     """Take the right to dial this leg. Exactly one claimant gets it."""
     leg = callback.leg(name)
-    if leg.status is not LegStatus.PLANNED or over(callback):
+    if leg.status is not LegStatus.PLANNED or over(callback) or is_waiting(callback):
         return None
     if not _may_call_second(callback, name) or (leg.not_before and now < leg.not_before):
         return None
@@ -261,10 +271,44 @@ def wait(callback: Callback, task: Waiting) -> Callback | None:
     return replace(callback, waiting=task)
 
 
-def cancel(callback: Callback) -> Callback | None:
-    """Cancel for the client. Not allowed if the callback is over for another reason."""
+def begin_waiting(
+    callback: Callback, what: WaitingFor, place: int, expected_at: datetime | None
+) -> Callback:
+    """A callback that is not stored yet, as one that waits to be started."""
+    return replace(
+        callback,
+        status=CallbackStatus.WAITING,
+        waiting_for=what,
+        waiting_place=place,
+        expected_at=expected_at,
+        reservation=None,
+    )
+
+
+def start(callback: Callback, now: datetime) -> Callback | None:
+    """Let a waiting callback be accepted. The caller gives back its place among those waiting."""
+    if not is_waiting(callback) or over(callback):
+        return None
+    return replace(callback, status=CallbackStatus.ACCEPTED, started_at=now, waiting_place=None)
+
+
+def end_waiting(
+    callback: Callback, reason: CloseReason, now: datetime, refusal: str | None = None
+) -> Callback | None:
+    """End a callback that was never started. Nothing is called and nobody waits for it."""
+    if not is_waiting(callback):
+        return None
+    return close(replace(callback, refusal=refusal), reason, now)
+
+
+def cancel(callback: Callback, now: datetime | None = None) -> Callback | None:
+    """Cancel for the client. Not allowed if the callback is over for another reason.
+
+    A waiting callback ends at once, at `now`."""
     if over(callback):
         return None
+    if now and is_waiting(callback):
+        return end_waiting(callback, CloseReason.CANCELED, now)
     return replace(callback, close_reason=CloseReason.CANCELED)
 
 
@@ -357,11 +401,14 @@ def _derive(callback: Callback) -> Callback:
         callback = replace(callback, status=status)
     if callback.status is CallbackStatus.ENDED:
         outcome, cause = outcomes.decide_outcome(callback)
+        ended_at = max(leg.ended_at for leg in callback.legs if leg.ended_at)
+        days = callback.retention_days
         callback = replace(
             callback,
             outcome=outcome,
             cause=cause,
-            ended_at=max(leg.ended_at for leg in callback.legs if leg.ended_at),
+            ended_at=ended_at,
+            expires_at=ended_at + timedelta(days=days) if days else callback.expires_at,
         )
     return callback
 

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from callback.requests.schema import CallbackRequest, LegRequest
 
 
-def admit(intake: Intake, callback: Callback, key: Key | None = None) -> Admitted:
+# More than a callback takes from its start to its end.
+_LONGEST = timedelta(days=1)
+
+
+def admit(
+    intake: Intake, callback: Callback, key: Key | None = None, *, may_wait: bool = False
+) -> Admitted:
     """Apply the admission rules. Writes nothing.
 
-    Raises the refusals of `admission`. If the key was used before, raises KeyUsed instead: a
-    repetition gets the first response, whatever the rules say now.
+    `may_wait` as in `Admission.admit`. Raises the refusals of `admission`. If the key was used
+    before, raises KeyUsed instead: a repetition gets the first response, whatever the rules say
+    now.
     """
     try:
-        return intake.admission.admit(callback)
+        return intake.admission.admit(callback, may_wait=may_wait)
     except CallbackError:
         if key:
             intake.store.keys.refuse_used(callback, key)
@@ -34,7 +41,7 @@ def plan(
     tenant: str, request: "CallbackRequest", retention: timedelta, source: Source = Source.API
 ) -> Callback:
     """The callback that the request describes. A leg without a requested caller ID has none yet."""
-    now = clock.now()
+    now, start_within = clock.now(), timedelta(seconds=request.start_within_seconds)
     return Callback(
         callback_id=str(uuid.uuid4()),
         tenant=tenant,
@@ -42,7 +49,9 @@ def plan(
         order=request.order,
         room=secrets.token_urlsafe(24),
         created_at=now,
-        expires_at=now + retention,
+        expires_at=now + start_within + _LONGEST + retention,  # its end sets the final one
+        retention_days=retention.days,
+        start_by=now + start_within,
         max_duration_seconds=request.max_duration_seconds,
         metadata=request.metadata,
         webhook=_webhook(request),

@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # the webhook path must not load the validation library
 # Longer than the Timeout of CallbackApi in template.yaml.
 _STILL_RUNNING = timedelta(seconds=30)
 
+# Seconds: the default of `start_within_seconds`.
+START_WITHIN = 120
+
 _TEXT = r"[A-Za-z0-9_-]{16,255}"
 KEY_PATTERN = f'{_TEXT}|"{_TEXT}"'
 _KEY = re.compile(KEY_PATTERN)
@@ -60,7 +63,11 @@ def key_of(header: str | None, request: "BaseModel", *, required: bool) -> Key |
     match = _KEY.fullmatch(header)
     if match is None:
         raise InvalidIdempotencyKey(KEY_RULE)
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    fields = request.model_dump(mode="json")
+    # A key that was used before this field existed keeps its fingerprint.
+    if fields.get("start_within_seconds") == START_WITHIN:
+        del fields["start_within_seconds"]
+    canonical = json.dumps(fields, sort_keys=True)
     return Key(match[0].strip('"'), hashlib.sha256(canonical.encode()).hexdigest())
 
 

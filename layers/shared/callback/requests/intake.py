@@ -12,6 +12,7 @@ from callback.requests import idempotency
 from callback.requests.idempotency import Responses
 from callback.storage.idempotency_keys import Key
 from callback.storage.intake import IntakeStore
+from callback.storage.waiting_line import WaitingLine
 
 if TYPE_CHECKING:
     from callback.requests.schema import CallbackRequest
@@ -37,6 +38,10 @@ class Intake:
     admission: Admission
     responses: Responses
     retention_days: int
+
+    @property
+    def line(self) -> WaitingLine:
+        return WaitingLine(self.store)
 
     @property
     def dial_plan(self) -> DialPlan:

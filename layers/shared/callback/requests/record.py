@@ -17,6 +17,7 @@ from callback.lifecycle.models import (
     Order,
     Source,
     Step,
+    WaitingFor,
 )
 from callback.numbering.number_types import NumberType
 from callback.values import Count, NextCursor, Seconds, Time, Uuid
@@ -54,9 +55,16 @@ class CallbackView(TypedDict):
     callback_id: Uuid
     status: CallbackStatus
     outcome: Outcome | None
-    """Such as completed, first_leg_busy, second_leg_no_answer or canceled. More may be added."""
+    """Such as completed, first_leg_busy, second_leg_no_answer, canceled, expired or not_placed.
+    More may be added."""
     cause: str | None
     """The reason, if known."""
+    waiting_for: WaitingFor | None
+    """What a waiting callback waits for: a departure, or room within your limits."""
+    expected_at: Time | None
+    """When a waiting callback may expect to be started, if that can be estimated."""
+    start_by: Time | None
+    """A callback that is still waiting then ends as expired."""
     source: Source
     """The entry point that requested it."""
     order: Order

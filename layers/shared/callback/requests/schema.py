@@ -28,6 +28,7 @@ from callback.lifecycle import outcomes
 from callback.lifecycle.models import CallbackStatus, CloseReason, LegOutcome, Order
 from callback.numbering import addresses, emergency
 from callback.requests import idempotency
+from callback.requests.idempotency import START_WITHIN
 from callback.webhooks.http_sender import PUBLIC, Rules
 from callback.webhooks.schema import WebhookRequest
 
@@ -140,6 +141,15 @@ class CallbackRequest(BaseModel):
         ge=60,
         le=14400,
         description="The maximum conversation time, counted from the second party's answer.",
+    )
+    start_within_seconds: _Whole = Field(
+        START_WITHIN,
+        ge=0,
+        le=86_400,
+        description=(
+            "How long the callback may wait to be started while other calls come first. 0: refuse"
+            " it instead."
+        ),
     )
     allow_parallel: bool = Field(
         False, description="Permit another live callback between the same two parties."
@@ -254,6 +264,8 @@ OUTCOMES = (
     CloseReason.CANCELED,
     CloseReason.TIMED_OUT,
     CloseReason.FAILED,
+    CloseReason.EXPIRED,
+    CloseReason.NOT_PLACED,
     *(f"{place}_leg_{how}" for place in ("first", "second") for how in outcomes.FAILURES),
     "first_leg_abandoned",
     "second_leg_abandoned",

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from callback.lifecycle import outcomes
 from callback.lifecycle.models import Callback, Leg, maybe_text, to_text
+from callback.lifecycle.transitions import is_waiting
 
 if TYPE_CHECKING:  # no function but the document's needs the types
     from callback.requests.record import AcceptedView, CallbackPageView, CallbackView, LegView
@@ -16,6 +17,9 @@ def callback_view(callback: Callback) -> "CallbackView":
         "status": callback.status,
         "outcome": callback.outcome,
         "cause": callback.cause,
+        "waiting_for": callback.waiting_for if is_waiting(callback) else None,
+        "expected_at": maybe_text(callback.expected_at) if is_waiting(callback) else None,
+        "start_by": maybe_text(callback.start_by),
         "source": callback.source,
         "order": callback.order,
         "leg_A": _leg_view(callback.leg_a),

@@ -13,7 +13,13 @@ from dataclasses import replace
 from callback import clock, randomness
 from callback.errors import CallbackNotFound, StoreContended
 from callback.lifecycle import events
-from callback.lifecycle.models import Callback, CallbackStatus, from_record, to_record
+from callback.lifecycle.models import (
+    Callback,
+    CallbackStatus,
+    from_record,
+    to_record,
+    to_text,
+)
 from callback.storage import counters
 from callback.storage.table import (
     Expression,
@@ -21,6 +27,7 @@ from callback.storage.table import (
     Key,
     Row,
     Table,
+    Write,
     expiry,
     key_row,
     put_row,
@@ -84,23 +91,25 @@ class CallbackStore:
         )
 
     def release(self, callback: Callback) -> bool:
-        """Release an ended callback's reservation of its tenant's limits, once.
+        """Release an ended callback's reservation of its tenant's limits, and its place among the
+        waiting ones, once.
 
         False: other writes won every attempt. The call can be repeated safely.
         """
         for attempt in range(ATTEMPTS):
             reservation = callback.reservation
-            if callback.status is not CallbackStatus.ENDED or reservation is None:
+            is_held = reservation is not None and not reservation.released
+            if callback.status is not CallbackStatus.ENDED:
                 return True
-            if reservation.released:
+            if not is_held and callback.waiting_place is None:
                 return True
             after = replace(
                 callback,
-                reservation=replace(reservation, released=True),
+                reservation=replace(reservation, released=True) if reservation else None,
+                waiting_place=None,
                 revision=callback.revision + 1,
             )
-            marked = put_row(row(after), _unless_changed(after))
-            if self.table.transact(marked, *counters.release_writes(callback)) is None:
+            if self.table.transact(replacement(after), *counters.release_writes(callback)) is None:
                 return True
             wait_a_little(attempt)
             try:
@@ -133,7 +142,30 @@ def key(callback_id: str) -> Key:
 
 def row(callback: Callback) -> Row:
     keys = key_row(key(callback.callback_id))
-    return keys | to_record(callback) | expiry(callback.expires_at)
+    record = to_record(callback)
+    return keys | record | index_entry(callback) | expiry(callback.expires_at)
+
+
+def index_entry(callback: Callback) -> Row:
+    """The row's attributes in the sparse index `due`. Every write of the row writes them."""
+    if callback.status is not CallbackStatus.WAITING:
+        return {}
+    return {"due_in": waiting_in(callback.tenant), "due_at": to_text(callback.created_at)}
+
+
+def waiting_in(tenant: str) -> str:
+    """The group of the index `due` with a tenant's waiting callbacks."""
+    return f"WAITING#{tenant}"
+
+
+def id_of(pk: str) -> str:
+    """The inverse of `partition`."""
+    return pk.removeprefix("CALLBACK#")
+
+
+def replacement(callback: Callback) -> Write:
+    """The write of the row, on condition that its last revision is still stored."""
+    return put_row(row(callback), _unless_changed(callback))
 
 
 def wait_a_little(attempt: int) -> None:

@@ -200,6 +200,17 @@ def at_once(tenant: str) -> Key:
     return f"LIMIT#{tenant}", "AT-ONCE"
 
 
+def waiting(tenant: str) -> Key:
+    return f"LIMIT#{tenant}", "WAITING"
+
+
+def stop_waiting(callback: Callback) -> list[Write]:
+    """The write that gives back the place of a callback that waited to be started."""
+    if callback.waiting_place is None:
+        return []
+    return [update_row(shard_key(waiting(callback.tenant), callback.waiting_place), _add(-1))]
+
+
 def spend(tenant: str, currency: str, day: str) -> Key:
     return f"LIMIT#{tenant}", f"SPEND#{currency}#{day}"
 
@@ -227,10 +238,11 @@ def cost(seconds: int, per_minute: int) -> int:
 
 
 def release_writes(callback: Callback) -> list[Write]:
-    """The writes that release the unused part of an ended callback's reservation."""
+    """The writes that release the unused part of an ended callback's reservation, and the place of
+    one that was never started."""
     reservation = callback.reservation
     if reservation is None:
-        return []
+        return stop_waiting(callback)
     prices = reservation.per_minute_a, reservation.per_minute_b
     used = sum(
         cost(_billed_seconds(leg), price) for leg, price in zip(callback.legs, prices, strict=True)

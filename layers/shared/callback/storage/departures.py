@@ -8,6 +8,10 @@ Times are whole microseconds since 1970. `next_us` is the earliest departure tha
 `set_gap_us` belongs to the rate that an operator set, `gap_us` to the rate in effect, which is
 lower for a while after the carrier queued calls (`lower`). Without them, the deployment's rate
 applies.
+
+Until `queue_us`, first legs are promised to callbacks that wait already. A new callback does not
+depart before them. It is an estimate: each waiting callback is given two departures, one for each
+leg.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,6 +31,9 @@ _SECOND = 1_000_000  # microseconds
 SOON = timedelta(seconds=1)
 
 _ATTEMPTS = 20
+
+# Departures of a callback: one for each leg.
+_LEGS = 2
 
 # A rate is lowered to four fifths, at most once in so long, and to a tenth at least.
 _LOWERED_EVERY = timedelta(seconds=10)
@@ -79,9 +86,45 @@ class Departures:
             raise StoreContended("Too many concurrent departures. Nothing was done.")
         return departure
 
-    def take(self, now: datetime, count: int = 1) -> tuple[Departure | None, datetime]:
-        """The next `count` departures if they are SOON, else None; and the next free departure."""
-        return self._move(now, count, SOON)
+    def take(
+        self, now: datetime, count: int = 1, *, is_new: bool = False
+    ) -> tuple[Departure | None, datetime]:
+        """The next `count` departures if they are SOON, else None; and the next free departure.
+
+        `is_new`: for a callback that does not wait yet. Others may have been promised the next
+        ones.
+        """
+        return self._move(now, count, SOON, is_new=is_new)
+
+    def promise(self, now: datetime) -> datetime:
+        """Promise a first leg to one more callback. Returns when it may expect to depart."""
+        row, now_us = self._row, to_us(now)
+        for _ in range(_ATTEMPTS):
+            expected_us = max(now_us, int(row.get("next_us", 0)), int(row.get("queue_us", 0)))
+            after = expected_us + _LEGS * self._gap(row)
+            is_done, row = self._table.update_or_read(
+                KEY, Expression("SET queue_us = :after", {":after": after}), _queue_is(row)
+            )
+            self._row = row
+            if is_done:
+                return to_time(expected_us)
+        return to_time(expected_us)
+
+    def correct_promises(self, now: datetime, waiting: int) -> None:
+        """So many callbacks wait for a departure: nothing is promised for longer than they need."""
+        row = self._table.get(KEY) or {}
+        before = int(row.get("queue_us", 0))
+        start = to_us(now)
+        if waiting:
+            start = max(start, int(row.get("next_us", 0)))
+        after = start + waiting * _LEGS * self._gap(row)
+        if after < before:
+            change = Expression("SET queue_us = :after", {":after": after})
+            self._table.update(KEY, change, _queue_is(row))
+
+    def rate(self) -> float:
+        """Calls per second, in effect."""
+        return to_rate(self._gap(self._table.get(KEY) or {}))
 
     def postpone(self, departure: Departure, now: datetime) -> Departure | None:
         """The departure moved to `now`. None: others have booked after it, so book another."""
@@ -137,34 +180,42 @@ class Departures:
     # -- the row -----------------------------------------------------------------------------------
 
     def _move(
-        self, now: datetime, count: int, most_ahead: timedelta | None
+        self, now: datetime, count: int, most_ahead: timedelta | None, *, is_new: bool = False
     ) -> tuple[Departure | None, datetime]:
         now_us = to_us(now)
         limit = now_us + int(most_ahead / timedelta(microseconds=1)) if most_ahead else None
+        allowed = _allowed(limit, is_new=is_new)
         row, is_fresh = self._row, False
         for _ in range(_ATTEMPTS):
             next_us, gap_us = int(row.get("next_us", 0)), self._gap(row)
-            if limit is not None and next_us > limit and is_fresh:
-                return None, to_time(next_us)
-            is_done, row = self._advance(row, now_us, count * gap_us, limit)
+            promised_us = int(row.get("queue_us", 0)) if is_new else 0
+            is_ahead = limit is not None and next_us > limit
+            if (is_ahead or promised_us > now_us) and is_fresh:
+                return None, to_time(max(next_us, promised_us))
+            is_done, row = self._advance(row, now_us, count * gap_us, allowed)
             self._row, is_fresh = row, True
             if is_done:
                 departure = Departure(int(row["next_us"]) - count * gap_us, count, gap_us)
                 return departure, to_time(departure.next_us)
         return None, to_time(int(row.get("next_us", 0)))
 
-    def _advance(self, seen: Row, now_us: int, advance: int, limit: int | None) -> tuple[bool, Row]:
-        """Move `next_us`. Returns whether that was done, and the row afterwards."""
+    def _advance(
+        self, seen: Row, now_us: int, advance: int, allowed: Expression
+    ) -> tuple[bool, Row]:
+        """Move `next_us`, if that is `allowed`. Returns whether it was done, and the row
+        afterwards."""
         same_gap = self._gap_is(seen)
         if int(seen.get("next_us", 0)) > now_us:
             change = Expression("SET next_us = next_us + :advance", {":advance": advance})
-            where = "next_us > :now" + ("" if limit is None else " AND next_us <= :limit")
-            values = {":now": now_us} | ({} if limit is None else {":limit": limit})
+            where, values = "next_us > :now", {":now": now_us}
         else:
             change = Expression("SET next_us = :after", {":after": now_us + advance})
             where = "(attribute_not_exists(next_us) OR next_us <= :now)"
             values = {":now": now_us}
-        condition = Expression(f"{where} AND {same_gap.text}", {**values, **same_gap.values})
+        condition = Expression(
+            f"{where} AND {same_gap.text}{allowed.text}",
+            {**values, **same_gap.values, **allowed.values},
+        )
         return self._table.update_or_read(KEY, change, condition)
 
     def _rewrite(self, departure: Departure, next_us: int) -> bool:
@@ -184,6 +235,25 @@ class Departures:
 
     def _set_gap(self, row: Row) -> int:
         return int(row.get("set_gap_us", self._default_us))
+
+
+def _allowed(limit: int | None, *, is_new: bool) -> Expression:
+    """Further conditions of a departure: at `limit` (microseconds) at the latest, and nothing
+    promised to others if it is for a new callback. Uses `:now` of the other conditions."""
+    text, values = "", {}
+    if limit is not None:
+        text = " AND (attribute_not_exists(next_us) OR next_us <= :limit)"
+        values = {":limit": limit}
+    if is_new:
+        text += " AND (attribute_not_exists(queue_us) OR queue_us <= :now)"
+    return Expression(text, values)
+
+
+def _queue_is(row: Row) -> Expression:
+    """The condition that nothing was promised since the row was read."""
+    if "queue_us" in row:
+        return Expression("queue_us = :queue", {":queue": row["queue_us"]})
+    return Expression("attribute_not_exists(queue_us)")
 
 
 def gap(calls_per_second: float) -> int:

@@ -7,11 +7,12 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from callback.errors import CallbackError, StoreContended
 from callback.lifecycle import events
 from callback.lifecycle.models import Callback
-from callback.storage import callbacks, idempotency_keys
+from callback.storage import callbacks, counters, idempotency_keys
 from callback.storage.callbacks import CallbackStore
 from callback.storage.counters import Condition
 from callback.storage.idempotency_keys import IdempotencyStore, Key
@@ -28,6 +29,27 @@ class IntakeStore(CallbackStore):
         self.keys = IdempotencyStore(table)
         self.listings = Listings(self, sip_domain)
         self.pairs = Pairs(self, sip_domain)
+
+    def start(
+        self, before: Callback, after: Callback, conditions: Sequence[Condition]
+    ) -> Callback | None:
+        """Store a callback that stops waiting, and give back its place, all or nothing. Returns it
+        as it is stored. None: it was changed since it was read.
+
+        Raises the refusal of a condition that does not hold, and StoreContended.
+        """
+        after = events.with_event_count(before, replace(after, revision=before.revision + 1))
+        own = [callbacks.replacement(after), *counters.stop_waiting(before)]
+        for attempt in range(callbacks.ATTEMPTS):
+            reasons = self.table.transact(*own, *(each.write for each in conditions))
+            if reasons is None:
+                return after
+            if reasons[0] == CONDITION_FAILED:
+                return None
+            if refusal := _refusal(reasons[len(own) :], conditions):
+                raise refusal
+            callbacks.wait_a_little(attempt)
+        raise StoreContended("Too many concurrent changes. The callback still waits.")
 
     def add(
         self,

@@ -6,6 +6,7 @@ Plain data. `policy_text` reads and writes the fields as texts, `policy_store` s
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import time
+from enum import StrEnum
 
 from callback.amounts import MICROS, Money, Rate
 from callback.numbering.number_types import NumberType
@@ -21,6 +22,11 @@ ALLOWABLE_TYPES = frozenset(
         NumberType.TOLL_FREE,
     }
 )
+
+
+class WhenFull(StrEnum):
+    REFUSE = "refuse"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Policy:
     any_caller_id_extension: whether a party at a PBX may be shown any extension.
     calls_per_number, calls_per_prefix: to one number, and to the 10,000 numbers that differ in the
         last four digits. The tenant's own and verified numbers are not counted.
+    waiting_callbacks: how many may wait to be started.
+    when_full: what happens to a callback for which the limits on concurrent callbacks and on rates
+        have no room.
     calling_window: in the called party's time zone. A number with several zones must be inside in
         all of them. None: any hour.
     pbx_zone: the time zone of extensions and sip: addresses. None: they are called at any hour.
@@ -70,6 +79,8 @@ class Policy:
     calls_per_prefix: tuple[Rate, ...] = (Rate(20, 3600),)
     calls_per_tenant: tuple[Rate, ...] = (Rate(60, 60),)
     concurrent_callbacks: int = 10
+    waiting_callbacks: int = 1000
+    when_full: WhenFull = WhenFull.REFUSE
     daily_spend: Money = _DAILY_SPEND
     # The hours in which US law lets consumers be called (16 CFR 310.4(c)).
     calling_window: CallingWindow | None = CallingWindow(time(8), time(21), frozenset(range(7)))

@@ -14,7 +14,7 @@ from callback import amounts
 from callback.amounts import Money, Rate
 from callback.numbering import addresses
 from callback.numbering.number_types import NumberType
-from callback.tenancy.policy import ALLOWABLE_TYPES, CallingWindow, Policy
+from callback.tenancy.policy import ALLOWABLE_TYPES, CallingWindow, Policy, WhenFull
 
 
 class UnknownField(LookupError):
@@ -82,6 +82,12 @@ def _count(text: str) -> int:
     if not _COUNT.fullmatch(text):
         raise InvalidValue("Give a whole number.")
     return int(text)
+
+
+def _when_full(text: str) -> WhenFull:
+    if text not in [*WhenFull]:
+        raise InvalidValue("Give refuse or wait.")
+    return WhenFull(text)
 
 
 def _digits(text: str) -> int:
@@ -210,6 +216,8 @@ _FORMS: dict[str, _Form] = {
     "calls_per_prefix": _Form(_rates, _format_rates),
     "calls_per_tenant": _Form(_rates, _format_rates),
     "concurrent_callbacks": _Form(_count, str),
+    "waiting_callbacks": _Form(_count, str),
+    "when_full": _Form(_when_full, str),
     "daily_spend": _Form(_money, str),
     "calling_window": _Form(_window, _format_window),
     "pbx_zone": _Form(_zone, _or_empty),

@@ -90,6 +90,7 @@ HELP = {
 }
 
 STATUS = {
+    CallbackStatus.WAITING: "Your call waits for its turn.",
     CallbackStatus.ACCEPTED: "Your call is about to start.",
     CallbackStatus.CALLING_FIRST: "Your call is being set up.",
     CallbackStatus.CALLING_SECOND: "Your call is being set up.",
@@ -97,6 +98,8 @@ STATUS = {
     CallbackStatus.CONNECTED: "Your call is in progress.",
     CallbackStatus.ENDED: "Your last call is over.",
 }
+
+_BUSY = "We are very busy. Please text again in a few minutes."
 
 # By the stable code of a refusal, or of an invalid field.
 _SENTENCES = {
@@ -106,6 +109,8 @@ _SENTENCES = {
     "callback_in_progress": "We are calling both of you already.",
     "request_in_progress": "We are working on your request.",
     "carrier_rejected": "That number cannot be called.",
+    "too_many_waiting": _BUSY,
+    "no_departure": _BUSY,
     "store_contended": "That did not work. Please text again in a minute.",
 }
 _OTHER_REFUSAL = "Sorry, we cannot make that call."

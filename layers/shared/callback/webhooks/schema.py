@@ -24,6 +24,7 @@ class Selection(StrEnum):
     """An event type to select, or all those of the legs."""
 
     CALLBACK_ACCEPTED = EventType.CALLBACK_ACCEPTED
+    CALLBACK_WAITING = EventType.CALLBACK_WAITING
     CALLBACK_CONNECTED = EventType.CALLBACK_CONNECTED
     CALLBACK_ENDED = EventType.CALLBACK_ENDED
     EVERY_LEG_EVENT = EVERY_LEG_EVENT
@@ -37,6 +38,7 @@ class Selection(StrEnum):
 
 _ALL_EVENTS = (
     Selection.CALLBACK_ACCEPTED,
+    Selection.CALLBACK_WAITING,
     Selection.EVERY_LEG_EVENT,
     Selection.CALLBACK_CONNECTED,
     Selection.CALLBACK_ENDED,
