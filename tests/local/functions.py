@@ -209,7 +209,8 @@ _SERVICES = {"events": "events", "sqs": "sqs", "ssm": "ssm", "step_functions": "
 def _client(service: Any, aws_url: str) -> Any:
     # The package is on the path once the functions are loaded.
     bounds: Config = importlib.import_module("callback.aws")._BOUNDS
-    config = bounds.merge(Config(max_pool_connections=_CONNECTIONS))
+    # The deployed functions leave the check of parameters out.
+    config = bounds.merge(Config(max_pool_connections=_CONNECTIONS, parameter_validation=True))
     return boto3.client(service, endpoint_url=aws_url, config=config)
 
 
