@@ -233,6 +233,9 @@ def test_the_texts_below_the_fields_of_a_view_are_their_descriptions(document):
     } == {
         "Callback.outcome": "Such",
         "Callback.cause": "The",
+        "Callback.waiting_for": "What",
+        "Callback.expected_at": "When",
+        "Callback.start_by": "A",
         "Callback.source": "The",
         "Callback.bridged_seconds": "How",
         "Leg.cause": "sip_<code>,",

@@ -35,21 +35,26 @@ from callback.lifecycle.models import (
     LegOutcome,
     LegStatus,
     Reservation,
+    Source,
     Step,
+    WaitingFor,
     to_text,
 )
 from callback.privacy.erasures import ErasureStore
+from callback.requests.expiry import end_waiting
 from callback.scopes import Scope
 from callback.storage import departures
 from callback.storage.intake import IntakeStore
 from callback.storage.listings import read_open
 from callback.storage.table import Expression, Table, key_row
+from callback.storage.waiting_line import WaitingLine
 from callback.tenancy.api_keys import ApiKey, ApiKeyStore, hash_of
 from callback.tenancy.numbers import NumberStore, TenantNumber
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.suppression import SuppressionList
 from callback.tenancy.tenants import TenantStore
+from callback.triggers.queue import Trigger, TriggerStore
 from callback.webhooks import breakers
 from callback.webhooks.breakers import BreakerStore, Outage
 from callback.webhooks.deliveries import (
@@ -365,6 +370,7 @@ def test_sample_events_of_aws_come_from_resources_of_the_template(deployed: dict
             "trigger_event/requested.json",
             "settle_callback/settling.json",
             "use_departure/leg.json",
+            "use_departure/first.json",
             "accept_trigger/waiting.json",
             "notify_client/delivery.json",
         )
@@ -611,12 +617,18 @@ def departures_are_far_ahead(world: World) -> Iterator[None]:
 
 
 def departing_leg(world: World) -> dict[str, Any]:
-    """The one message in the departure queue, which stays there."""
-    queue = world.definitions["PlaceLeg"].environment["DEPARTURE_QUEUE_URL"].rpartition("/")[2]
-    (message,) = sqs_backends[template.ACCOUNT][template.REGION].queues[queue]._messages
-    sqs_backends[template.ACCOUNT][template.REGION].queues[queue]._messages = []
-    body: dict[str, Any] = json.loads(message.body)
+    """The one message in the departure queue, which is taken from there."""
+    (body,) = departing_legs(world)
     return body
+
+
+def departing_legs(world: World) -> list[dict[str, Any]]:
+    """The messages in the departure queue, which are taken from there."""
+    name = world.definitions["PlaceLeg"].environment["DEPARTURE_QUEUE_URL"].rpartition("/")[2]
+    queue = sqs_backends[template.ACCOUNT][template.REGION].queues[name]
+    bodies = [json.loads(message.body) for message in queue._messages]
+    queue._messages = []
+    return bodies
 
 
 def test_a_leg_whose_departure_is_far_ahead_waits_in_the_queue(
@@ -674,6 +686,93 @@ def test_a_departure_settles_a_step_that_is_decided(
     event = departure_of(tmp_path, leg_id, Step.FIRST)
 
     assert world.invoke("UseDeparture", event) == {"batchItemFailures": []}
+
+
+def changed(event: Path, folder: Path, **changes: Any) -> Path:
+    path = folder / event.name
+    path.write_text(json.dumps(json.loads(event.read_text("utf-8")) | changes), encoding="utf-8")
+    return path
+
+
+def end_the_waiting_one(world: World) -> Callback:
+    line = WaitingLine(world.store)
+    (callback,) = line.callbacks("default")
+    end_waiting(world.store, callback, CloseReason.EXPIRED)
+    return callback
+
+
+def test_a_requested_callback_without_a_near_departure_waits(world: World, tmp_path: Path) -> None:
+    body = {"leg_A": {"to": "1000123"}, "leg_B": {"to": "1000125"}, "allow_parallel": True}
+    event = changed(EVENTS / "callback_api/create.json", tmp_path, body=json.dumps(body))
+    with departures_are_far_ahead(world):
+        answer = world.invoke("CallbackApi", event)
+
+    assert json.loads(answer["body"])["status"] == "waiting"
+    assert departing_leg(world) == {"kind": "first"}
+    assert end_the_waiting_one(world).waiting_for == "departure"
+
+
+def test_a_packet_without_a_near_departure_waits(world: World, tmp_path: Path) -> None:
+    event = changed(
+        EVENTS / "trigger/packet.json", tmp_path, body="a=1000255&b=1000256", isBase64Encoded=False
+    )
+    with departures_are_far_ahead(world):
+        assert world.invoke("Trigger", event)["statusCode"] == 202
+
+    assert departing_leg(world) == {"kind": "first"}
+    assert end_the_waiting_one(world).source == "packet"
+
+
+def test_an_event_without_a_near_departure_waits(world: World) -> None:
+    (record,) = records(EVENTS / "accept_trigger/waiting.json")
+    legs = {"leg_A": {"to": "1000257"}, "leg_B": {"to": "1000258"}}
+    body = json.dumps({"tenant": "default", **legs}).encode()
+    TriggerStore(world.store.table).put(Trigger("event_waiting_0123456789", Source.EVENT, body))
+    event = {"Records": [record | {"body": "event_waiting_0123456789"}]}
+    path = world.logs / "accept.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    with departures_are_far_ahead(world):
+        assert world.invoke("AcceptTrigger", path) == {"batchItemFailures": []}
+
+    assert departing_leg(world) == {"kind": "first"}
+    assert end_the_waiting_one(world).source == "event"
+
+
+def add_waiting(world: World, **given: Any) -> str:
+    """A waiting callback, stored as its request stores it. Returns its id."""
+    created = replace(planned(), callback_id=str(uuid.uuid4()), created_at=datetime.now(UTC))
+    fresh = replace(created, start_by=datetime.now(UTC) + timedelta(minutes=9))
+    callback = replace(
+        transitions.begin_waiting(fresh, WaitingFor.DEPARTURE, 0, None),
+        **given,
+    )
+    WaitingLine(world.store).join(callback.tenant, datetime.now(UTC))
+    world.store.add(callback)
+    return callback.callback_id
+
+
+def test_a_departure_starts_a_waiting_callback(world: World) -> None:
+    waiting_id = add_waiting(world)
+    answer = world.invoke("UseDeparture", EVENTS / "use_departure/first.json")
+    assert answer == {"batchItemFailures": []}
+
+    started = world.store.get(waiting_id)
+    assert started.leg_a.call_sid in [call.sid for call in world.calls_to("1000123")]
+    assert waiting_id in executions(world)
+
+
+def test_the_minutes_plan_ends_or_offers_a_departure(world: World) -> None:
+    expired_id = add_waiting(world, start_by=A_WHILE_AGO)
+    waiting_id = add_waiting(world)
+    line = WaitingLine(world.store)
+    line.join("nobody-waits", A_WHILE_AGO)
+    world.invoke("PlanDepartures", EVENTS / "plan_departures/tick.json")
+
+    assert world.store.get(expired_id).outcome == "expired"
+    assert [each.callback_id for each in line.callbacks("default")] == [waiting_id]
+    assert [tenant.name for tenant in line.tenants()] == ["default"]
+    assert departing_legs(world) == [{"kind": "first"}] * 2
+    end_the_waiting_one(world)
 
 
 @pytest.mark.parametrize("step", Step)

@@ -18,6 +18,7 @@ FUNCTIONS = (
     "CarrierWebhook",
     "PlaceLeg",
     "UseDeparture",
+    "PlanDepartures",
     "CloseCallback",
     "Reconcile",
     "SettleCallback",

@@ -35,6 +35,7 @@ HEADS = {
         "CallbackWorkflow",
         "PlaceLeg",
         "UseDeparture",
+        "PlanDepartures",
         "CloseCallback",
         "SettleCallback",
         "Reconcile",

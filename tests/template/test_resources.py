@@ -451,6 +451,10 @@ def test_a_failed_departure_is_retried_and_then_kept(
     assert senders_to(deployed, "DepartureQueue") == {
         "PlaceLegRole",
         "UseDepartureRole",
+        "PlanDeparturesRole",
+        "CallbackApiRole",
+        "TriggerRole",
+        "AcceptTriggerRole",
     }
 
 

@@ -70,6 +70,7 @@ REFUSED_BY = {
         errors.TooManyCallbacks,
         errors.TooManyCallsToNumber,
         errors.TooManyCallsToPrefix,
+        errors.TooManyWaiting,  # instead of them, and of those that have no departure
         errors.SpendCapReached,
     ],
 }
@@ -315,6 +316,9 @@ def test_the_limits_are_those_of_the_code():
         "creating a callback, all tenants": pace("POST /voice/call/callback"),
         "reading, and carrier webhooks, all tenants": pace("default"),
         "ring timeout": "{}–{} s, default {} s".format(*bounds(LegRequest, "ring_timeout_seconds")),
+        "a callback waits for its start": "{}–{} s, default {} s".format(
+            *bounds(CallbackRequest, "start_within_seconds")
+        ),
         "conversation": "{}–{} s, default {} s".format(
             *bounds(CallbackRequest, "max_duration_seconds")
         ),
