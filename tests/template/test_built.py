@@ -712,32 +712,6 @@ def test_a_requested_callback_without_a_near_departure_waits(world: World, tmp_p
     assert end_the_waiting_one(world).waiting_for == "departure"
 
 
-def test_a_packet_without_a_near_departure_waits(world: World, tmp_path: Path) -> None:
-    event = changed(
-        EVENTS / "trigger/packet.json", tmp_path, body="a=1000255&b=1000256", isBase64Encoded=False
-    )
-    with departures_are_far_ahead(world):
-        assert world.invoke("Trigger", event)["statusCode"] == 202
-
-    assert departing_leg(world) == {"kind": "first"}
-    assert end_the_waiting_one(world).source == "packet"
-
-
-def test_an_event_without_a_near_departure_waits(world: World) -> None:
-    (record,) = records(EVENTS / "accept_trigger/waiting.json")
-    legs = {"leg_A": {"to": "1000257"}, "leg_B": {"to": "1000258"}}
-    body = json.dumps({"tenant": "default", **legs}).encode()
-    TriggerStore(world.store.table).put(Trigger("event_waiting_0123456789", Source.EVENT, body))
-    event = {"Records": [record | {"body": "event_waiting_0123456789"}]}
-    path = world.logs / "accept.json"
-    path.write_text(json.dumps(event), encoding="utf-8")
-    with departures_are_far_ahead(world):
-        assert world.invoke("AcceptTrigger", path) == {"batchItemFailures": []}
-
-    assert departing_leg(world) == {"kind": "first"}
-    assert end_the_waiting_one(world).source == "event"
-
-
 def add_waiting(world: World, **given: Any) -> str:
     """A waiting callback, stored as its request stores it. Returns its id."""
     created = replace(planned(), callback_id=str(uuid.uuid4()), created_at=datetime.now(UTC))
@@ -1087,6 +1061,32 @@ def test_an_event_is_queued_by_its_id_and_becomes_one_callback(world: World) -> 
     assert record["body"] == waiting_id
     assert answers == [{"batchItemFailures": []}] * 2
     assert callback.metadata == {"ticket": "42"}
+
+
+def test_a_packet_without_a_near_departure_waits(world: World, tmp_path: Path) -> None:
+    event = changed(
+        EVENTS / "trigger/packet.json", tmp_path, body="a=1000255&b=1000256", isBase64Encoded=False
+    )
+    with departures_are_far_ahead(world):
+        assert world.invoke("Trigger", event)["statusCode"] == 202
+
+    assert departing_leg(world) == {"kind": "first"}
+    assert end_the_waiting_one(world).source == "packet"
+
+
+def test_an_event_without_a_near_departure_waits(world: World) -> None:
+    (record,) = records(EVENTS / "accept_trigger/waiting.json")
+    legs = {"leg_A": {"to": "1000257"}, "leg_B": {"to": "1000258"}}
+    body = json.dumps({"tenant": "default", **legs}).encode()
+    TriggerStore(world.store.table).put(Trigger("event_waiting_0123456789", Source.EVENT, body))
+    event = {"Records": [record | {"body": "event_waiting_0123456789"}]}
+    path = world.logs / "accept.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    with departures_are_far_ahead(world):
+        assert world.invoke("AcceptTrigger", path) == {"batchItemFailures": []}
+
+    assert departing_leg(world) == {"kind": "first"}
+    assert end_the_waiting_one(world).source == "event"
 
 
 def test_anyone_can_read_the_api_document(world: World) -> None:
