@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callback.privacy.erasures import ErasureStore
+from callback.storage.departures import Departures
 from callback.storage.table import Table
 from tests.support.play import Play
 from tests.support.world import TABLE, TENANT, caller
@@ -108,6 +109,20 @@ def posted(play: Play, a: str = FORGOTTEN, b: str = OTHER, key: str | None = KEY
 
 
 # -- in every state ------------------------------------------------------------------------------
+
+
+def test_one_that_waits_to_be_started_is_forgotten_and_never_called(play: Play):
+    play.world.set_rate(1)
+    for _ in range(300):
+        Departures(Table(play.world._dynamodb, TABLE), 1).book(play.world.clock.now())
+    callback_id = posted(play, start_within_seconds=600)
+    assert play.record(callback_id)["status"] == "waiting"
+    done(play, ask_to_forget(play))
+    assert play.calls() == []
+    left = {name for name in kept(play) if "ERASURE" not in name and "WAITING-" not in name}
+    assert left == set()
+    counted = [row for name, row in rows(play).items() if name.endswith(" WAITING")]
+    assert [json.loads(row)["used"]["N"] for row in counted] == ["0"]
 
 
 def until_a_rings(play: Play) -> None:

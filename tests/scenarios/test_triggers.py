@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from callback.carrier.twilio.events import WITHHELD
+from callback.storage.departures import Departures
+from callback.storage.table import Table
 from callback.triggers import sms_grammar
 from tests.local.carrier import twiml
 from tests.support.play import Play
@@ -254,6 +256,20 @@ def test_stop_ends_what_is_left_where_a_callback_is_erased_meanwhile(ours: Play)
     with ours.whenever("after dynamodb.batch_get_item", erase_the_newest):
         assert text(ours, "STOP") is None
     assert ours.ended(ids[0], within=30)["outcome"] == "canceled"
+
+
+def test_stop_ends_what_waits_to_be_started(ours: Play):
+    ours.world.set_rate(1)
+    for _ in range(20):
+        Departures(Table(ours.world._dynamodb, TABLE), 1).book(ours.world.clock.now())
+    body = {"leg_A": {"to": CALLER, "from": OURS}, "leg_B": {"to": "1000203", "from": "1000125"}}
+    answer = ours.world.request("POST", body=body)
+    assert answer is not None
+    assert json.loads(answer["body"])["status"] == "waiting"
+    assert text(ours, "STOP") is None
+    assert [row["outcome"]["S"] for row in ours.world.records().values()] == ["canceled"]
+    ours.let(90)
+    assert ours.calls() == []
 
 
 def test_stop_wins_over_what_was_asked_for_already(ours: Play):

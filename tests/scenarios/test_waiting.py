@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from callback.lifecycle.events import derive_events
+from callback.lifecycle.models import from_record
 from callback.storage import counters
 from callback.storage.departures import Departures
-from callback.storage.table import Table
+from callback.storage.table import Table, to_row
 from callback.tenancy.pepper import Pepper
 from callback.tenancy.suppression import SuppressionList
 from tests.support.play import Play
@@ -79,6 +81,24 @@ def test_it_says_what_it_waits_for_and_is_started_in_time(play: Play):
         None,
     )
     assert places(play) == 0
+
+
+def test_its_clients_learn_that_it_was_accepted_and_waits(play: Play):
+    crowded(play, seconds=20)
+    callback_id = waiting(play)
+    stored = from_record(to_row(play.world.records()[callback_id]))
+    assert [(each.type, each.sequence) for each in derive_events(None, stored)] == [
+        ("callback.accepted", 1),
+        ("callback.waiting", 2),
+    ]
+
+
+def test_its_record_is_kept_from_its_end_on(play: Play):
+    crowded(play, seconds=20)
+    callback_id = play.accepted("1000123", start_within_seconds=86_400)
+    ended = play.ended(callback_id, within=120)
+    stored = play.world.records()[callback_id]["expires_at"]["S"]
+    assert play.at(stored) - play.at(ended["ended_at"]) == 30 * 86_400
 
 
 def test_it_takes_neither_a_place_nor_money(play: Play):
@@ -331,13 +351,19 @@ def test_wherever_a_process_dies_none_is_left_waiting_and_nobody_is_called_twice
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("what", ["dynamodb.transact_write_items", "dynamodb.update_item"])
+@pytest.mark.parametrize(
+    "what", ["dynamodb.transact_write_items", "dynamodb.update_item", "sqs.send_message"]
+)
 def test_wherever_its_post_dies_it_is_started_or_was_never_accepted(play: Play, when, what):
     crowded(play, seconds=5)
     play.world.faults.arm(f"{when} {what}", nth=2 if "update_item" in what else 1)
     assert play.post("1000123") is None
     stored = list(play.world.records())
-    assert len(stored) == (1 if (when, what) == ("after", "dynamodb.transact_write_items") else 0)
+    was_stored = what.startswith("sqs") or (when, what) == (
+        "after",
+        "dynamodb.transact_write_items",
+    )
+    assert len(stored) == was_stored
     for callback_id in stored:
         assert play.ended(callback_id, within=120)["outcome"] == "completed"
 
