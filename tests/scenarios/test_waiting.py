@@ -226,7 +226,7 @@ def test_full_limits_refuse_it_or_let_it_wait_for_room(play: Play):
     play.world.set_policy(when_full="wait")
     play.let(6)
     second = waiting(play, "1000123")
-    assert play.record(second)["waiting_for"] == "room"
+    assert play.record(second)["waiting_for"] == "limits"
     play.ended(first, within=60)
     assert play.ended(second, within=120)["outcome"] == "completed"
 

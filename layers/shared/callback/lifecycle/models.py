@@ -93,7 +93,7 @@ class WaitingFor(StrEnum):
     """What a waiting callback waits for: its departure, or room within its tenant's limits."""
 
     DEPARTURE = "departure"
-    ROOM = "room"
+    LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def post(intake: Intake, requested: Requested, key: Key | None = None) -> Accept
         admitted = creation.admit(intake, callback, key, may_wait=may_wait)
         rates.update(admitted.headers)
         if admitted.is_full:
-            return _wait(intake, admitted, WaitingFor.ROOM, add), None
+            return _wait(intake, admitted, WaitingFor.LIMITS, add), None
         try:
             claimed, departure = intake.control.depart(admitted.callback)
         except NoDeparture as refusal:
