@@ -72,11 +72,16 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
         " name theirs in LoggingConfig; it has a retention (tests/template/test_resources.py)."
     ),
     ("ES1007", "EraseRuleMayErase"): "The next minute's run continues where a failed run stopped.",
+    ("ES1007", "PlanDeparturesRuleMayPlan"): "The next minute's run plans what a failed run left.",
+    ("ES1007", "ResumeDeliveriesRuleMayResume"): "The next minute's run resumes the rest.",
     ("ES1007", "ReconcileRuleMayReconcile"): "The next minute's run does the rest of a failed run.",
     ("ES1007", "TriggerRuleMayTrigger"): "EventInvokeConfig sends failed events to a queue.",
     ("ES4000", "EraseRule"): "The rule runs again in the next minute.",
+    ("ES4000", "PlanDeparturesRule"): "The rule runs again in the next minute.",
     ("ES4000", "ReconcileRule"): "The rule runs again in the next minute.",
+    ("ES4000", "ResumeDeliveriesRule"): "The rule runs again in the next minute.",
     ("ES4000", "TriggerRule"): "The rule's retries hand the event over; the function keeps it.",
+    ("ES6000", "MissedDepartures"): "It is itself a dead letter queue.",
     ("ES6000", "RefusedTriggers"): "It is itself a dead letter queue.",
     ("ES6000", "UnclosedCallbacks"): "It is itself a dead letter queue.",
     ("ES6000", "UnpublishedEvents"): "It is itself a dead letter queue.",
@@ -86,6 +91,9 @@ EXCEPTIONS: dict[str | tuple[str, str], str] = {
     "RESOURCE_MISMATCH states:SendTaskSuccess states:SendTaskFailure": (
         "The service authorization reference names no resource for these two, yet Step Functions"
         " holds them to the state machine's ARN, as aws-cdk's grantTaskResponse has it."
+    ),
+    "RESOURCE_MISMATCH states:SendTaskFailure": (
+        "As above: Step Functions holds it to the state machine's ARN."
     ),
 }
 
