@@ -17,7 +17,7 @@ from tests.local.clock import WORK_HEADER, Clock, current_work
 # Modules of the service that use the standard library's clock, and what they use of it.
 _MODULES = (
     "callback.call_control.pacing",
-    "callback.storage.callbacks",
+    "callback.storage.table",
     "callback.carrier.credentials",
     "callback.webhooks.http_sender",
 )

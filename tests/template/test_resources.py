@@ -721,7 +721,7 @@ def test_a_short_chain_of_messages_is_not_ended_and_a_long_one_cannot_arise(
         if function.get("RecursiveLoop") == "Allow"
     }
 
-    assert allowed == {"NotifyClient"}
+    assert allowed == {"NotifyClient", "UseDeparture"}
     assert deliveries.MOST_HOPS < 16
 
 

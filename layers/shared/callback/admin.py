@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from callback import amounts, aws
 from callback.admission import prices
+from callback.errors import StoreContended
 from callback.lifecycle.models import to_text
 from callback.numbering import addresses, phone_numbers
 from callback.privacy.erasures import Erasure, ErasureStore
@@ -44,6 +45,7 @@ _REFUSALS = (
     ParameterUnreadable,
     PepperTooShort,
     Refused,
+    StoreContended,
     TransactionCanceled,
     addresses.InvalidAddress,
     amounts.InvalidAmount,

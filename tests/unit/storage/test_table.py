@@ -1,15 +1,25 @@
 """The table: results of failed conditions, and differences between moto and DynamoDB."""
 
-import pytest
+from types import SimpleNamespace
 
-from callback.errors import CallbackNotFound, DeliveryNotFound, ErasureNotFound
+import pytest
+from botocore.exceptions import ClientError
+
+from callback.errors import (
+    CallbackNotFound,
+    DeliveryNotFound,
+    ErasureNotFound,
+    StoreContended,
+)
 from callback.privacy.erasures import ErasureStore
+from callback.storage import table as storage_table
 from callback.storage.callbacks import CallbackStore
 from callback.storage.table import (
     ABSENT,
     CONDITION_FAILED,
     PRESENT,
     Expression,
+    RowInTransaction,
     Table,
     TransactionCanceled,
     check_row,
@@ -129,6 +139,7 @@ def test_keys_that_dynamodb_leaves_unprocessed_are_requested_again(table, client
         return response | {"UnprocessedKeys": rest}
 
     monkeypatch.setattr(client, "batch_get_item", two_at_most)
+    monkeypatch.setattr(storage_table, "time", SimpleNamespace(sleep=lambda _: None))
     assert set(table.read([*keys, keys[0], ("b", "1")])) == set(keys)
     assert requested == [6, 4, 2]
     del requested[:]
@@ -183,3 +194,128 @@ def test_many_rows_are_written_and_those_without_capacity_returned(table, client
     assert sizes == [25, 5]
     assert len(list(table.under("a"))) == 28
     assert table.put_all([]) == set()
+
+
+def conflict(code, operation="PutItem"):
+    return ClientError({"Error": {"Code": code, "Message": ""}}, operation)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    slept = []
+    monkeypatch.setattr(storage_table, "time", SimpleNamespace(sleep=slept.append))
+    return slept
+
+
+def refuse(client, monkeypatch, operation, error, times):
+    send, left = getattr(client, operation), [times]
+
+    def refused(**request):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error
+        return send(**request)
+
+    monkeypatch.setattr(client, operation, refused)
+
+
+WRITES = {
+    "put_item": lambda table: table.put(A_ROW, ABSENT),
+    "update_item": lambda table: table.update(("a", "1"), Expression("SET n = :n", {":n": 1})),
+    "delete_item": lambda table: table.delete(("a", "1")),
+}
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_a_write_that_meets_a_transaction_is_made_after_a_pause(
+    table, client, monkeypatch, pauses, operation
+):
+    refuse(client, monkeypatch, operation, conflict("TransactionConflictException"), 3)
+    assert WRITES[operation](table)
+    assert len(pauses) == 3
+    assert sum(pauses) <= 0.07
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_a_write_that_transactions_keep_out_is_not_made_and_can_be_repeated(
+    table, client, monkeypatch, pauses, operation
+):
+    refuse(client, monkeypatch, operation, conflict("TransactionConflictException"), 99)
+    with pytest.raises(RowInTransaction) as refused:
+        WRITES[operation](table)
+    assert (refused.value.status, refused.value.code) == (503, "store_contended")
+    assert 4 <= len(pauses) <= 10
+    assert sum(pauses) < 0.5
+
+
+READS = {
+    "get_item": lambda table: table.get(("a", "1")),
+    "batch_get_item": lambda table: table.read([("a", "1")]),
+    "query": lambda table: table.last(Expression("pk = :pk", {":pk": "a"}), limit=1, before=None),
+    "transact_write_items": lambda table: table.transact(put_row(A_ROW)),
+}
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ProvisionedThroughputExceededException"])
+@pytest.mark.parametrize("operation", [*WRITES, *READS])
+def test_a_request_for_which_there_is_no_capacity_can_be_repeated(
+    table, client, monkeypatch, operation, code
+):
+    refuse(client, monkeypatch, operation, conflict(code), 99)
+    with pytest.raises(StoreContended):
+        {**WRITES, **READS}[operation](table)
+
+
+@pytest.mark.parametrize("operation", [*WRITES, *READS])
+def test_any_other_error_is_not_taken_for_contention(table, client, monkeypatch, operation):
+    refuse(client, monkeypatch, operation, conflict("ResourceNotFoundException"), 1)
+    with pytest.raises(ClientError):
+        {**WRITES, **READS}[operation](table)
+
+
+def canceled(client, *codes):
+    reasons = [{"Code": code} for code in codes]
+    return client.exceptions.TransactionCanceledException(
+        {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons},
+        "TransactWriteItems",
+    )
+
+
+@pytest.mark.parametrize("reason", ["TransactionConflict", "ThrottlingError"])
+def test_a_transaction_that_meets_another_is_made_after_a_pause(
+    table, client, monkeypatch, pauses, reason
+):
+    refuse(client, monkeypatch, "transact_write_items", canceled(client, reason, "None"), 2)
+    assert table.transact(put_row(A_ROW), put_row({"pk": "b", "sk": "1"})) is None
+    assert len(pauses) == 2
+    assert table.get(("a", "1")) == A_ROW
+
+
+def test_a_transaction_that_others_keep_out_can_be_repeated(table, client, monkeypatch, pauses):
+    refuse(client, monkeypatch, "transact_write_items", canceled(client, "TransactionConflict"), 99)
+    with pytest.raises(StoreContended):
+        table.transact_or_raise(put_row(A_ROW))
+    assert sum(pauses) < 0.5
+    assert table.transact_once(put_row(A_ROW)) == ["TransactionConflict"]
+
+
+def test_a_failed_condition_is_the_result_even_beside_a_conflict(
+    table, client, monkeypatch, pauses
+):
+    error = canceled(client, "TransactionConflict", CONDITION_FAILED)
+    refuse(client, monkeypatch, "transact_write_items", error, 1)
+    assert table.transact(put_row(A_ROW), put_row(A_ROW)) == [
+        "TransactionConflict",
+        CONDITION_FAILED,
+    ]
+    assert pauses == []
+
+
+def test_keys_that_stay_unprocessed_are_given_up(table, client, monkeypatch, pauses):
+    def none(RequestItems):  # noqa: N803
+        return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+    monkeypatch.setattr(client, "batch_get_item", none)
+    with pytest.raises(StoreContended):
+        table.read([("a", "1")])
+    assert 0 < sum(pauses) < 0.5

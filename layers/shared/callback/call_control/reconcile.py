@@ -74,25 +74,29 @@ class Reconciliation:
     def run(self) -> Tally:
         """Check every open callback once. A lowered rate of calls is raised again, in time."""
         self.departures.restore(clock.now())
-        store, tally = self.calls.store, Tally()
-        for callback in listings.read_open(store):
-            if callback.status is CallbackStatus.ENDED:
-                if store.release(callback) and _ended_long_ago(callback):
-                    listings.forget_open(store, callback)
+        tally = Tally()
+        for callback in listings.read_open(self.calls.store):
+            try:
+                self._check(callback, tally)
+            except (CarrierUnavailable, StoreContended):  # the next run tries again
+                tally.unasked += 1
+            except CallbackNotFound:  # erased since the list was read
                 continue
-            tally.open += 1
-            if transitions.is_waiting(callback):  # `plan_departures` looks after it
-                continue
-            if callback.waiting is None or _is_quiet(callback):
-                tally.mended += 1
-                try:
-                    # Read it again: the page is older by the time that earlier callbacks took.
-                    self._mend(store.get(callback.callback_id))
-                except (CarrierUnavailable, StoreContended):  # the next run tries again
-                    tally.unasked += 1
-                except CallbackNotFound:  # erased since the list was read
-                    continue
         return tally
+
+    def _check(self, callback: Callback, tally: Tally) -> None:
+        store = self.calls.store
+        if callback.status is CallbackStatus.ENDED:
+            if store.release(callback) and _ended_long_ago(callback):
+                listings.forget_open(store, callback)
+            return
+        tally.open += 1
+        if transitions.is_waiting(callback):  # `plan_departures` looks after it
+            return
+        if callback.waiting is None or _is_quiet(callback):
+            tally.mended += 1
+            # Read it again: the page is older by the time that earlier callbacks took.
+            self._mend(store.get(callback.callback_id))
 
     def _mend(self, callback: Callback) -> None:
         now = clock.now()

@@ -65,14 +65,20 @@ class Eraser:
             if self.out_of_time():
                 break
             tally.open += 1
-            is_erased = erasure.erased_at is not None or self._erase_callbacks(erasure, tally)
-            carrier_is_done = self._erase_carrier_records(erasure, tally)
-            if is_erased and carrier_is_done:
-                self.erasures.finish(erasure)
-                tally.finished += 1
-            elif clock.now() - erasure.requested_at > _OVERDUE_AFTER:
-                logger.error("an erasure is overdue", erasure_id=erasure.erasure_id)
+            try:
+                self._continue(erasure, tally)
+            except StoreContended:  # the next run tries again
+                continue
         return tally
+
+    def _continue(self, erasure: Erasure, tally: Tally) -> None:
+        is_erased = erasure.erased_at is not None or self._erase_callbacks(erasure, tally)
+        carrier_is_done = self._erase_carrier_records(erasure, tally)
+        if is_erased and carrier_is_done:
+            self.erasures.finish(erasure)
+            tally.finished += 1
+        elif clock.now() - erasure.requested_at > _OVERDUE_AFTER:
+            logger.error("an erasure is overdue", erasure_id=erasure.erasure_id)
 
     def _erase_callbacks(self, erasure: Erasure, tally: Tally) -> bool:
         """Delete the callbacks in our table. Returns whether none remain and none can follow."""

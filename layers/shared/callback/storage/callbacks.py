@@ -6,11 +6,10 @@ function from `transitions`, and writes the row back if nobody has written it in
 """
 
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from callback import clock, randomness
+from callback import clock
 from callback.errors import CallbackNotFound, StoreContended
 from callback.lifecycle import events
 from callback.lifecycle.models import (
@@ -26,17 +25,17 @@ from callback.storage.table import (
     Item,
     Key,
     Row,
+    RowInTransaction,
     Table,
     Write,
     expiry,
     key_row,
     put_row,
     to_row,
+    wait_a_little,
 )
 
 ATTEMPTS = 12
-# Seconds. All waits of one request together take at most a second or two.
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
 
 RECORD = "CALLBACK"
 
@@ -109,7 +108,8 @@ class CallbackStore:
                 waiting_place=None,
                 revision=callback.revision + 1,
             )
-            if self.table.transact(replacement(after), *counters.release_writes(callback)) is None:
+            writes = replacement(after), *counters.release_writes(callback)
+            if self.table.transact_once(*writes) is None:
                 return True
             wait_a_little(attempt)
             try:
@@ -120,7 +120,11 @@ class CallbackStore:
 
     def _replaced(self, callback: Callback) -> bool:
         mark = secrets.token_hex(8)
-        stored = self.table.put_or_read({**row(callback), "mark": mark}, _unless_changed(callback))
+        marked = {**row(callback), "mark": mark}
+        try:
+            stored = self.table.put_or_read(marked, _unless_changed(callback))
+        except RowInTransaction:
+            return False
         # If a response is lost, boto3 repeats the write. The repetition fails its condition because
         # of the first write, which has the same mark.
         return stored is None or stored.get("mark") == mark
@@ -166,11 +170,6 @@ def id_of(pk: str) -> str:
 def replacement(callback: Callback) -> Write:
     """The write of the row, on condition that its last revision is still stored."""
     return put_row(row(callback), _unless_changed(callback))
-
-
-def wait_a_little(attempt: int) -> None:
-    """Wait for a random time, longer with each attempt: contending requests spread out."""
-    time.sleep(randomness.source.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))
 
 
 def _unless_changed(callback: Callback) -> Expression:

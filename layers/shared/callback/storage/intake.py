@@ -18,7 +18,7 @@ from callback.storage.counters import Condition
 from callback.storage.idempotency_keys import IdempotencyStore, Key
 from callback.storage.listings import Listings
 from callback.storage.pairs import Pairs
-from callback.storage.table import ABSENT, CONDITION_FAILED, Table, put_row
+from callback.storage.table import ABSENT, CONDITION_FAILED, Table, put_row, wait_a_little
 
 
 class IntakeStore(CallbackStore):
@@ -41,14 +41,14 @@ class IntakeStore(CallbackStore):
         after = events.with_event_count(before, replace(after, revision=before.revision + 1))
         own = [callbacks.replacement(after), *counters.stop_waiting(before)]
         for attempt in range(callbacks.ATTEMPTS):
-            reasons = self.table.transact(*own, *(each.write for each in conditions))
+            reasons = self.table.transact_once(*own, *(each.write for each in conditions))
             if reasons is None:
                 return after
             if reasons[0] == CONDITION_FAILED:
                 return None
             if refusal := _refusal(reasons[len(own) :], conditions):
                 raise refusal
-            callbacks.wait_a_little(attempt)
+            wait_a_little(attempt)
         raise StoreContended("Too many concurrent changes. The callback still waits.")
 
     def add(
@@ -74,7 +74,7 @@ class IntakeStore(CallbackStore):
         pair = None if allow_parallel else self.pairs.take(callback, None)
         for attempt in range(callbacks.ATTEMPTS):
             own = [*writes, pair] if pair else writes
-            reasons = self.table.transact(*own, *(each.write for each in conditions))
+            reasons = self.table.transact_once(*own, *(each.write for each in conditions))
             if reasons is None:
                 return callback
             if CONDITION_FAILED in reasons[: len(own)]:
@@ -90,7 +90,7 @@ class IntakeStore(CallbackStore):
                 # If another write failed as well, an earlier send of this request may have won.
                 raise refusal
             else:
-                callbacks.wait_a_little(attempt)
+                wait_a_little(attempt)
         raise StoreContended(
             "Too many concurrent requests. Nothing was stored. Send the request again."
         )

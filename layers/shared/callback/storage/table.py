@@ -4,13 +4,23 @@ Stores pass and receive rows: plain values by name, including `pk` and `sk`. Dyn
 values stay inside this module. All reads but those of the index are strongly consistent.
 
 A failed condition is a return value, not an exception: another write was first.
+
+DynamoDB refuses a write to a row that a transaction is just writing (Developer Guide, "Amazon
+DynamoDB Transactions: How it works", "Transaction conflict handling"). The SDK does not repeat such
+a write, so this module does. If transactions win every time, or a partition has no capacity left,
+the request raises StoreContended: it can be sent again.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from callback import randomness
+from callback.errors import StoreContended
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -21,9 +31,26 @@ Item = dict[str, Any]  # a row with DynamoDB's typed values
 Write = dict[str, dict[str, Any]]  # one of a transaction's writes, without its table
 
 # The reason of a write whose condition did not hold (DynamoDB API reference, TransactWriteItems).
-# A write that did not fail has "None". A write that met another transaction has
-# "TransactionConflict".
+# A write that did not fail has "None".
 CONDITION_FAILED = "ConditionalCheckFailed"
+# The reason of a write that met another transaction, and the error of one outside a transaction.
+_MET_A_TRANSACTION = frozenset({"TransactionConflict", "TransactionConflictException"})
+# The errors and reasons of a request for which there is no capacity. The SDK has repeated the
+# request twice by then (`aws`).
+_NO_CAPACITY = frozenset(
+    {
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "ThrottlingException",
+    }
+)
+
+# A transaction takes some 5 to 30 ms. These attempts take 0.15 s on average, and at most 0.31 s.
+_ATTEMPTS = 6
+# Seconds.
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.4
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -48,6 +75,13 @@ class Expression(NamedTuple):
 
 ABSENT = Expression("attribute_not_exists(pk)")
 PRESENT = Expression("attribute_exists(pk)")
+
+
+class RowInTransaction(StoreContended):
+    """Transactions on the row won every attempt to write it."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many concurrent writes. Send the request again.")
 
 
 class TransactionCanceled(Exception):
@@ -86,15 +120,16 @@ class Table:
         """None also for a key longer than DynamoDB allows: ids from clients have any length."""
         if any(len(part.encode()) > most for part, most in zip(key, _LONGEST, strict=True)):
             return None
-        response = self._client.get_item(
-            TableName=self._name, Key=_key_item(key), ConsistentRead=True
+        response = _send(
+            self._client.get_item, TableName=self._name, Key=_key_item(key), ConsistentRead=True
         )
         return to_row(response["Item"]) if "Item" in response else None
 
     def read(self, keys: Collection[Key]) -> dict[Key, Row]:
         """The existing rows of at most 100 keys, usually in one request.
 
-        Keys that DynamoDB leaves unprocessed are requested again.
+        Keys that DynamoDB leaves unprocessed are requested again after a pause (API reference,
+        BatchGetItem: "exponential backoff"). Raises StoreContended if some remain.
         """
         requested: Any = {
             self._name: {
@@ -103,13 +138,17 @@ class Table:
             }
         }
         rows: dict[Key, Row] = {}
-        while keys and requested:
-            response = self._client.batch_get_item(RequestItems=requested)
+        if not keys:
+            return rows
+        for _ in _attempts():
+            response = _send(self._client.batch_get_item, RequestItems=requested)
             for item in response["Responses"].get(self._name, []):
                 row = to_row(item)
                 rows[row["pk"], row["sk"]] = row
             requested = response.get("UnprocessedKeys")
-        return rows
+            if not requested:
+                return rows
+        raise _contended()
 
     def under(self, pk: str, prefix: str = "") -> Iterator[Row]:
         """The rows of a partition in sort-key order. `prefix` selects sort keys."""
@@ -123,7 +162,7 @@ class Table:
             ExpressionAttributeValues=to_item(values),
             ConsistentRead=True,
         )
-        return (to_row(item) for page in pages for item in page["Items"])
+        return _rows(iter(pages))
 
     def last(
         self, condition: Expression, *, limit: int, before: Key | None
@@ -134,7 +173,8 @@ class Table:
         the returned key is None.
         """
         start: Any = {"ExclusiveStartKey": _key_item(before)} if before else {}
-        response = self._client.query(
+        response = _send(
+            self._client.query,
             TableName=self._name,
             KeyConditionExpression=condition.text,
             ExpressionAttributeValues=to_item(condition.values),
@@ -152,7 +192,8 @@ class Table:
         An entry is the row's key, `due_in` and `due_at`. The index is eventually consistent, so an
         entry may be out of date: decide on the row itself.
         """
-        response = self._client.query(
+        response = _send(
+            self._client.query,
             TableName=self._name,
             IndexName=_DUE,
             KeyConditionExpression=condition.text,
@@ -172,10 +213,12 @@ class Table:
             writes: Any = [
                 {"PutRequest": {"Item": item}} for item in items[first : first + _MOST_WRITTEN]
             ]
-            response = self._client.batch_write_item(RequestItems={self._name: writes})
+            response = _send(self._client.batch_write_item, RequestItems={self._name: writes})
             for write in response.get("UnprocessedItems", {}).get(self._name, []):
                 left.add(_key(write["PutRequest"]["Item"]))
         return left
+
+    # Each of the next five raises RowInTransaction if transactions on the row win every attempt.
 
     def put(self, row: Row, if_: Expression | None = None) -> bool:
         """Write the row. False: the condition did not hold."""
@@ -201,37 +244,45 @@ class Table:
 
         That row is empty if it does not exist.
         """
-        try:
-            response = self._client.update_item(
-                TableName=self._name,
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update_row(key, change, if_)["Update"],
-            )
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            item: Any = refused.response.get("Item", {})
-            return False, to_row(item)
+        write = {
+            **update_row(key, change, if_)["Update"],
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        response, refusing = self._send_write(self._client.update_item, write)
+        if refusing is not None:
+            return False, refusing
         return True, to_row(response["Attributes"])
 
     def delete(self, key: Key, if_: Expression | None = None) -> bool:
         """Delete the row, if it exists. False: the condition did not hold."""
         return self._write(self._client.delete_item, delete_row(key, if_)["Delete"]) is None
 
-    def transact(self, *writes: Write) -> list[str] | None:
-        """Do at most 100 writes, all or nothing. None: all are done.
-
-        Otherwise the list has one reason for each write, in order (see CONDITION_FAILED).
-        """
+    def transact_once(self, *writes: Write) -> list[str] | None:
+        """Like `transact`, for a caller that reads again before each attempt of its own."""
         items: Any = [
             {kind: {"TableName": self._name, **write}}
             for each in writes
             for kind, write in each.items()
         ]
         try:
-            self._client.transact_write_items(TransactItems=items)
+            _send(self._client.transact_write_items, TransactItems=items)
         except self._client.exceptions.TransactionCanceledException as canceled:
             return [reason.get("Code", "") for reason in canceled.response["CancellationReasons"]]
         return None
+
+    def transact(self, *writes: Write) -> list[str] | None:
+        """Do at most 100 writes, all or nothing. None: all are done.
+
+        Otherwise the list has one reason for each write, in order (see CONDITION_FAILED).
+        """
+        for _ in _attempts():
+            reasons = self.transact_once(*writes)
+            if reasons is None or CONDITION_FAILED in reasons:
+                return reasons
+            if not {*reasons} & (_MET_A_TRANSACTION | _NO_CAPACITY):
+                return reasons
+        raise _contended()
 
     def transact_or_raise(self, *writes: Write) -> None:
         """Like `transact`, but raises TransactionCanceled."""
@@ -244,12 +295,56 @@ class Table:
 
         Otherwise the row that did not meet the condition; empty unless the write requests it.
         """
-        try:
-            send(TableName=self._name, **write)
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            item: Any = refused.response.get("Item", {})
-            return to_row(item)
-        return None
+        return self._send_write(send, write)[1]
+
+    def _send_write(self, send: Any, write: dict[str, Any]) -> tuple[Any, Row | None]:
+        """The response, and the row that did not meet the condition, if there is one."""
+        for _ in _attempts():
+            try:
+                return _send(send, TableName=self._name, **write), None
+            except self._client.exceptions.ConditionalCheckFailedException as refused:
+                item: Any = refused.response.get("Item", {})
+                return None, to_row(item)
+            except ClientError as error:
+                if _code(error) not in _MET_A_TRANSACTION:
+                    raise
+        raise RowInTransaction
+
+
+def _attempts() -> Iterator[None]:
+    """Each attempt but the first comes after a pause."""
+    yield
+    for attempt in range(_ATTEMPTS - 1):
+        wait_a_little(attempt)
+        yield
+
+
+def wait_a_little(attempt: int) -> None:
+    """Wait for a random time, longer with each attempt: contending requests spread out."""
+    time.sleep(randomness.source.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**attempt)))
+
+
+def _send(send: Callable[..., Any], **request: Any) -> Any:
+    """Raises StoreContended for a request for which there is no capacity."""
+    try:
+        return send(**request)
+    except ClientError as error:
+        if _code(error) in _NO_CAPACITY:
+            raise _contended() from error
+        raise
+
+
+def _rows(pages: Iterator[Any]) -> Iterator[Row]:
+    while (page := _send(lambda: next(pages, None))) is not None:
+        yield from map(to_row, page["Items"])
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def _contended() -> StoreContended:
+    return StoreContended("Too many concurrent requests. Send the request again.")
 
 
 def to_row(item: Item) -> Row:
