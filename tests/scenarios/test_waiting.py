@@ -231,6 +231,16 @@ def test_full_limits_refuse_it_or_let_it_wait_for_room(play: Play):
     assert play.ended(second, within=120)["outcome"] == "completed"
 
 
+def test_one_that_waits_for_full_limits_expires_with_that_cause(play: Play):
+    play.world.set_rate(100)
+    play.world.set_policy(concurrent_callbacks="1", when_full="wait")
+    first = play.accepted("1000201")
+    callback_id = waiting(play, "1000123", start_within_seconds=5)
+    play.ended(first, within=600)
+    record = play.ended(callback_id, within=95)
+    assert outcome(record) == ("ended", "expired", "limits_full")
+
+
 def test_a_tenant_without_room_holds_up_no_other(play: Play):
     crowded(play, seconds=10)
     play.world.set_policy(concurrent_callbacks="1", when_full="wait")

@@ -3,7 +3,15 @@
 from datetime import timedelta
 
 from callback.lifecycle import timing
-from callback.lifecycle.models import Callback, CloseReason, Leg, LegName, LegOutcome, LegStatus
+from callback.lifecycle.models import (
+    Callback,
+    CloseReason,
+    Leg,
+    LegName,
+    LegOutcome,
+    LegStatus,
+    WaitingFor,
+)
 
 # A party could not be reached. CANCELED and COMPLETED are no failures: such a leg ended for
 # another reason, and that reason is the callback's outcome.
@@ -22,6 +30,12 @@ _CANCELED_BY = {
 
 _NEVER_STARTED = (CloseReason.EXPIRED, CloseReason.NOT_PLACED)
 
+# Why a callback expired, by what it waited for.
+_EXPIRED_BECAUSE = {
+    WaitingFor.DEPARTURE: "no_departure",
+    WaitingFor.LIMITS: "limits_full",
+}
+
 _SORRY = "We could not connect your call. Goodbye."
 
 SENTENCES: dict[LegOutcome, str] = {
@@ -36,10 +50,16 @@ SENTENCES: dict[LegOutcome, str] = {
 def decide_outcome(callback: Callback) -> tuple[str, str | None]:
     """(outcome, cause) of a callback with two ended legs. The first match wins."""
     if callback.close_reason in _NEVER_STARTED:
-        return str(callback.close_reason), callback.refusal or f"no_{callback.waiting_for}"
+        return str(callback.close_reason), _why_never_started(callback)
     if callback.close_reason in _CANCELED_BY:
         return "canceled", _CANCELED_BY[callback.close_reason]
     return _outcome_of_calls(callback)
+
+
+def _why_never_started(callback: Callback) -> str | None:
+    if callback.waiting_for is None:
+        return callback.refusal
+    return callback.refusal or _EXPIRED_BECAUSE[callback.waiting_for]
 
 
 def _outcome_of_calls(callback: Callback) -> tuple[str, str | None]:
