@@ -20,6 +20,7 @@ from callback.lifecycle.models import (
     Leg,
     LegName,
     LegStatus,
+    leg_times,
     maybe_text,
     to_text,
 )
@@ -143,11 +144,7 @@ def _leg(name: LegName, leg: Leg) -> "EventLegView":
         "cause": leg.cause,
         "carrier_code": leg.carrier_code,
         "attempt": leg.attempt,
-        "dialed_at": maybe_text(leg.dialed_at),
-        "ringing_at": maybe_text(leg.ringing_at),
-        "answered_at": maybe_text(leg.answered_at),
-        "joined_at": maybe_text(leg.joined_at),
-        "ended_at": maybe_text(leg.ended_at),
+        **leg_times(leg),
         "seconds": leg.seconds,
     }
 

@@ -11,7 +11,19 @@ from datetime import UTC, datetime
 from enum import EnumType, StrEnum
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:  # nothing needs the type at run time
+    from typing import TypedDict
+
+    class LegTimes(TypedDict):
+        """The times of a leg's changes, as text. None for a change that has not happened."""
+
+        dialed_at: str | None
+        ringing_at: str | None
+        answered_at: str | None
+        joined_at: str | None
+        ended_at: str | None
 
 
 class LegName(StrEnum):
@@ -294,3 +306,13 @@ def _converter(hint: Any) -> Callable[[Any], Any]:
 
 def _unchanged(value: Any) -> Any:
     return value
+
+
+def leg_times(leg: Leg) -> "LegTimes":
+    return {
+        "dialed_at": maybe_text(leg.dialed_at),
+        "ringing_at": maybe_text(leg.ringing_at),
+        "answered_at": maybe_text(leg.answered_at),
+        "joined_at": maybe_text(leg.joined_at),
+        "ended_at": maybe_text(leg.ended_at),
+    }

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from callback.lifecycle import outcomes
-from callback.lifecycle.models import Callback, Leg, maybe_text, to_text
+from callback.lifecycle.models import Callback, Leg, leg_times, maybe_text, to_text
 from callback.lifecycle.transitions import is_waiting
 
 if TYPE_CHECKING:  # no function but the document's needs the types
@@ -55,10 +55,6 @@ def _leg_view(leg: Leg) -> "LegView":
         "call_sid": leg.call_sid,
         "attempts": leg.attempt,
         "ring_timeout_seconds": leg.ring_timeout_seconds,
-        "dialed_at": maybe_text(leg.dialed_at),
-        "ringing_at": maybe_text(leg.ringing_at),
-        "answered_at": maybe_text(leg.answered_at),
-        "joined_at": maybe_text(leg.joined_at),
-        "ended_at": maybe_text(leg.ended_at),
+        **leg_times(leg),
         "seconds": leg.seconds,
     }
