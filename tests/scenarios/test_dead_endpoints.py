@@ -483,7 +483,7 @@ def put_due(relay: Relay, tenant: str, message_id: str, seconds: int) -> None:
     made = deliveries.Delivery(
         tenant, message_id, "callback.accepted", "{}", at, at, at + deliveries.LIFETIME
     )
-    relay.deliveries.add(deliveries.find_at(made, at))
+    relay.deliveries.add(deliveries.index_from(made, at))
 
 
 def test_a_target_that_is_back_gets_so_many_a_minute(relay: Relay, monkeypatch):

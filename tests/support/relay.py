@@ -202,7 +202,7 @@ class Relay:
     def canceled(self, callback_id: str) -> None:
         """Before anybody was called: both legs and the callback end at once."""
         now = self.world.clock.now()
-        self.change(callback_id, transitions.cancel)
+        self.change(callback_id, lambda c: transitions.cancel(c, self.now))
         self.change(callback_id, lambda c: transitions.close(c, None, now))
 
     # -- time ------------------------------------------------------------------------------------

@@ -62,11 +62,13 @@ def first_step_done():
 
 
 def first_step_over():
-    return waiting_in(Step.FIRST, build.allowed(transitions.cancel(build.callback())))
+    return waiting_in(Step.FIRST, build.allowed(transitions.cancel(build.callback(), build.at(1))))
 
 
 def canceled_while_they_talk():
-    return waiting_in(Step.SECOND, build.allowed(transitions.cancel(build.connected())))
+    return waiting_in(
+        Step.SECOND, build.allowed(transitions.cancel(build.connected(), build.at(1)))
+    )
 
 
 def hung_up_while_b_rings():

@@ -69,7 +69,7 @@ def test_a_write_without_an_event_takes_no_sequence_number():
 
 def test_one_write_may_make_several_events_in_order():
     planned = build.callback()
-    canceled = build.allowed(transitions.cancel(planned))
+    canceled = build.allowed(transitions.cancel(planned, build.at(1)))
     ended = build.allowed(transitions.close(canceled, None, build.at(2)))
     history = all_events(planned, canceled, ended)
     assert [event.type for event in history] == [

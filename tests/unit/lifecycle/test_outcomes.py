@@ -105,7 +105,7 @@ def test_a_conversation_cut_off_at_its_limit_has_that_cause(order, seconds):
 
 
 def test_a_callback_canceled_during_the_conversation_is_canceled():
-    canceled = allowed(transitions.cancel(connected()))
+    canceled = allowed(transitions.cancel(connected(), at(1)))
     after = hung_up(hung_up(canceled, A, 50), B, 50)
     assert (after.outcome, after.cause) == ("canceled", "client_request")
     assert outcomes.bridged_seconds(after) == 30
@@ -135,7 +135,7 @@ def test_a_waiting_party_hears_the_reason(outcome):
     ("before", "name"),
     [
         (hung_up(connected(), B, 50), A),
-        (allowed(transitions.cancel(joined(callback(), A))), A),
+        (allowed(transitions.cancel(joined(callback(), A), at(1))), A),
         (recorded(dialed(callback(), A), A, ended(LegOutcome.BUSY, 9, A)), A),
     ],
     ids=["after a conversation", "canceled by the client", "never answered"],

@@ -105,7 +105,7 @@ def test_a_stop_ends_a_callback_only_if_one_of_its_legs_is_planned():
 
 @pytest.mark.parametrize("name", LegName)
 def test_no_leg_of_a_canceled_callback_can_be_claimed(name):
-    canceled = allowed(transitions.cancel(callback(Order.SIMULTANEOUS)))
+    canceled = allowed(transitions.cancel(callback(Order.SIMULTANEOUS), at(1)))
     assert transitions.claim(canceled, name, at(1)) is None
 
 
@@ -166,7 +166,7 @@ def test_the_fence_adopts_a_call_whose_creation_was_not_confirmed():
         (dialed(callback(), A), 2, SIDS[A]),
         (dialed(callback(), A), 1, SIDS[B]),
         (callback(), 0, SIDS[A]),
-        (allowed(transitions.cancel(dialed(callback(), A))), 1, SIDS[A]),
+        (allowed(transitions.cancel(dialed(callback(), A), at(1))), 1, SIDS[A]),
         (recorded(dialed(callback(), A), A, ended(LegOutcome.BUSY, 2, A)), 1, SIDS[A]),
     ],
     ids=["another attempt", "another call", "never dialed", "canceled", "ended"],
@@ -317,7 +317,7 @@ def test_closing_ends_a_leg_that_was_never_dialed():
 )
 def test_a_callback_whose_second_leg_was_never_dialed_is_calling_the_first(order, first, second):
     """The first leg rings when the callback is canceled. The carrier reports its end later."""
-    canceled = allowed(transitions.cancel(dialed(callback(order), first)))
+    canceled = allowed(transitions.cancel(dialed(callback(order), first), at(1)))
     closing = allowed(transitions.close(canceled, None, at(3)))
     assert (closing.leg(second).ended, closing.leg(first).ended) == (True, False)
     assert closing.status is CallbackStatus.CALLING_FIRST
@@ -353,7 +353,7 @@ def test_an_ended_callback_is_neither_canceled_nor_closed_again():
     done = recorded(connected(), A, ended(LegOutcome.COMPLETED, 50, A))
     done = recorded(done, B, ended(LegOutcome.COMPLETED, 50, B))
     assert done.status is CallbackStatus.ENDED
-    assert transitions.cancel(done) is None
+    assert transitions.cancel(done, at(1)) is None
     assert transitions.close(done, CloseReason.FAILED, at(60)) is None
 
 

@@ -88,7 +88,7 @@ def test_an_unknown_callback_is_not_found(store):
     with pytest.raises(CallbackNotFound):
         store.get("cb-9")
     with pytest.raises(CallbackNotFound):
-        store.change("cb-9", transitions.cancel)
+        store.change("cb-9", lambda c: transitions.cancel(c, at(1)))
 
 
 def test_a_callback_is_added_once(store):
@@ -165,7 +165,7 @@ def test_a_change_that_loses_the_race_is_applied_to_the_winners_row(store):
         if not interrupted:
             interrupted.append(True)
             store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, "t")))
-        return transitions.cancel(before)
+        return transitions.cancel(before, at(1))
 
     after, _ = store.change("cb-1", cancel_after_another_wrote)
     assert after.close_reason
@@ -178,7 +178,7 @@ def test_a_change_that_loses_every_race_is_an_error(store):
     def always_late(before):
         token = f"t{before.revision}"
         store.change("cb-1", lambda c: transitions.wait(c, task(Step.FIRST, token)))
-        return transitions.cancel(before)
+        return transitions.cancel(before, at(1))
 
     with pytest.raises(StoreContended):
         store.change("cb-1", always_late)
@@ -202,7 +202,7 @@ def test_a_rare_match_is_found_on_a_later_page(store, monkeypatch):
     monkeypatch.setattr("callback.storage.listings._PAGE", 8)
     monkeypatch.setattr("callback.storage.listings._EXAMINED_AT_MOST", 20)
     ids = add(store, 30)
-    store.change(ids[-1], transitions.cancel)
+    store.change(ids[-1], lambda c: transitions.cancel(c, at(1)))
     pages = listed(store, matches=lambda c: c.close_reason is not None)
     assert pages == [[], [ids[-1]]], (
         "one request reads a limited number of rows, then returns a cursor"
@@ -386,7 +386,7 @@ def test_a_callback_written_in_between_is_not_erased(store, client):
     store.add(callback())
     (position,) = store.listings.positions("default", None, NOON)
     holding = Holdings(store).find("default", position)
-    store.change("cb-1", transitions.cancel)
+    store.change("cb-1", lambda c: transitions.cancel(c, at(1)))
     before = everything(client)
     assert not Holdings(store).erase(holding, [])
     assert everything(client) == before
@@ -398,7 +398,7 @@ def test_no_late_write_restores_an_erased_callback(store, client):
 
     def cancel_while_it_is_erased(before):
         assert erase(store) == 1
-        return transitions.cancel(before)
+        return transitions.cancel(before, at(1))
 
     with pytest.raises(CallbackNotFound):
         store.change("cb-1", cancel_while_it_is_erased)
@@ -446,7 +446,7 @@ def test_an_expired_callback_is_neither_read_nor_changed_nor_listed_while_its_ro
     with pytest.raises(CallbackNotFound):
         store.get("cb-1")
     with pytest.raises(CallbackNotFound):
-        store.change("cb-1", transitions.cancel)
+        store.change("cb-1", lambda c: transitions.cancel(c, at(1)))
     assert listed(store) == listed(store, number="1000123") == [[]]
     assert list(read_open(store)) == []
     store.add(

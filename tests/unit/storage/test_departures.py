@@ -44,7 +44,7 @@ def test_a_row_that_is_not_ahead_gives_out_the_present(table):
 def test_two_departures_are_booked_together(table):
     row = Departures(table, 5)
     both = row.book(NOON, 2)
-    assert offsets(both, both.rest(), row.book(NOON)) == [0, 204, 408]
+    assert offsets(both, both.after_first(), row.book(NOON)) == [0, 204, 408]
 
 
 def test_a_first_leg_departs_soon_or_not_at_all(table):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from callback.admission import limits, prices
 from callback.admission.case import Case
-from callback.admission.limits import WAIT_FOR_ROOM, Usage
+from callback.admission.limits import LIMIT_REFUSALS, Usage
 from callback.admission.party import Party
 from callback.admission.rules import RULES, suppression_refusal
 from callback.errors import CallbackError
@@ -63,7 +63,7 @@ class Admission:
     def admit(self, planned: Callback, *, may_wait: bool = False) -> Admitted:
         """Check a callback that would be placed at its `created_at`. Writes nothing.
 
-        `may_wait`: a tenant's policy may let it wait for room within the limits (`when_full`).
+        `may_wait`: a tenant's policy may let it wait while limits are full (`when_full`).
         Raises the refusal of the first of RULES that refuses.
         """
         case = self._case(planned)
@@ -71,7 +71,7 @@ class Admission:
         for rule in RULES:
             try:
                 rule(case)
-            except WAIT_FOR_ROOM as refusal:
+            except LIMIT_REFUSALS as refusal:
                 is_full = may_wait and case.policy.when_full is WhenFull.WAIT
                 if not is_full:
                     raise _with_rates(case, refusal) from None
@@ -79,8 +79,8 @@ class Admission:
                 raise _with_rates(case, refusal) from None
         return _admitted(case, is_full)
 
-    def waits_for_room(self, tenant: str) -> bool:
-        """Whether the tenant's waiting callbacks wait for room within its limits."""
+    def waits_while_full(self, tenant: str) -> bool:
+        """Whether the tenant's callbacks wait while its limits are full."""
         return self.policies.standing(tenant).policy.when_full is WhenFull.WAIT
 
     def waiting_place(self, planned: Callback) -> tuple[list[Condition], int]:

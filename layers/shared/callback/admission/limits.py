@@ -23,8 +23,8 @@ from callback.tenancy.policy import Policy
 _AT_ONCE_RETRY = 10
 
 
-# The limits whose room comes back while a callback waits.
-WAIT_FOR_ROOM = (
+# Refusals by limits that may be full only for a while. A callback may wait for them.
+LIMIT_REFUSALS = (
     errors.TooManyAtOnce,
     errors.TooManyCallbacks,
     errors.TooManyCallsToNumber,

@@ -148,7 +148,7 @@ class PacedCalls(Calls):
         def with_result(current: Callback) -> Callback | None:
             after = _with_result(current, name, attempt, result)
             for other, its_attempt in (claimed or {}).items() if after else ():
-                begins = max(clock.now(), on_time.rest().at - LEAD)
+                begins = max(clock.now(), on_time.after_first().at - LEAD)
                 after = transitions.renew(after or current, other, its_attempt, begins)
             return after
 
@@ -159,7 +159,7 @@ class PacedCalls(Calls):
             callback, _ = self.store.change(
                 callback.callback_id, lambda c: transitions.record(c, name, attempt, event)
             )
-        return callback, on_time.rest()
+        return callback, on_time.after_first()
 
 
 def legs_to_dial(callback: Callback, step: Step) -> list[Leg]:

@@ -102,7 +102,7 @@ class CloseReason(StrEnum):
 
 
 class WaitingFor(StrEnum):
-    """What a waiting callback waits for: its departure, or room within its tenant's limits."""
+    """What a waiting callback waits for: its departure, or limits that are full."""
 
     DEPARTURE = "departure"
     LIMITS = "limits"

@@ -301,13 +301,13 @@ def end_waiting(
     return close(replace(callback, refusal=refusal), reason, now)
 
 
-def cancel(callback: Callback, now: datetime | None = None) -> Callback | None:
+def cancel(callback: Callback, now: datetime) -> Callback | None:
     """Cancel for the client. Not allowed if the callback is over for another reason.
 
     A waiting callback ends at once, at `now`."""
     if over(callback):
         return None
-    if now and is_waiting(callback):
+    if is_waiting(callback):
         return end_waiting(callback, CloseReason.CANCELED, now)
     return replace(callback, close_reason=CloseReason.CANCELED)
 

@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 
 from callback import clock
 from callback.admission.admission import Admission
-from callback.admission.limits import WAIT_FOR_ROOM
+from callback.admission.limits import LIMIT_REFUSALS
 from callback.call_control.steps import CallControl
 from callback.errors import CallbackError, CarrierRejected, StoreContended
 from callback.lifecycle import timing, transitions
@@ -30,7 +30,7 @@ class _Turn(Enum):
 
     STARTED = auto()
     GONE = auto()  # it ended, or another process was first
-    NO_ROOM = auto()  # its tenant's callbacks wait for room within the limits
+    LIMITS_FULL = auto()  # its tenant's callbacks wait while limits are full
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FirstLegs:
                     line.serve(tenant.name, clock.now())
                     self._begin(stored, departure)
                     return
-                if turn is _Turn.NO_ROOM:
+                if turn is _Turn.LIMITS_FULL:
                     break
         self.control.pace.departures.give_back(departure)
 
@@ -87,9 +87,9 @@ class FirstLegs:
             self.control.pace.departures.give_back(departure)
             raise
         except CallbackError as refusal:
-            waits = self.admission.waits_for_room(callback.tenant)
-            if waits and isinstance(refusal, WAIT_FOR_ROOM):
-                return _Turn.NO_ROOM, callback
+            waits = self.admission.waits_while_full(callback.tenant)
+            if waits and isinstance(refusal, LIMIT_REFUSALS):
+                return _Turn.LIMITS_FULL, callback
             logger.info(
                 "a waiting callback was refused",
                 callback_id=callback.callback_id,

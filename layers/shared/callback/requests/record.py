@@ -60,7 +60,7 @@ class CallbackView(TypedDict):
     cause: str | None
     """The reason, if known."""
     waiting_for: WaitingFor | None
-    """What a waiting callback waits for: a departure, or room within your limits."""
+    """What a waiting callback waits for: a departure, or limits of yours that are full."""
     expected_at: Time | None
     """When a waiting callback may expect to be started, if that can be estimated."""
     start_by: Time | None

@@ -58,7 +58,7 @@ class Departure(NamedTuple):
         """The earliest departure that is free if nobody has booked since."""
         return self.at_us + self.requests * self.gap_us
 
-    def rest(self) -> "Departure":
+    def after_first(self) -> "Departure":
         """Without its first request."""
         return Departure(self.at_us + self.gap_us, self.requests - 1, self.gap_us)
 

@@ -113,19 +113,19 @@ class BreakerStore:
     def open(self, target: Target, outage: Outage) -> bool:
         """The target is down from now on. False: it was already."""
         place = key(target)
-        said = _said(outage)
+        state = _outage_change(outage)
         change = Expression(
-            f"{said.text}, down_since = :now, due_in = :shard REMOVE failures, closed_at, #ttl"
+            f"{state.text}, down_since = :now, due_in = :shard REMOVE failures, closed_at, #ttl"
             + ("" if outage.probe else ", probe"),
-            {**said.values, ":now": to_text(clock.now()), ":shard": _shard(place)},
-            {**said.names, "#ttl": "ttl"},
+            {**state.values, ":now": to_text(clock.now()), ":shard": _shard(place)},
+            {**state.names, "#ttl": "ttl"},
         )
         return self._table.update(place, change, UP)
 
     def probe_again(self, target: Target, failed: str, outage: Outage) -> bool:
         """The probe `failed`. False: it is no longer the probe."""
-        said = _said(outage)
-        change = said if outage.probe else said._replace(text=f"{said.text} REMOVE probe")
+        state = _outage_change(outage)
+        change = state if outage.probe else state._replace(text=f"{state.text} REMOVE probe")
         return self._table.update(
             key(target),
             change,
@@ -178,7 +178,7 @@ def target_at(tenant: str, sort_key: str) -> Target:
     return Target(tenant, sort_key.removeprefix(_PREFIX))
 
 
-def _said(outage: Outage) -> Expression:
+def _outage_change(outage: Outage) -> Expression:
     values = {":reason": outage.reason, ":due": to_text(outage.due_at)}
     text = "SET #reason = :reason, due_at = :due"
     if outage.probe:

@@ -84,7 +84,7 @@ MOST_HOPS = 3
 GRACE = timedelta(minutes=5)
 
 SHARDS = 8
-_MOST_MESSAGES = 10  # of one request (SQS, SendMessageBatch)
+MOST_MESSAGES = 10  # of one request (SQS, SendMessageBatch)
 _MESSAGE = "MESSAGE#"
 _POSITION = re.compile(r"[0-9TZ:.-]{20,32}#[A-Za-z0-9_-]{1,100}", re.ASCII)
 
@@ -209,8 +209,8 @@ def shards() -> list[str]:
     return [f"DELIVERY#{number}" for number in range(SHARDS)]
 
 
-def find_at(before: Delivery, look_at: datetime) -> Delivery:
-    """Looked at from this moment on."""
+def index_from(before: Delivery, look_at: datetime) -> Delivery:
+    """In the index from this moment on: `resume_deliveries` looks at it then."""
     return replace(before, due_in=shard_of(before.message_id), look_at=look_at)
 
 
@@ -244,7 +244,7 @@ def retry_or_fail(before: Delivery, reason: str, now: datetime, wait: timedelta)
     return replace(attempted, reason=reason, due_at=due_at, expires_at=due_at + LIFETIME)
 
 
-def rest(before: Delivery, until: datetime) -> Delivery:
+def postpone(before: Delivery, until: datetime) -> Delivery:
     """Not attempted before this moment."""
     due_at = max(before.due_at, until)
     return replace(before, due_at=due_at, expires_at=due_at + LIFETIME)
@@ -377,7 +377,7 @@ class DeliveryStore:
             due_at=now,
             expires_at=now + LIFETIME,
         )
-        replayed = self.change(before, find_at(pending, now + GRACE))
+        replayed = self.change(before, index_from(pending, now + GRACE))
         if replayed is None:
             raise StoreContended(
                 "Another request is replaying it. List the failed deliveries again."
@@ -407,8 +407,8 @@ class DeliveryQueue:
         """As `put`, ten at a time and in order. Returns the message ids of those that SQS did not
         take."""
         refused: set[str] = set()
-        for first in range(0, len(due), _MOST_MESSAGES):
-            part = due[first : first + _MOST_MESSAGES]
+        for first in range(0, len(due), MOST_MESSAGES):
+            part = due[first : first + MOST_MESSAGES]
             response = self._client().send_message_batch(
                 QueueUrl=self._url,
                 Entries=[

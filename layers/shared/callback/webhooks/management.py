@@ -67,7 +67,7 @@ def test(
         due_at=now,
         expires_at=now + deliveries.LIFETIME,
     )
-    store.add(deliveries.find_at(sample, now + deliveries.GRACE))
+    store.add(deliveries.index_from(sample, now + deliveries.GRACE))
     queue.put(sample)
     return sample
 

@@ -66,44 +66,47 @@ class Notifier:
             return
         now = clock.now()
         if delivery.due_at > now:
-            self._come_back(delivery, hops)
+            self._check_later(delivery, hops)
             return
         endpoint, breaker = self.breakers.read(delivery.target)
         if breaker.parks(message_id) and _receives(endpoint, delivery):
             parked = deliveries.park(delivery)
             if parked != delivery and self.deliveries.change(delivery, parked) is None:
-                self._come_back(replace(delivery, due_at=now + LEASE), hops)
+                self._check_later(replace(delivery, due_at=now + LEASE), hops)
             return
         # The claim is a lease: it expires if this worker dies before writing the result.
         claimed = self.deliveries.change(delivery, replace(delivery, due_at=now + LEASE))
         if claimed is None:
-            self._come_back(replace(delivery, due_at=now + LEASE), hops)
+            self._check_later(replace(delivery, due_at=now + LEASE), hops)
             return
         attempt = self._attempt(claimed, endpoint)
-        wanted = self._placed(attempt, breaker, hops)
+        wanted = self._choose_wait(attempt, breaker, hops)
         after = self.deliveries.change(claimed, wanted)
         if after is None:
             return  # too late: the lease has expired and another worker has claimed the delivery
         if not attempt.weight:
-            self._mark_up(after, breaker)
+            self._record_answer(after, breaker)
         if _has_message(after, hops):
             self.queue.put(after, hops + 1)
         elif after.status is DeliveryStatus.FAILED:
             _log_failure(after)
 
-    def _come_back(self, delivery: Delivery, hops: int) -> None:
-        """Have a delivery checked that nobody may attempt now. An entry in the index does that."""
+    def _check_later(self, delivery: Delivery, hops: int) -> None:
+        """Have the delivery checked when it may be attempted: by its entry in the index, or by a
+        message."""
         if delivery.due_in:
             return
         if hops < MOST_HOPS and delivery.due_at - clock.now() <= LONGEST_DELAY:
             self.queue.put(delivery, hops + 1)
         elif (
-            self.deliveries.change(delivery, deliveries.find_at(delivery, delivery.due_at)) is None
+            self.deliveries.change(delivery, deliveries.index_from(delivery, delivery.due_at))
+            is None
         ):
             raise StoreContended("Another worker has changed the delivery.")
 
-    def _placed(self, attempt: _Attempt, breaker: Breaker, hops: int) -> Delivery:
-        """The delivery with its place to wait, after its target's breaker was told of a failure."""
+    def _choose_wait(self, attempt: _Attempt, breaker: Breaker, hops: int) -> Delivery:
+        """Count a failed attempt for the target's breaker. Returns the delivery with its next
+        wait."""
         after, now = attempt.after, clock.now()
         is_pending = after.status is DeliveryStatus.PENDING
         if is_pending and attempt.weight and after.due_in == after.target.parked:
@@ -111,10 +114,12 @@ class Notifier:
             if not attempt.wait and now - after.since >= AGE_LIMIT:
                 after, is_pending = deliveries.mark_failed(after, str(after.reason), now), False
             else:
-                after = deliveries.rest(after, now + breakers.PROBE_REST)
+                after = deliveries.postpone(after, now + breakers.PROBE_REST)
             attempt = attempt._replace(after=after)
         by_message = is_pending and after.due_at - now <= LONGEST_DELAY and hops < MOST_HOPS
-        waiting = deliveries.find_at(after, after.due_at + (GRACE if by_message else timedelta()))
+        waiting = deliveries.index_from(
+            after, after.due_at + (GRACE if by_message else timedelta())
+        )
         if attempt.weight:
             is_probe = self._count(attempt, breaker, by_message=by_message)
             if not is_probe:
@@ -139,7 +144,7 @@ class Notifier:
             return True
         return self.breakers.open(after.target, outage) and by_message
 
-    def _mark_up(self, after: Delivery, breaker: Breaker) -> None:
+    def _record_answer(self, after: Delivery, breaker: Breaker) -> None:
         """The target has answered, or what is parked for it cannot be delivered any more."""
         if breaker.is_down:
             self.breakers.close(after.target)

@@ -43,13 +43,11 @@ AHEAD = timedelta(minutes=1)
 
 # When a delivery is looked at again after its message. Longer than messages usually wait when many
 # are due, so that they do not multiply.
-LEASE = timedelta(minutes=15)
+LOOK_AGAIN_AFTER = timedelta(minutes=15)
 
 # In one run: entries read of each group; deliveries released of each target that is back; parked
 # deliveries of each target that fail of age; and messages sent.
 PAGE, RELEASED, EXPIRED, MOST = 500, 600, 1000, 2000
-
-_SLICE = 10  # messages of one request
 
 
 class Tally(NamedTuple):
@@ -85,7 +83,7 @@ class Resumption:
                 failed += expired
         sent = 0
         chosen = islice(_in_turn(list(due.values())), MOST)
-        while part := list(islice(chosen, _SLICE)):
+        while part := list(islice(chosen, deliveries.MOST_MESSAGES)):
             # What is released is spread over the minute, in order.
             spread = min(AHEAD - timedelta(seconds=1), sent * AHEAD / RELEASED)
             sent += self._send(part, now, now + spread)
@@ -102,7 +100,9 @@ class Resumption:
                 is_parked = delivery.due_in == delivery.target.parked
                 if is_parked and not now < delivery.due_at <= now + deliveries.LEASE:
                     due_at = released_at  # unless a worker has claimed it, as the probe
-                next_look = deliveries.find_at(replace(delivery, due_at=due_at), due_at + LEASE)
+                next_look = deliveries.index_from(
+                    replace(delivery, due_at=due_at), due_at + LOOK_AGAIN_AFTER
+                )
                 if after := self.deliveries.change(delivery, next_look):
                     moved.append(after)
         self.queue.put_all(moved)
@@ -165,7 +165,7 @@ class Resumption:
 
 
 def _is_current(entry: Entry, delivery: Delivery) -> bool:
-    """Whether the row still has what the index told."""
+    """Whether the index's entry is up to date."""
     look_at = delivery.look_at
     is_pending = delivery.status is DeliveryStatus.PENDING
     return is_pending and look_at is not None and to_text(look_at) == entry.due_at
