@@ -7,12 +7,13 @@ durations of invocations, the share of requests that are traced, and Lambda's ow
 
 import argparse
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import requests
 
 from tests.bench import price_table
-from tests.bench.usage import Recorder, Usage, by_service
+from tests.bench.ended import row_when_ended
+from tests.bench.usage import Recorder, Usage
 from tests.local.carrier import Scripts, Settings
 from tests.local.carrier.scripts import Behaviour
 from tests.local.clock import Clock
@@ -129,16 +130,10 @@ def _scheduled(stack: LocalStack) -> frozenset[str]:
 def _carry_out(stack: LocalStack, client: Client) -> str:
     """One callback to its end, and what follows its end."""
     callback_id = client.accepted(BODY)
-    row = stack.until(lambda: _row_when_ended(stack, callback_id))
+    row = stack.until(lambda: row_when_ended(stack, callback_id))
     assert row["outcome"] == {"S": "completed"}, row
     stack.clock.pause(_AFTERWARDS)
     return callback_id
-
-
-def _row_when_ended(stack: LocalStack, callback_id: str) -> dict[str, Any] | None:
-    key = {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": "CALLBACK"}}
-    row = stack.aws.dynamodb.get_item(TableName=stack.table_name, Key=key)["Item"]
-    return dict(row) if row["status"] == {"S": "ended"} else None
 
 
 def ledger(run: Run) -> list[Line]:
@@ -157,9 +152,7 @@ def ledger(run: Run) -> list[Line]:
         )
         for name in own
     )
-    sent = by_service(usage).get("sqs SendMessage", 0) + by_service(usage).get(
-        "sqs SendMessageBatch", 0
-    )
+    sent = sum(count for (_, service, _), count in usage.requests.items() if service == "sqs")
     log_bytes = sum(usage.log_bytes[name] for name in own)
     log_bytes += usage.http_requests * _ACCESS_LOG_BYTES
     log_bytes += _PLATFORM_LOG_BYTES * sum(

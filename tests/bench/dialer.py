@@ -11,6 +11,7 @@ import sys
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from tests.bench.ended import row_when_ended
 from tests.local import loopback
 from tests.local.carrier import Scripts, Settings
 from tests.local.carrier.scripts import Behaviour
@@ -76,7 +77,7 @@ def run(requests: int, seconds: float, rate: float, *, paced: bool) -> Load:
         left = set(ids)
 
         def all_have_ended() -> bool:
-            left.difference_update([each for each in left if _status(stack, each) == "ended"])
+            left.difference_update([each for each in left if row_when_ended(stack, each)])
             return not left
 
         stack.until(all_have_ended, _LONGEST_RUN)
@@ -92,12 +93,6 @@ def _client(number: int) -> str:
 
 def _agent(number: int) -> str:
     return f"+1628555{number:04}"
-
-
-def _status(stack: LocalStack, callback_id: str) -> str:
-    key = {"pk": {"S": f"CALLBACK#{callback_id}"}, "sk": {"S": "CALLBACK"}}
-    row = stack.aws.dynamodb.get_item(TableName=stack.table_name, Key=key)["Item"]
-    return str(row["status"]["S"])
 
 
 def _judge(records: list[dict[str, Any]], lasted: float) -> Load:

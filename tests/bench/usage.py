@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +18,6 @@ from tests.bench import units
 from tests.local import logs
 from tests.local.functions import Functions, Invocation
 from tests.local.template import ACCOUNT, REGION, FunctionDefinition
-
-_WRITES = {
-    "PutItem": "Put",
-    "UpdateItem": "Update",
-    "DeleteItem": "Delete",
-}
 
 
 @dataclass
@@ -205,11 +199,3 @@ def _read_units(operation: str, body: dict[str, Any], parsed: dict[str, Any]) ->
         sizes = map(units.size, parsed.get("Items", []))
         return units.query_units(sizes, consistent=body.get("ConsistentRead", False))
     return 0.0
-
-
-def by_service(usage: Usage) -> dict[str, int]:
-    """Requests to AWS in the run by service and operation."""
-    totals: dict[str, int] = defaultdict(int)
-    for (_, service, operation), count in usage.requests.items():
-        totals[f"{service} {operation}"] += count
-    return dict(totals)

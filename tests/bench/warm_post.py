@@ -8,6 +8,7 @@ speaks TLS. Python 3.13 is what Lambda runs: see --python.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,8 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="What one warm POST executes.")
+def measure_alone(
+    name: str, measure_one: Callable[[Build, World, Path, int], Compared]
+) -> Compared:
+    """Build, measure by the command's arguments, and print the heading."""
+    parser = argparse.ArgumentParser(description=f"What one warm {name} executes.")
     add_arguments(parser)
     arguments = parser.parse_args()
     instructions.check()
@@ -79,8 +83,13 @@ def main() -> int:
         work = Path(folder)
         made = build.make(arguments, work)
         with run_world(work, tls=not arguments.http) as world:
-            compared = measure(made, world, work, arguments.requests)
-    print(f"M instructions of a warm POST, Python {build.version(made.python)}")
+            compared = measure_one(made, world, work, arguments.requests)
+    print(f"M instructions of a warm {name}, Python {build.version(made.python)}")
+    return compared
+
+
+def main() -> int:
+    compared = measure_alone("POST", measure)
     print(*lines(compared, "POST", BAR), sep="\n")
     return int(compared.ratio > BAR)
 

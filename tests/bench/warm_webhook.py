@@ -4,16 +4,14 @@ The carrier reports that a party's telephone rings. Our function and the textboo
 signature and store it. AWS is on 127.0.0.1. Python 3.13 is what Lambda runs: see --python.
 """
 
-import argparse
 import secrets
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.bench import build, events, instructions, warm, warm_post
+from tests.bench import events, warm, warm_post
 from tests.bench.build import Build
 from tests.bench.warm_post import Compared
-from tests.bench.world import World, run_world
+from tests.bench.world import World
 
 
 def measure(made: Build, world: World, work: Path, requests: int = warm.REQUESTS) -> Compared:
@@ -36,16 +34,7 @@ def measure(made: Build, world: World, work: Path, requests: int = warm.REQUESTS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What one warm webhook executes.")
-    warm_post.add_arguments(parser)
-    arguments = parser.parse_args()
-    instructions.check()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        made = build.make(arguments, work)
-        with run_world(work, tls=not arguments.http) as world:
-            compared = measure(made, world, work, arguments.requests)
-    print(f"M instructions of a warm webhook, Python {build.version(made.python)}")
+    compared = warm_post.measure_alone("webhook", measure)
     print(*warm_post.lines(compared, "webhook"), sep="\n")
     return 0
 

@@ -8,11 +8,10 @@ import dataclasses
 import json
 import secrets
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import certifi
@@ -24,6 +23,7 @@ from callback.tenancy.policy_store import PolicyStore
 from callback.tenancy.tenants import TenantStore
 from tests.local import aws, environment, loopback, template
 from tests.local.template import ACCOUNT, REGION, FunctionDefinition, Template
+from tests.local.threaded_server import ThreadedServer
 from tests.template import document
 
 PUBLIC_URL = "https://callback.example.com"
@@ -57,7 +57,7 @@ class Created(NamedTuple):
     status_url: str
 
 
-class Carrier:
+class Carrier(ThreadedServer):
     """Answers each create request with a queued call, inside `with Carrier() as carrier:`."""
 
     def __init__(self, *, tls: bool = True) -> None:
@@ -82,24 +82,12 @@ class Carrier:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        context = None
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.authority.issue_cert("127.0.0.1").configure_cert(context)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler, context)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def create(self, account: str, form: Mapping[str, list[str]]) -> dict[str, Any]:
         """A Call resource (Twilio docs, "Call resource")."""
@@ -136,13 +124,6 @@ class Carrier:
             "trunk_sid": None,
             "uri": f"{uri}.json",
         }
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a client keeps its connection
-
-    def handle_error(self, *_: Any) -> None:
-        """A client that ends resets its connection."""
 
 
 class World:

@@ -13,10 +13,7 @@ def port(text: str) -> int:
 
 
 def speed(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value <= FASTEST:
         raise argparse.ArgumentTypeError(
             f"{text} is not a speed: give more than 0 and at most {FASTEST}"
@@ -25,15 +22,20 @@ def speed(text: str) -> float:
 
 
 def calls_per_second(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not SLOWEST_CPS <= value <= FASTEST_CPS:
         raise argparse.ArgumentTypeError(
             f"{text} is not a rate: give {SLOWEST_CPS} to {FASTEST_CPS} calls per second"
         )
     return value
+
+
+def _number(text: str) -> float:
+    """The number. 0 for a text that is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def pace(speed: float) -> str:

@@ -8,13 +8,14 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
-from typing import Any, Self
+from typing import Any
 
 import trustme
 
 from tests.local.clock import WORK_HEADER, Clock
+from tests.local.threaded_server import ThreadedServer
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Received:
     body: bytes
 
 
-class Receiver:
+class Receiver(ThreadedServer):
     """Listens at `receiver.url` inside `with Receiver() as receiver:`.
 
     `answers` maps a path to its response. Any other path gets 204. `names` are its host names
@@ -73,24 +74,7 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.socket = self._context().wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+        super().__init__(Handler, self._context())
 
     @property
     def url(self) -> str:
@@ -146,10 +130,3 @@ class Receiver:
         handler.close_connection = True
         if self._on_request:
             self._on_request(received)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """Ignore disconnects: some tests disconnect in the middle of a request."""

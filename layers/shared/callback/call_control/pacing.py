@@ -119,13 +119,8 @@ class Pace:
     def wait_in_queue(self, leg: LegDeparture) -> None:
         """Send the message that dials the leg at its departure or, without one, at `not_before`."""
         at = leg.departure.at - LEAD if leg.departure else leg.not_before
-        seconds = (at - clock.now()) / timedelta(seconds=1)
-        self._client().send_message(
-            QueueUrl=self._queue_url,
-            MessageBody=leg.to_text(),
-            # The rest of a second is waited for in place.
-            DelaySeconds=min(_LONGEST_DELAY, max(0, int(seconds))),
-        )
+        # The rest of a second is waited for in place.
+        self._send(leg.to_text(), int(_seconds_until(at)))
 
     def offer_first_legs(self, delays: Sequence[int]) -> None:
         """Send a message for each delay, in seconds. At its arrival, the first leg of whichever
@@ -141,10 +136,12 @@ class Pace:
 
     def offer_first_leg(self, at: datetime) -> None:
         """Send one such message, which arrives at `at`."""
-        seconds = math.ceil((at - clock.now()) / timedelta(seconds=1))
+        self._send(FIRST_LEG, math.ceil(_seconds_until(at)))
+
+    def _send(self, message: str, seconds: int) -> None:
         self._client().send_message(
             QueueUrl=self._queue_url,
-            MessageBody=FIRST_LEG,
+            MessageBody=message,
             DelaySeconds=min(_LONGEST_DELAY, max(0, seconds)),
         )
 
@@ -153,6 +150,10 @@ class Pace:
 
 
 def _sleep_until(at: datetime) -> None:
-    rest = (at - clock.now()) / timedelta(seconds=1)
-    if rest > 0:
-        time.sleep(rest)
+    seconds = _seconds_until(at)
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+def _seconds_until(at: datetime) -> float:
+    return (at - clock.now()) / timedelta(seconds=1)
