@@ -32,7 +32,7 @@ REQUIREMENTS := layers/shared/requirements.txt layers/shared/constraints.txt \
 help:
 	@echo "make demo          show one callback between two simulated parties as it happens"
 	@echo "make run           run the whole service on this machine until Ctrl-C (PORT=, CARRIER_PORT=)"
-	@echo "make test          every check and every test, about 6 minutes"
+	@echo "make test          every check and every test, about 7 minutes"
 	@echo "make check         formatting, lint, types, and scans of the template and the workflow"
 	@echo "make pytest        the tests alone, or some of them (ARGS=tests/unit)"
 	@echo "make format        format the code, and fix what lint can fix"
@@ -58,7 +58,7 @@ run: $(INSTALLED)
 test:
 	@$(python_needed)
 	@$(PYTHON) tests/support/chromium.py
-	@echo "make test takes about 6 minutes on two idle cores:"
+	@echo "make test takes about 7 minutes on two idle cores:"
 	@echo "  1. install what it needs in $(VENV) and $(SCANNERS), the first time: two minutes"
 	@echo "  2. make check, formatting, lint, types and scanners: two minutes"
 	@echo "  3. make pytest, every test: the rest"

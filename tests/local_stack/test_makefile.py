@@ -194,7 +194,7 @@ def test_the_run_says_what_comes_and_how_long_it_takes_before_it_begins(installe
     ran = make(installed, jobs, "test", f"PYTHON={sys.executable}", **environment)
     assert ran.returncode == 0, ran.stderr
     said = ran.stdout.splitlines()
-    assert said[0] == "make test takes about 6 minutes on two idle cores:"
+    assert said[0] == "make test takes about 7 minutes on two idle cores:"
     assert ["install" in said[1], "make check" in said[2], "make pytest" in said[3]] == [True] * 3
     called = [line for line in said[4:] if line.split(" ")[0] in TOOLS]
     assert called[0] == "ruff format --check ."

@@ -61,7 +61,7 @@ from callback.webhooks.deliveries import (
     AGE_LIMIT,
     Delivery,
     DeliveryStore,
-    find_at,
+    index_from,
     mark_failed,
     park,
 )
@@ -1191,7 +1191,7 @@ RESUME = EVENTS / "resume_deliveries/tick.json"
 def test_a_delivery_that_waits_in_the_index_gets_its_message(world: World) -> None:
     event = EVENTS / "notify_client/delivery.json"
     store, pending = deliveries_of(world), delivery(event, message_id="msg_waiting_1")
-    store.add(find_at(pending, A_WHILE_AGO))
+    store.add(index_from(pending, A_WHILE_AGO))
     world.invoke("ResumeDeliveries", RESUME)
     world.invoke("ResumeDeliveries", RESUME)
 
